@@ -1,0 +1,228 @@
+"""Low-shot and held-out splits that are the same on every machine.
+
+Items are ordered by the sha256 of seed and id, so a split depends on the ids and the seed only: not on the
+file's order, a library's version or a random generator.
+"""
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LOOK_AHEAD = 16  # groups among which the one is taken that keeps the class shares best
+
+
+@dataclass(frozen=True)
+class Split:
+    """Chosen items: `indices` into the given ids, in the order in which a larger split would go on, and
+    `hash` of the chosen ids ("sha256:" and 16 hex digits, whatever their order)."""
+
+    indices: list[int]
+    hash: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def low_shot_split(
+    ids: Sequence[str],
+    strata: Sequence[Hashable],
+    *,
+    fraction: float | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+) -> Split:
+    """A stratified part of a data set. For one seed smaller parts are prefixes of larger ones: 1 % ⊂ 5 % ⊂
+    100 %.
+
+    Args:
+        ids: unique names of the items.
+        strata: each item's class; every class's count is within 1 item of its share, in every prefix.
+        fraction: of all items, in (0, 1], rounded to items, at least one.
+        per_class: instead of `fraction`, this many items of every class.
+        groups: items of one group (an image) are taken together. Then the count may be passed by the rest of
+            one group (with `per_class`: by the other classes of the groups taken), and the class shares are
+            kept as well as the next few groups allow.
+
+    Raises:
+        ValueError: an argument is out of range or inconsistent; the message names it.
+
+    >>> ids = [f"val-{i}" for i in range(100)]
+    >>> answer_labels = [i % 4 for i in range(100)]
+    >>> small, large = (low_shot_split(ids, answer_labels, fraction=f) for f in (0.08, 0.2))
+    >>> len(small), large.indices[:8] == small.indices, sorted(i % 4 for i in small.indices)
+    (8, True, [0, 0, 1, 1, 2, 2, 3, 3])
+    """
+    _check_ids(ids, strata=strata, groups=groups)
+    if (fraction is None) == (per_class is None):
+        raise ValueError(
+            f"give one of fraction and per_class; got fraction={fraction}, per_class={per_class}"
+        )
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}, expected a number in (0, 1], such as 0.01 for one percent")
+    sizes = Counter(strata)
+    if per_class is not None:
+        name, smallest = min(sizes.items(), key=lambda item: item[1])
+        if not 0 < per_class <= smallest:
+            raise ValueError(
+                f"per_class is {per_class}, expected 1 to {smallest}: class {name!r} has {smallest} items"
+            )
+    target = len(ids) if fraction is None else max(1, int(fraction * len(ids) + 0.5))
+    if groups is None:
+        order = _by_hash(range(len(ids)), ids, seed)
+        chosen = (
+            _first_of_each(order, strata, per_class)
+            if per_class
+            else _proportional(order, strata, seed)[:target]
+        )
+    elif per_class:
+        chosen = _groups_for_each(_grouped(ids, groups, seed), strata, per_class)
+    else:
+        chosen = _balanced_groups(_grouped(ids, groups, seed), strata, target)
+    return Split(chosen, _hash(ids[i] for i in chosen))
+
+
+def holdout_split(
+    ids: Sequence[str],
+    groups: Sequence[Hashable],
+    *,
+    count: int | None = None,
+    fraction: float | None = None,
+    seed: int = 0,
+) -> tuple[Split, Split]:
+    """(training, held out): whole groups are held out until they have `count` items or `fraction` of all.
+
+    No group (image) is on both sides. The hold-out is independent of the low-shot splits of the same seed;
+    make it first and take low-shot splits of the training side.
+
+    Raises:
+        ValueError: an argument is out of range or inconsistent, or nothing would be left to train on.
+    """
+    _check_ids(ids, groups=groups)
+    if (fraction is None) == (count is None):
+        raise ValueError(f"give one of count and fraction; got count={count}, fraction={fraction}")
+    if fraction is not None and not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}, expected a number in (0, 1)")
+    if count is not None and not 0 < count < len(ids):
+        raise ValueError(f"count is {count}, expected 1 to {len(ids) - 1} of the {len(ids)} items")
+    target = count if fraction is None else max(1, int(fraction * len(ids) + 0.5))
+    held: list[int] = []
+    kept: list[int] = []
+    for members in _grouped(ids, groups, f"{seed}/holdout"):
+        (held if len(held) < target else kept).extend(members)
+    if not kept:
+        raise ValueError(
+            f"holding out {target} of {len(ids)} items takes every group, nothing is left to train on"
+        )
+    return Split(kept, _hash(ids[i] for i in kept)), Split(held, _hash(ids[i] for i in held))
+
+
+def _check_ids(ids: Sequence[str], **columns: Sequence | None) -> None:
+    if not len(ids):
+        raise ValueError("ids is empty, there is nothing to split")
+    for name, column in columns.items():
+        if column is not None and len(column) != len(ids):
+            raise ValueError(f"{name} has {len(column)} entries for {len(ids)} ids; give one each")
+    if len(set(ids)) != len(ids):
+        name, times = Counter(ids).most_common(1)[0]
+        raise ValueError(f"the id {name!r} occurs {times} times; ids must be unique")
+
+
+def _key(seed: int | str, name: object) -> bytes:
+    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
+
+
+def _by_hash(indices: Iterable[int], ids: Sequence[str], seed: int | str) -> list[int]:
+    return sorted(indices, key=lambda index: _key(seed, ids[index]))
+
+
+def _hash(ids: Iterable[str]) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(sorted(map(str, ids))).encode()).hexdigest()[:16]
+
+
+def _members(order: list[int], strata: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    members: dict[Hashable, list[int]] = {}
+    for index in order:
+        members.setdefault(strata[index], []).append(index)
+    return members
+
+
+def _first_of_each(order: list[int], strata: Sequence[Hashable], per_class: int) -> list[int]:
+    rounds = zip(*(members[:per_class] for members in _members(order, strata).values()), strict=True)
+    return [index for one_of_each in rounds for index in one_of_each]
+
+
+def _proportional(order: list[int], strata: Sequence[Hashable], seed: int) -> list[int]:
+    """All items, interleaved so that in every prefix each class is less than one item from its share.
+
+    The j-th item of a class of m among n must stand at a position in [floor(j n/m), ceil((j+1) n/m)); taking
+    the earliest deadline among those that may stand here always succeeds (proportionate fairness on one
+    processor).
+    """
+    members = _members(order, strata)
+    classes = sorted(members, key=lambda name: _key(seed, name))
+    total = len(order)
+    taken = [0] * len(classes)
+    waiting = [(0, number) for number in range(len(classes))]  # (first position, class), a heap
+    ready: list[tuple[int, int]] = []  # (deadline, class), a heap
+    result = []
+    for position in range(total):
+        while waiting and waiting[0][0] <= position:
+            number = heapq.heappop(waiting)[1]
+            size = len(members[classes[number]])
+            heapq.heappush(ready, (-(-(taken[number] + 1) * total // size), number))
+        number = heapq.heappop(ready)[1]
+        mine = members[classes[number]]
+        result.append(mine[taken[number]])
+        taken[number] += 1
+        if taken[number] < len(mine):
+            heapq.heappush(waiting, (taken[number] * total // len(mine), number))
+    return result
+
+
+def _grouped(ids: Sequence[str], groups: Sequence[Hashable], seed: int | str) -> list[list[int]]:
+    """The groups in the order of their hash, each with its members in the order of theirs."""
+    members = _members(_by_hash(range(len(ids)), ids, seed), groups)
+    return [members[name] for name in sorted(members, key=lambda name: _key(seed, f"group\n{name}"))]
+
+
+def _groups_for_each(grouped: list[list[int]], strata: Sequence[Hashable], per_class: int) -> list[int]:
+    """Every group that has an item of a class still below `per_class`; nested in `per_class`."""
+    counts: Counter = Counter()
+    chosen: list[int] = []
+    for members in grouped:
+        if any(counts[strata[index]] < per_class for index in members):
+            counts.update(strata[index] for index in members)
+            chosen += members
+    return chosen
+
+
+def _balanced_groups(grouped: list[list[int]], strata: Sequence[Hashable], target: int) -> list[int]:
+    """Groups until `target` items: each time, of the next few, the one after which the shares deviate
+    least."""
+    classes = {name: number for number, name in enumerate(dict.fromkeys(strata))}
+    counts = np.zeros((len(grouped), len(classes)), dtype=np.int64)
+    for row, members in enumerate(grouped):
+        for index in members:
+            counts[row, classes[strata[index]]] += 1
+    totals = counts.sum(0)
+    window = list(range(min(LOOK_AHEAD, len(grouped))))
+    upcoming = len(window)
+    taken = np.zeros(len(classes), dtype=np.int64)
+    chosen: list[int] = []
+    while len(chosen) < target:
+        after = taken + counts[window]
+        deviation = np.abs(after * totals.sum() - after.sum(1, keepdims=True) * totals).max(
+            1
+        )  # in whole numbers
+        row = window.pop(int(deviation.argmin()))
+        taken += counts[row]
+        chosen += grouped[row]
+        if upcoming < len(grouped):
+            window.append(upcoming)
+            upcoming += 1
+    return chosen

@@ -1,0 +1,79 @@
+"""Gathering tensors across processes, with gradients that are exact under DDP's averaging."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes; 1 when torch.distributed is not initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Index of this process; 0 when torch.distributed is not initialised."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Concatenate `tensor` of every process along dimension 0, in rank order, without gradients.
+
+    Args:
+        tensor: (rows, …); the number of rows may differ between processes, the other dimensions may not.
+
+    Returns:
+        (sum of rows, …), the same on every process; `tensor.detach()` itself with one process.
+    """
+    if world_size() == 1:
+        return tensor.detach()
+    return torch.cat(_all_rows(tensor.detach()))
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Concatenate `tensor` of every process along dimension 0; gradients reach every process's rows.
+
+    Backward sums over the processes what each one's loss says about these rows. If the mean over processes of
+    the local losses is the global loss (each process returns the global loss, or its own share times the
+    number of processes), DDP's averaged gradient is then exactly the gradient of the global loss.
+    Every process must call it, and its backward, in the same order.
+
+    Args:
+        tensor: (rows, …); the number of rows may differ between processes, the other dimensions may not.
+
+    Returns:
+        (sum of rows, …); `tensor` itself with one process.
+    """
+    if world_size() == 1:
+        return tensor
+    return _GatherWithGradient.apply(tensor) if tensor.requires_grad else gather(tensor)
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        parts = _all_rows(tensor)
+        ctx.start = sum(len(part) for part in parts[: rank()])
+        ctx.rows = len(tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient[ctx.start : ctx.start + ctx.rows]
+
+
+def _all_rows(tensor: Tensor) -> list[Tensor]:
+    """The tensor of each process, padded to the longest for the exchange and cut back afterwards."""
+    sizes = [torch.empty(1, dtype=torch.int64, device=tensor.device) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([len(tensor)], device=tensor.device))
+    rows = [int(size) for size in sizes]
+    if max(rows) == 0:
+        return [tensor] * len(rows)
+    padded = tensor.new_zeros(max(rows), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    as_bytes = tensor.dtype == torch.bool  # not every backend exchanges booleans
+    padded = padded.to(torch.uint8) if as_bytes else padded
+    received = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(received, padded)
+    return [part[:count].to(tensor.dtype) for part, count in zip(received, rows, strict=True)]

@@ -1,0 +1,262 @@
+"""What a teacher is: a frozen image–text dual encoder that owns its image transform and its tokenizer.
+
+open_clip models, transformers CLIP and SigLIP, and ensembles have one surface: `encode_images`,
+`encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer are never assumed to be
+the same.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.functional import to_pil_image
+
+PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
+
+
+class ImageError(ValueError):
+    """An image that cannot be opened, decoded or transformed; `name` says which."""
+
+    def __init__(self, name: str, cause: object):
+        super().__init__(f"image {name} cannot be read: {cause}; replace the file or leave it out")
+        self.name = name
+
+
+class Similarity:
+    """How likely an image and a text belong together, from their embeddings."""
+
+    logit_scale: float
+    logit_bias: float | None
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """True for a SigLIP-like teacher, whose probability is per pair and needs no other candidates."""
+        return self.logit_bias is not None
+
+    def match_logits(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """`logit_scale` · cosine (+ `logit_bias`): what the teacher learned to make large for matching pairs.
+
+        Args:
+            image_embeds: (batch, dim), normalised or not.
+            text_embeds: (batch, candidates, dim), each row's own candidates, or (texts, dim), shared.
+
+        Returns: (batch, candidates) or (batch, texts).
+        """
+        image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
+        shared = text_embeds.dim() == 2
+        cosine = torch.einsum("bd,cd->bc" if shared else "bd,bcd->bc", image_embeds, text_embeds)
+        return self.logit_scale * cosine + (self.logit_bias or 0.0)
+
+    def match_probability(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """Probability that image and text belong together; shapes as `match_logits`.
+
+        CLIP: softmax over the given candidates (rows sum to 1). SigLIP: an independent sigmoid for each pair.
+        """
+        logits = self.match_logits(image_embeds, text_embeds)
+        return logits.sigmoid() if self.is_sigmoid else logits.softmax(dim=-1)
+
+
+class Teacher(Similarity, nn.Module, ABC):
+    """A frozen dual encoder: always in eval mode, never recording gradients, blind to an outer autocast.
+
+    Subclasses say how pixels and tokens become features. Build one with `cliptd.load_teacher`.
+
+    Args:
+        model: the encoder; it is frozen here, in place.
+        name: what error messages and the store's index call it.
+        batch_size: images or texts per forward.
+    """
+
+    def __init__(self, model: nn.Module, name: str, batch_size: int = 256):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        self.model = model.requires_grad_(False).eval()
+        self.name = name
+        self.batch_size = batch_size
+        bias = getattr(model, "logit_bias", None)
+        self.logit_scale = float(model.logit_scale.detach().float().exp())
+        self.logit_bias = None if bias is None else float(bias.detach())
+        self.pixel_shape = self.image_transform(Image.new("RGB", (16, 16))).shape
+        self.embed_dim = self.encode_texts(PROBES[:1]).shape[-1]
+
+    @abstractmethod
+    def image_transform(self, image: Image.Image) -> Tensor:
+        """The teacher's own preprocessing of a PIL image of any mode: (3, height, width) float32."""
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+        """The teacher's own token ids, padded to its context length: (texts, tokens), or a dict of such."""
+
+    @abstractmethod
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, height, width) → (batch, dim), not normalised."""
+
+    @abstractmethod
+    def text_features(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+        """What `tokenize` returns → (batch, dim), not normalised."""
+
+    @abstractmethod
+    def describe(self) -> dict:
+        """What besides the weights decides an embedding: transform and vocabulary, as JSON values."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stays in eval mode, whatever `mode` says: a parent's `.train()` must not wake its dropout."""
+        return super().train(False)
+
+    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: PIL images of any mode and size; or uint8 tensors (3, h, w) of raw pixels; or float
+                tensors (3, H, W) that `image_transform` made. A (n, 3, H, W) tensor does for a list.
+            names: what to call each image in an error; its file name or position otherwise.
+
+        Returns: (n, dim) float32 of unit length, on the teacher's device.
+        Raises: ImageError naming the image that cannot be decoded.
+        """
+        named = names or [_name(image, i) for i, image in enumerate(images)]
+        batches = zip(self._batches(images), self._batches(named), strict=True)
+        return self._encode(self.image_features(self._pixels(*batch)) for batch in batches)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts, over-long ones truncated: (n, dim) float32 of unit length, on `device`."""
+        if isinstance(texts, str):
+            raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
+        return self._encode(self.text_features(self._tokens(batch)) for batch in self._batches(texts))
+
+    def _batches(self, items: Sequence):
+        return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
+
+    def _encode(self, features) -> Tensor:
+        """Draw from the generator `features` without gradients, autocast or inference_mode's tensors."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            parts = [F.normalize(part.float(), dim=-1) for part in features]
+            return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
+
+    def _pixels(self, images: Sequence | Tensor, names: Sequence[str]) -> Tensor:
+        pixels = torch.stack(
+            [self._one_image(image, name) for image, name in zip(images, names, strict=True)]
+        )
+        return pixels.to(self.device, next(self.model.parameters()).dtype)
+
+    def _one_image(self, image: Image.Image | Tensor, name: str) -> Tensor:
+        if isinstance(image, Tensor) and image.is_floating_point():
+            if image.shape != self.pixel_shape:
+                found, expected = tuple(image.shape), tuple(self.pixel_shape)
+                raise ImageError(
+                    name, f"float tensor of shape {found}, expected image_transform's {expected}"
+                )
+            return image.cpu()
+        if isinstance(image, Tensor) and image.dtype == torch.uint8:
+            image = to_pil_image(image.cpu())
+        if not isinstance(image, Image.Image):
+            found = f"{image.dtype} tensor" if isinstance(image, Tensor) else type(image).__name__
+            raise ImageError(name, f"found a {found}, expected a PIL image or a uint8 or float tensor")
+        try:
+            return self.image_transform(image)
+        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+            raise ImageError(name, error) from error
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+        tokens = self.tokenize(list(texts))
+        if isinstance(tokens, Tensor):
+            return tokens.to(self.device)
+        return {name: value.to(self.device) for name, value in tokens.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """ "sha256:" + 16 hex digits of weights (with their precision), transform and tokenizer behaviour.
+
+        Computed once, on first use (about a second a GB); the weights are taken to stay frozen.
+        """
+        digest = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        tokens = self.tokenize(PROBES)
+        tokens = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
+        for key, value in sorted(tokens.items()):
+            digest.update(f"{key} {value.tolist()}\n".encode())
+        digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
+        return "sha256:" + digest.hexdigest()[:16]
+
+
+class TeacherEnsemble(Similarity, nn.Module):
+    """Several teachers as one: embeddings are concatenated and divided by √members, so they keep unit length.
+
+    The ensemble's cosine is then the mean of its members' cosines, and `logit_scale` (and `logit_bias`,
+    where every member has one) are the means of theirs. MobileCLIP (arXiv 2311.17049) stores its two
+    teachers this way.
+    """
+
+    def __init__(self, members: Sequence[Teacher]):
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs at least one teacher, found none")
+        self.members = nn.ModuleList(members)
+        self.name = ",".join(member.name for member in members)
+        self.embed_dim = sum(member.embed_dim for member in members)
+        self.batch_size = min(member.batch_size for member in members)
+        self.logit_scale = sum(member.logit_scale for member in members) / len(members)
+        biases = [member.logit_bias for member in members]
+        self.logit_bias = None if None in biases else sum(biases) / len(biases)
+
+    @property
+    def device(self) -> torch.device:
+        return self.members[0].device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """ "sha256:" + 16 hex digits of the members' fingerprints, in order."""
+        joined = " ".join(member.fingerprint for member in self.members)
+        return "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """(n, sum of dims) float32 of unit length. Images are raw (PIL or uint8): each member transforms its
+        own.
+        """
+        for i, image in enumerate(images):
+            if isinstance(image, Tensor) and image.is_floating_point() and len(self.members) > 1:
+                raise ImageError(
+                    names[i] if names else _name(image, i),
+                    "a float tensor is one teacher's transform; give an ensemble PIL images or uint8",
+                )
+        return self._join([member.encode_images(images, names) for member in self.members])
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(n, sum of dims) float32 of unit length."""
+        return self._join([member.encode_texts(texts) for member in self.members])
+
+    def split(self, embeds: Tensor) -> list[Tensor]:
+        """The members' own unit-length embeddings, (…, dim) each, out of the ensemble's (…, sum of dims)."""
+        parts = embeds.split([member.embed_dim for member in self.members], dim=-1)
+        return [part * len(self.members) ** 0.5 for part in parts]
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat([part.to(self.device) for part in parts], dim=-1) / len(parts) ** 0.5
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message as one line, to quote it inside another."""
+    return " ".join(str(error).split())
+
+
+def _name(image, position: int) -> str:
+    return getattr(image, "filename", "") or f"at position {position}"
+
+
+def hash_vocabulary(vocabulary: dict) -> str:
+    """sha256 of a token → id map, in the order of the ids."""
+    tokens = sorted(vocabulary.items(), key=lambda item: item[1])
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

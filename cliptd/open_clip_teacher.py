@@ -1,0 +1,153 @@
+"""open_clip models as teachers, by name and pretrained tag or from a local folder."""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+
+
+class OpenClipTeacher(Teacher):
+    """An open_clip model with its eval transform and tokenizer; `config` is its `open_clip_config.json` as a
+    dict.
+    """
+
+    def __init__(
+        self, model: nn.Module, transform: Callable, tokenizer: Callable, config: dict, name: str, **options
+    ):
+        self.__dict__.update(transform=transform, tokenizer=tokenizer, config=config)
+        super().__init__(model, name, **options)
+
+    def image_transform(self, image: Image.Image) -> Tensor:
+        return self.transform(image.convert("RGB"))
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        return self.tokenizer(list(texts))
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        return self.model.encode_text(tokens)
+
+    def describe(self) -> dict:
+        vocabulary = getattr(self.tokenizer, "encoder", None)  # open_clip's own BPE
+        if vocabulary is None and hasattr(self.tokenizer, "tokenizer"):
+            vocabulary = self.tokenizer.tokenizer.get_vocab()
+        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))  # functions print their address
+        return {"transform": transform, "vocabulary": hash_vocabulary(vocabulary or {})}
+
+
+def load_by_name(
+    name: str, pretrained: str | None, *, device: str | torch.device, precision: str, batch_size: int
+) -> OpenClipTeacher:
+    """An open_clip model by name, with a pretrained tag or a checkpoint file. Raises as `load_teacher`."""
+    if name not in open_clip.list_models():
+        names = {model.lower(): model for model in open_clip.list_models()}
+        near = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=5, cutoff=0.5)]
+        raise ValueError(
+            f"open_clip has no model named {name!r}; nearest: {', '.join(near) or 'none'}. For a "
+            "transformers model write 'hf:<id>', for a local open_clip folder its path"
+        )
+    is_file = pretrained is not None and Path(pretrained).is_file()
+    if not is_file and not open_clip.is_pretrained_cfg(name, pretrained or ""):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none, give a checkpoint file"
+        raise ValueError(
+            f"pretrained={pretrained!r} is neither a pretrained tag of {name} nor a checkpoint file; "
+            f"its tags: {tags}"
+        )
+    tag = {} if is_file else open_clip.get_pretrained_cfg(name, pretrained)
+    quick_gelu = bool(tag.get("quick_gelu", False))  # open_clip only warns when tag and config disagree
+    try:
+        model = open_clip.create_model(
+            name,
+            pretrained=pretrained,
+            precision=precision,
+            device=device,
+            force_quick_gelu=quick_gelu,
+            require_pretrained=True,
+        )
+    except Exception as error:
+        if is_file:
+            raise ValueError(f"checkpoint {pretrained} does not fit {name}: {one_line(error)}") from error
+        repository = os.path.dirname(tag.get("hf_hub", ""))
+        get_it = f"run `hf download {repository}`" if repository else f"fetch {tag.get('url')}"
+        raise FileNotFoundError(
+            f"the checkpoint {pretrained!r} of {name} is not on this machine and could not be downloaded "
+            f"({one_line(error)}): {get_it} where there is a network and copy the cache here, or give "
+            "pretrained=<checkpoint file>, or the path of a local open_clip folder instead of the name"
+        ) from error
+    config = open_clip.get_model_config(name)
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:
+        repository = config["text_cfg"].get("hf_tokenizer_name", name)
+        raise FileNotFoundError(
+            f"the tokenizer of {name} is not on this machine and could not be downloaded ({one_line(error)}): run "
+            f"`hf download {repository}` where there is a network and copy the cache here"
+        ) from error
+    if quick_gelu:
+        config["quick_gelu"] = True
+    return as_teacher(model, tokenizer, config, f"{name}, {pretrained}", batch_size)
+
+
+def load_folder(
+    folder: Path, *, device: str | torch.device, precision: str, batch_size: int
+) -> OpenClipTeacher:
+    """A local open_clip folder. Raises as `load_teacher`; no tensor is left random, filled in or resized."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"teacher folder {folder} does not exist; expected {CONFIG} and {WEIGHTS} in it"
+        )
+    present = sorted(entry.name for entry in folder.iterdir())
+    for needed in (CONFIG, WEIGHTS):
+        if needed not in present:
+            hint = (
+                f"save the weights as safetensors under the name {WEIGHTS} (a .pt or .bin file is not read)"
+            )
+            if "config.json" in present:
+                hint = f"for a transformers model write 'hf:{folder}'"
+            raise FileNotFoundError(
+                f"teacher folder {folder} has no {needed}, only {', '.join(present) or 'nothing'}; {hint}"
+            )
+    where = f"local-dir:{folder}"
+    try:
+        config = open_clip.get_model_config(where)
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            stored = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        model = open_clip.create_model(where, precision=precision, device=device, require_pretrained=True)
+        tokenizer = open_clip.get_tokenizer(where)
+    except Exception as error:  # open_clip raises whatever its parts do
+        raise ValueError(
+            f"teacher folder {folder} cannot be loaded by open_clip: {one_line(error)}"
+        ) from error
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    unlike = sorted(key for key in expected if stored.get(key) != expected[key])
+    if unlike:  # open_clip fills in a missing bias and resizes position embeddings without a word
+        listed = [f"{key} (found {stored.get(key)}, expected {expected[key]})" for key in unlike[:3]]
+        raise ValueError(
+            f"{folder / WEIGHTS} lacks tensors that {CONFIG} asks for, or has them in another shape: "
+            f"{', '.join(listed)}; {len(unlike)} in all. Save weights and config of one model together"
+        )
+    return as_teacher(model, tokenizer, config, str(folder), batch_size)
+
+
+def as_teacher(
+    model: nn.Module, tokenizer: Callable, model_cfg: dict, name: str, batch_size: int = 256
+) -> OpenClipTeacher:
+    """A loaded open_clip model (it is frozen in place) as a teacher, with the transform that it names."""
+    preprocess = dict(model.visual.preprocess_cfg)
+    transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    return OpenClipTeacher(model, transform, tokenizer, config, name, batch_size=batch_size)

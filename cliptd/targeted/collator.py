@@ -1,0 +1,173 @@
+"""The teacher's columns of a batch, from a live teacher or a store."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cliptd.sources import as_source
+from cliptd.targeted.config import TargetedDistillationConfig
+from cliptd.targeted.inputs import DistillationInputs
+from cliptd.targeted.relevance import DocumentFrequency
+from cliptd.targeted.teacher_view import TeacherViews, check_finite, embed_texts
+
+
+class DistillationCollator:
+    """A task's collate, with the teacher's columns added to its batches.
+
+    Calls `collate(examples)`, takes "distillation_inputs" out of the batch and adds, for B instances, C
+    candidates, K kept words (padded), T student tokens and the teacher's width e:
+    teacher_image_embeds (B, e), teacher_text_embeds (B, C, e), teacher_word_embeds (B, C, K, e),
+    teacher_word_mask (B, C, K) bool, teacher_word_ids (B, C, T) int64 into the K kept words or -1, and
+    teacher_match (B, C), the teacher's logit that image and full text belong together. Words are selected
+    here, as a function of the image, the text and the settings alone. With all weights 0 nothing is added.
+
+    Args:
+        collate: the task's own, from examples to a dict with "distillation_inputs"; None for `columns` alone.
+        source: the teacher's knowledge: a store or another source, or a teacher, which is then asked live.
+        config: the settings; None for the full method.
+        document_frequency: of the task's corpus, for semantic="idf".
+
+    Raises:
+        ValueError: for inputs that do not fit, a NaN from the teacher, or shuffle_teacher on a batch of one.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[Sequence[Any]], dict[str, Any]] | None,
+        source: Any,
+        config: TargetedDistillationConfig | None = None,
+        *,
+        document_frequency: DocumentFrequency | None = None,
+    ) -> None:
+        self.collate = collate
+        self.source = as_source(source)
+        self.config = config or TargetedDistillationConfig()
+        self.views = TeacherViews(self.source, self.config, document_frequency)
+
+    def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
+        batch = self.collate(examples)
+        if "distillation_inputs" not in batch:
+            raise ValueError(
+                f"the collate's batch holds {', '.join(map(str, batch))} and no distillation_inputs; make "
+                'the task\'s collate put a DistillationInputs under "distillation_inputs"'
+            )
+        inputs = batch.pop("distillation_inputs")
+        batch.update(self.columns(inputs))
+        return batch
+
+    def columns(self, inputs: DistillationInputs) -> dict[str, Tensor]:
+        """The teacher's columns of one batch."""
+        if not self.config.distils:
+            return {}
+        inputs.check_word_ids()
+        batch, candidates = len(inputs.image_keys), inputs.candidates
+        images = self.source.image_embeds(list(inputs.image_keys), inputs.images)
+        images = check_finite(images, inputs.image_keys, "image")
+        pairs = [
+            (key, text, tuple(words))
+            for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
+            for text, words in zip(texts, word_lists, strict=True)
+        ]
+        views = self.views(pairs, images.repeat_interleave(candidates, dim=0))
+        indices = [view.kept if self.config.word_weight > 0 else () for view in views]
+        word_ids = _renumber(inputs.word_ids.flatten(0, 1), indices)
+        kept = [
+            [self.views.prompt(words[k]) for k in row]
+            for row, (_, _, words) in zip(indices, pairs, strict=True)
+        ]
+        targets = [view.target for view in views]
+        matches = torch.tensor([view.match for view in views], dtype=torch.float32)
+        if self.config.shuffle_teacher:
+            if batch < 2:
+                raise ValueError(
+                    "shuffle_teacher exchanges targets between instances, and this batch has one; use at "
+                    "least 2 a process"
+                )
+            images = images.roll(-1, 0)
+            kept, targets, matches = _next_instance(kept, targets, matches, candidates)
+        words, mask = _embed_padded(self.source, kept, images.shape[1])
+        return {
+            "teacher_image_embeds": images,
+            "teacher_text_embeds": embed_texts(self.source, targets).view(batch, candidates, -1),
+            "teacher_word_embeds": words.view(batch, candidates, -1, images.shape[1]),
+            "teacher_word_mask": mask.view(batch, candidates, -1),
+            "teacher_word_ids": word_ids.view(batch, candidates, -1),
+            "teacher_match": matches.view(batch, candidates),
+        }
+
+
+def precompute(
+    batches: Iterable[DistillationInputs],
+    writer: Any,
+    config: TargetedDistillationConfig | None = None,
+    *,
+    progress: Callable[[str, int], None] | None = None,
+    document_frequency: DocumentFrequency | None = None,
+) -> None:
+    """Fill a store with all that a DistillationCollator with these settings will ask for on these batches.
+
+    All images first, so that their mean is settled; then the same work as the collator's, against the writer.
+
+    Args:
+        batches: the task's DistillationInputs; gone through once, a generator will do.
+        writer: a StoreWriter.
+        config: the settings that training will use; None for the full method.
+        progress: called as progress("images" or "texts", instances done so far).
+        document_frequency: of the task's corpus, for semantic="idf".
+    """
+    collator = DistillationCollator(None, writer, config, document_frequency=document_frequency)
+    if not collator.config.distils:
+        return
+    done, seen = 0, []
+    for inputs in batches:
+        check_finite(writer.image_embeds(list(inputs.image_keys), inputs.images), inputs.image_keys, "image")
+        seen.append((inputs.image_keys, inputs.texts, inputs.words))
+        done += len(inputs.image_keys)
+        if progress is not None:
+            progress("images", done)
+    done = 0
+    for keys, texts, words in seen:
+        no_tokens = torch.zeros(len(keys), len(texts[0]), 0, dtype=torch.int64)
+        collator.columns(DistillationInputs(keys, [None] * len(keys), texts, words, no_tokens))
+        done += len(keys)
+        if progress is not None:
+            progress("texts", done)
+
+
+def _renumber(word_ids: Tensor, kept: Sequence[Sequence[int]]) -> Tensor:
+    """(N, T) indices into all words → indices into the kept words, -1 for the others."""
+    ids = word_ids.to(torch.int64)
+    words = int(ids.max()) + 1 if ids.numel() else 0
+    words = max(words, 1 + max((k for row in kept for k in row), default=-1))
+    table = torch.full((len(kept), words + 1), -1, dtype=torch.int64)  # the last column stands for -1
+    places = [(n, k, new) for n, row in enumerate(kept) for new, k in enumerate(row)]
+    if places:
+        rows, old, new = torch.tensor(places).T
+        table[rows, old] = new
+    return table.gather(1, torch.where(ids < 0, words, ids))
+
+
+def _embed_padded(source: Any, prompts: Sequence[Sequence[str]], embed_dim: int) -> tuple[Tensor, Tensor]:
+    """(N, K, e) embeddings of ragged lists of texts, zero padded, and their (N, K) mask; K is at least 1."""
+    row = {text: i for i, text in enumerate(dict.fromkeys(text for texts in prompts for text in texts))}
+    width = max(1, max(len(texts) for texts in prompts))
+    if not row:
+        return torch.zeros(len(prompts), width, embed_dim), torch.zeros(len(prompts), width, dtype=torch.bool)
+    places = [[row[text] for text in texts] + [len(row)] * (width - len(texts)) for texts in prompts]
+    places = torch.tensor(places)
+    embeds = torch.cat([embed_texts(source, list(row)), torch.zeros(1, embed_dim)])
+    return embeds[places], places < len(row)
+
+
+def _next_instance(
+    kept: list[list[str]], targets: list[str], matches: Tensor, candidates: int
+) -> tuple[list[list[str]], list[str], Tensor]:
+    """Give each instance the next one's teacher texts (the last the first's), but as many words as it had."""
+    others = kept[candidates:] + kept[:candidates]
+    words = [
+        [other[j % len(other)] for j in range(len(own))] if other else []
+        for own, other in zip(kept, others, strict=True)
+    ]
+    return words, targets[candidates:] + targets[:candidates], matches.roll(-candidates)

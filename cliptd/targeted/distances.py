@@ -1,0 +1,78 @@
+"""D of the objective: how far a projected student state is from its teacher embedding."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliptd.targeted.config import Distance
+
+
+def embedding_distance(
+    states: Tensor,
+    targets: Tensor,
+    distance: Distance = "cosine",
+    *,
+    normalise: bool = True,
+    temperature: float = 0.07,
+    rivals: Tensor | None = None,
+    rival_mask: Tensor | None = None,
+) -> Tensor:
+    """Distance of each row to its target, in float32.
+
+    "cosine": 1 − cos. "mse": |x − y|², summed over the width (PyTorch's mean times embed_dim), so that its
+    size does not depend on the width. "l1": Σ|x − y| / √embed_dim, for the same reason. "infonce": −log
+    softmax of cos / temperature at the own target among the rivals.
+
+    Args:
+        states: (rows, embed_dim) outputs of a head.
+        targets: (rows, embed_dim) teacher embeddings; normalised here.
+        distance: as above.
+        normalise: "mse" and "l1" take the states' directions; False their raw values.
+        temperature: of "infonce".
+        rivals: (others, embed_dim) teacher embeddings, the rows' own among them or not; the targets if None.
+        rival_mask: (others,) bool, False where a rival is padding.
+
+    Returns:
+        (rows,) distances.
+
+    >>> import torch
+    >>> embedding_distance(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    tensor([0.4000])
+    """
+    states, targets = states.float(), F.normalize(targets.float(), dim=-1)
+    if normalise or distance in ("cosine", "infonce"):
+        states = F.normalize(states, dim=-1)
+    if distance == "cosine":
+        return 1 - (states * targets).sum(dim=-1)
+    if distance == "mse":
+        return (states - targets).square().sum(dim=-1)
+    if distance == "l1":
+        return (states - targets).abs().sum(dim=-1) / states.shape[-1] ** 0.5
+    rivals = targets if rivals is None else F.normalize(rivals.float(), dim=-1)
+    return negative_log_softmax(states, targets, rivals, 1 / temperature, rival_mask=rival_mask)
+
+
+def negative_log_softmax(
+    anchors: Tensor, own: Tensor, rivals: Tensor, scale: float, *, rival_mask: Tensor | None = None
+) -> Tensor:
+    """−log softmax at each anchor's own target, against the rivals that are other targets.
+
+    −log p_i = log(1 + Σ_j exp(scale · (a_i·r_j − a_i·o_i))) over the rivals j that differ from o_i: a rival
+    equal to the own target (the row itself, or a second copy of the same word) does not count against it.
+
+    Args:
+        anchors: (rows, embed_dim).
+        own: (rows, embed_dim), unit norm.
+        rivals: (others, embed_dim), unit norm; may hold the rows of `own` themselves.
+        scale: multiplies the inner products.
+        rival_mask: (others,) bool, False where a rival is padding.
+
+    Returns:
+        (rows,) at least 0.
+    """
+    margin = scale * (anchors @ rivals.T - (anchors * own).sum(dim=1, keepdim=True))
+    left_out = own @ rivals.T > 1 - 1e-5
+    if rival_mask is not None:
+        left_out = left_out | ~rival_mask
+    margin = torch.cat([torch.zeros_like(margin[:, :1]), margin.masked_fill(left_out, -torch.inf)], dim=1)
+    return torch.logsumexp(margin, dim=1)

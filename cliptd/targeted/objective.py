@@ -1,0 +1,308 @@
+"""The CLIP-TD objective: image, word and sentence terms between student states and teacher embeddings."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cliptd.targeted.config import TargetedDistillationConfig
+from cliptd.targeted.distances import embedding_distance
+from cliptd.targeted.weighting import (
+    Gather,
+    check_labels,
+    confidence_weights,
+    teacher_probability,
+)
+
+COLUMNS = (
+    "teacher_image_embeds",
+    "teacher_text_embeds",
+    "teacher_word_embeds",
+    "teacher_word_mask",
+    "teacher_word_ids",
+    "teacher_match",
+)
+
+
+class DistillationTerms(NamedTuple):
+    """What the objective returns.
+
+    Args:
+        loss: scalar, λ_v·image + λ_t·words + λ_s·text; the only one with a gradient.
+        image: scalar, unweighted by λ, for logs.
+        words: as image.
+        text: as image.
+        weights: (batch,) confidence weights.
+    """
+
+    loss: Tensor
+    image: Tensor
+    words: Tensor
+    text: Tensor
+    weights: Tensor
+
+
+class TargetedDistillation(nn.Module):
+    """CLIP-targeted distillation (arXiv 2201.05729), with the heads that exist in training only.
+
+    L = λ_v mean_i w_i D(P_v h^v_i, v_i) + λ_t mean_i w_i mean_c mean_{k∈K_ic} D(P_t h_ick, u_ick)
+      + λ_s mean_i w_i mean_c D(P_s h^s_ic, s_ic)
+
+    for instances i, their candidates c (VCR: 4 answers) and kept words K_ic. Words are averaged over the
+    candidates that have any; an instance without words adds 0. Computed in float32, under autocast too.
+
+    Args:
+        config: the settings.
+        embed_dim: e, the teacher's width.
+        text_width: d, of the student's text states.
+        image_width: of the student's image state.
+        logit_scale: the teacher's, for its probability over the batch.
+        logit_bias: a sigmoid teacher's (SigLIP), whose probability of a pair is a sigmoid; else None.
+
+    Raises:
+        ValueError: from forward, if columns are missing or shapes do not fit, naming them.
+    """
+
+    def __init__(
+        self,
+        config: TargetedDistillationConfig,
+        *,
+        embed_dim: int,
+        text_width: int,
+        image_width: int,
+        logit_scale: float = 100.0,
+        logit_bias: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_dim = embed_dim
+        self.text_width = text_width
+        self.image_width = image_width
+        self.logit_scale = float(logit_scale)
+        self.logit_bias = logit_bias
+        self.heads = nn.ModuleDict()
+        if config.image_weight > 0:
+            self.heads["image"] = _head(config.head, image_width, embed_dim)
+        if config.share_text_head:
+            if config.word_weight > 0 or config.text_weight > 0:
+                self.heads["text"] = _head(config.head, text_width, embed_dim)
+        else:
+            if config.word_weight > 0:
+                self.heads["words"] = _head(config.head, text_width, embed_dim)
+            if config.text_weight > 0:
+                self.heads["text"] = _head(config.head, text_width, embed_dim)
+
+    def forward(
+        self,
+        columns: dict[str, Tensor],
+        *,
+        text_states: Tensor,
+        text_cls: Tensor,
+        image_state: Tensor,
+        student_probability: Tensor | None = None,
+        labels: Tensor | None = None,
+        gather: Gather | None = None,
+    ) -> DistillationTerms:
+        """The distillation loss of a batch of B instances with C candidates.
+
+        Args:
+            columns: DistillationCollator's, at least those of COLUMNS.
+            text_states: (B*C, T, d) or (B, C, T, d); row b*C + c is candidate c of instance b.
+            text_cls: (B*C, d) or (B, C, d).
+            image_state: (B, d_v), or (B*C, d_v) where the student looks at the image once a candidate.
+            student_probability: (B,) of the right answer; needed by confidence "ratio".
+            labels: (B,) index of the right candidate, where C > 1 and the settings ask for it.
+            gather: concatenates a tensor over processes, without gradient; None is one process.
+        """
+        with torch.autocast(text_states.device.type, enabled=False):
+            return self._forward(
+                columns, text_states, text_cls, image_state, student_probability, labels, gather
+            )
+
+    def _forward(
+        self, columns, text_states, text_cls, image_state, student_probability, labels, gather
+    ) -> DistillationTerms:
+        config = self.config
+        _check_columns(columns, self.embed_dim)
+        columns = {name: columns[name].detach().to(text_states.device) for name in COLUMNS}
+        batch, candidates = columns["teacher_match"].shape
+        rows = batch * candidates
+        contrastive = config.distance == "infonce"
+        weights = self._weights(columns, student_probability, labels, gather)
+        share = self._candidate_share(labels, columns["teacher_match"])
+        image = words = text = torch.zeros((), device=text_states.device)
+        if config.image_weight > 0:
+            state = _flat("image_state", image_state, 1, self.image_width, {batch, rows})
+            target = columns["teacher_image_embeds"]
+            rivals = target if gather is None or not contrastive else gather(target)
+            looks = len(state) // batch
+            distances = self._distance("image", state, target.repeat_interleave(looks, dim=0), rivals)
+            image = (weights * distances.view(batch, looks).mean(dim=1)).mean()
+        if config.text_weight > 0:
+            state = _flat("text_cls", text_cls, 1, self.text_width, {rows})
+            target = columns["teacher_text_embeds"].flatten(0, 1)
+            rivals = target if gather is None or not contrastive else gather(target)
+            distances = self._distance("text", state, target, rivals).view(batch, candidates)
+            text = (weights * (share * distances).sum(dim=1)).mean()
+        if config.word_weight > 0:
+            state = _flat("text_states", text_states, 2, self.text_width, {rows})
+            words = (weights * self._word_term(columns, state, share, gather)).mean()
+        loss = config.image_weight * image + config.word_weight * words + config.text_weight * text
+        return DistillationTerms(loss, image.detach(), words.detach(), text.detach(), weights)
+
+    def _weights(self, columns, student_probability, labels, gather) -> Tensor:
+        config = self.config
+        match = columns["teacher_match"]
+        if config.confidence == "constant" or not config.distils:
+            return torch.ones(len(match), device=match.device)
+        with torch.no_grad():
+            teacher = teacher_probability(
+                match,
+                columns["teacher_image_embeds"],
+                columns["teacher_text_embeds"],
+                labels=labels,
+                logit_scale=self.logit_scale,
+                sigmoid=self.logit_bias is not None,
+                over=config.confidence_over,
+                gather=gather,
+            )
+            return confidence_weights(
+                teacher,
+                student_probability,
+                mode=config.confidence,
+                max_ratio=config.confidence_max_ratio,
+                temperature=config.confidence_temperature,
+                eps=config.confidence_eps,
+                normalise=config.normalise_weights,
+                gather=gather,
+            )
+
+    def _candidate_share(self, labels: Tensor | None, match: Tensor) -> Tensor:
+        """(B, C) weights of the candidates in an instance's mean, summing to 1."""
+        batch, candidates = match.shape
+        if self.config.text_candidates == "right" and candidates > 1:
+            check_labels(labels, batch, candidates, 'text_candidates="right"')
+            return F.one_hot(labels, candidates).float()
+        return torch.full_like(match, 1.0 / candidates, dtype=torch.float32)
+
+    def _word_term(self, columns, text_states: Tensor, share: Tensor, gather) -> Tensor:
+        """(B,) mean distance of each instance's kept words; 0 where it has none."""
+        target = columns["teacher_word_embeds"].flatten(0, 1)
+        word_ids = columns["teacher_word_ids"].flatten(0, 1)
+        if word_ids.shape[1] != text_states.shape[1]:
+            raise ValueError(
+                f"text_states hold {text_states.shape[1]} tokens and teacher_word_ids {word_ids.shape[1]}; "
+                "expected the same tokens in both: check the student's text slice"
+            )
+        states, present = mean_by_word(text_states, word_ids, target.shape[1])
+        kept = columns["teacher_word_mask"].flatten(0, 1) & present
+        rivals = rival_mask = None
+        if self.config.distance == "infonce":
+            rivals = target * columns["teacher_word_mask"].flatten(0, 1)[:, :, None]
+            rivals = _gather_words(rivals, gather).flatten(0, 1)
+            rival_mask = rivals.any(dim=1)  # padding is 0
+        distances = self._distance("words", states.flatten(0, 1), target.flatten(0, 1), rivals, rival_mask)
+        distances = distances.view(kept.shape) * kept
+        per_candidate = (distances.sum(dim=1) / kept.sum(dim=1).clamp(min=1)).view(share.shape)
+        share = share * kept.any(dim=1).view(share.shape)
+        share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return (share * per_candidate).sum(dim=1)
+
+    def _distance(
+        self,
+        term: str,
+        states: Tensor,
+        targets: Tensor,
+        rivals: Tensor | None,
+        rival_mask: Tensor | None = None,
+    ) -> Tensor:
+        """(rows, width) student states through the term's head, against (rows, e) targets → (rows,)."""
+        head = self.heads[term if term in self.heads else "text"]
+        projected = head(states.to(next(head.parameters()).dtype))
+        return embedding_distance(
+            projected,
+            targets,
+            self.config.distance,
+            normalise=self.config.normalise_projection,
+            temperature=self.config.infonce_temperature,
+            rivals=rivals,
+            rival_mask=rival_mask,
+        )
+
+
+def mean_by_word(states: Tensor, word_ids: Tensor, words: int) -> tuple[Tensor, Tensor]:
+    """Word states: the mean of each word's token states.
+
+    Args:
+        states: (rows, tokens, width).
+        word_ids: (rows, tokens) index of the token's word, -1 for none.
+        words: K, how many words a row has room for.
+
+    Returns:
+        (rows, K, width) float32 means, 0 for a word without tokens, and (rows, K) bool, whether it has any.
+
+    >>> import torch
+    >>> states = torch.tensor([[[1.0], [3.0], [5.0]]])
+    >>> mean_by_word(states, torch.tensor([[0, 0, -1]]), 2)
+    (tensor([[[2.],
+             [0.]]]), tensor([[ True, False]]))
+    """
+    belongs = word_ids[:, None, :] == torch.arange(words, device=word_ids.device)[None, :, None]
+    counts = belongs.sum(dim=2)
+    means = torch.bmm(belongs.float(), states.float()) / counts.clamp(min=1)[:, :, None]
+    return means, counts > 0
+
+
+def _head(kind: str, width: int, embed_dim: int) -> nn.Module:
+    if kind == "linear":
+        return nn.Linear(width, embed_dim)
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, embed_dim))
+
+
+def _gather_words(padded: Tensor, gather: Gather | None) -> Tensor:
+    """Gather (rows, K, e) where each process has padded to its own K."""
+    if gather is None:
+        return padded
+    room = int(gather(torch.tensor([padded.shape[1]], device=padded.device)).max())
+    return gather(F.pad(padded, (0, 0, 0, room - padded.shape[1])))
+
+
+def _flat(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
+    """Join the leading dimensions of a student state, leaving `inner` ones; check rows and width."""
+    flat = state.flatten(0, -1 - inner) if state.dim() > inner else state
+    if flat.dim() != inner + 1 or flat.shape[-1] != width or len(flat) not in rows:
+        shape = " or ".join(f"({n}, {'tokens, ' * (inner - 1)}{width})" for n in sorted(rows))
+        raise ValueError(
+            f"{name} has shape {tuple(state.shape)}; expected {shape}, a row for each instance and candidate "
+            "in the order of the teacher's columns"
+        )
+    return flat
+
+
+def _check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
+    """Refuse missing columns and shapes that do not fit each other."""
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise ValueError(
+            f"the batch lacks the teacher's columns {', '.join(missing)}; collate it with "
+            "DistillationCollator"
+        )
+    match = columns["teacher_match"]
+    if match.dim() != 2:
+        raise ValueError(f"teacher_match has shape {tuple(match.shape)}; expected (instances, candidates)")
+    lead = tuple(match.shape)
+    words = columns["teacher_word_embeds"].shape[2] if columns["teacher_word_embeds"].dim() == 4 else "words"
+    expected = {
+        "teacher_image_embeds": (lead[0], embed_dim),
+        "teacher_text_embeds": (*lead, embed_dim),
+        "teacher_word_embeds": (*lead, words, embed_dim),
+        "teacher_word_mask": (*lead, words),
+        "teacher_word_ids": (*lead, columns["teacher_word_ids"].shape[-1]),
+    }
+    for name, shape in expected.items():
+        if tuple(columns[name].shape) != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(columns[name].shape)}; expected ({', '.join(map(str, shape))}) "
+                f"for a teacher of width {embed_dim} and {lead[0]} instances of {lead[1]} candidates"
+            )

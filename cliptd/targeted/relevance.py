@@ -1,0 +1,218 @@
+"""How relevant each word is to its picture and to its sentence (arXiv 2201.05729)."""
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliptd.targeted.config import Score
+
+
+def visual_relevance(word_embeds: Tensor, image_embeds: Tensor, image_mean: Tensor | None = None) -> Tensor:
+    """u·(v − v̄): how much closer a word is to this image than to the average one.
+
+    CLIP rates some words high on every picture; taking the mean image off removes just that.
+
+    Args:
+        word_embeds: (..., words, embed_dim); normalised here.
+        image_embeds: (..., embed_dim); normalised here.
+        image_mean: (embed_dim,) mean of normalised image embeddings, used as it is; None for none.
+
+    Returns:
+        (..., words) in cosine units.
+
+    >>> import torch
+    >>> words = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> visual_relevance(words, torch.tensor([0.6, 0.8]), torch.tensor([0.5, 0.0]))
+    tensor([0.1000, 0.8000])
+    """
+    images = F.normalize(image_embeds, dim=-1)
+    if image_mean is not None:
+        images = images - image_mean.to(images)
+    return (F.normalize(word_embeds, dim=-1) * images[..., None, :]).sum(dim=-1)
+
+
+def semantic_relevance(text_embeds: Tensor, without_embeds: Tensor) -> Tensor:
+    """1 − cos(E(text), E(text without the word)): how far the sentence moves when the word is left out.
+
+    Args:
+        text_embeds: (..., embed_dim); normalised here.
+        without_embeds: (..., words, embed_dim), embeddings of the texts of `leave_one_out`; normalised here.
+
+    Returns:
+        (..., words) in cosine units, 0 for a word that changes nothing.
+    """
+    texts = F.normalize(text_embeds, dim=-1)[..., None, :]
+    return 1 - (texts * F.normalize(without_embeds, dim=-1)).sum(dim=-1)
+
+
+def leave_one_out(words: Sequence[str], teacher_text: str) -> list[str]:
+    """The text without each of its words, blanks closed up.
+
+    Words are found in the text in their order, whole and regardless of case; one that the text does not hold
+    (after the words before it) leaves the text as it is.
+
+    >>> leave_one_out(["a", "red", "car"], "A red car, parked.")
+    ['red car, parked.', 'A car, parked.', 'A red, parked.']
+    """
+    lower = _lower(teacher_text)
+    without = []
+    end_before = 0
+    for word in words:
+        start = _find_word(lower, _lower(word), end_before)
+        if start < 0:
+            without.append(teacher_text)
+            continue
+        end_before = start + len(word)
+        without.append(_close_up(teacher_text[:start], teacher_text[end_before:]))
+    return without
+
+
+def _lower(text: str) -> str:
+    """Lower case of the same length: the few capitals that grow when lowered stay."""
+    lower = text.lower()
+    if len(lower) == len(text):
+        return lower
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def _find_word(text: str, word: str, begin: int) -> int:
+    """Where a word stands by itself in a text from `begin` on, or -1."""
+    start = text.find(word, begin) if word else -1
+    while start >= 0:
+        end = start + len(word)
+        opens = start == 0 or not (text[start - 1].isalnum() and word[0].isalnum())
+        closes = end == len(text) or not (text[end].isalnum() and word[-1].isalnum())
+        if opens and closes:
+            return start
+        start = text.find(word, start + 1)
+    return -1
+
+
+def _close_up(before: str, after: str) -> str:
+    before, rest = before.rstrip(), after.lstrip()
+    blank = " " if before and rest and (rest != after or not _closes(rest[0])) else ""
+    return (before + blank + rest).strip()
+
+
+def _closes(character: str) -> bool:
+    return not character.isalnum() and character not in "([{\"'“‘"
+
+
+class DocumentFrequency:
+    """In how many texts of a corpus each word occurs, for inverse document frequency.
+
+    Args:
+        documents: number of texts.
+        counts: texts that hold the word, by lower-cased word.
+
+    Raises:
+        ValueError: if a count is not between 1 and the number of documents.
+
+    >>> frequency = DocumentFrequency.fit([["a", "dog"], ["a", "cat"]])
+    >>> frequency.idf("A") < frequency.idf("dog") < frequency.idf("unseen")
+    True
+    """
+
+    def __init__(self, documents: int, counts: dict[str, int]) -> None:
+        for word, count in counts.items():
+            if not 1 <= count <= documents:
+                raise ValueError(
+                    f"the document count of {word!r} is {count}; expected 1 to {documents}, the number "
+                    "of documents"
+                )
+        self.documents = documents
+        self.counts = dict(counts)
+
+    @classmethod
+    def fit(cls, texts: Iterable[Iterable[str]]) -> "DocumentFrequency":
+        """Count over texts, each given as its words."""
+        documents, counts = 0, Counter()
+        for words in texts:
+            documents += 1
+            counts.update({word.lower() for word in words})
+        return cls(documents, counts)
+
+    def idf(self, word: str) -> float:
+        """ln((1 + documents) / (1 + count)), in nats: 0 for a word of every text."""
+        return math.log((1 + self.documents) / (1 + self.counts.get(word.lower(), 0)))
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, atomically."""
+        path = Path(path)
+        unfinished = path.with_name(path.name + ".tmp")
+        content = {"documents": self.documents, "counts": dict(sorted(self.counts.items()))}
+        unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        os.replace(unfinished, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DocumentFrequency":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not such a file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            documents, counts = content["documents"], content["counts"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a document frequency file ({type(error).__name__}: {error}); expected JSON "
+                'with "documents" and "counts", as DocumentFrequency.save writes'
+            ) from error
+        return cls(documents, counts)
+
+
+def combine_relevance(
+    visual: Tensor | None,
+    semantic: Tensor | None,
+    mask: Tensor,
+    *,
+    score: Score = "product",
+    visual_temperature: float = 0.02,
+    semantic_temperature: float = 0.05,
+) -> Tensor:
+    """The probability of each word of being the one to distil.
+
+    softmax(visual / τ_v) and softmax(semantic / τ_s) over the words under the mask; "product" multiplies them
+    and normalises again, "mean" averages them, "visual" and "semantic" take one.
+
+    Args:
+        visual: (..., words); None if the score does not use it.
+        semantic: (..., words); None if the score does not use it.
+        mask: (..., words) bool, the words that may be kept.
+        score: as above.
+        visual_temperature: τ_v.
+        semantic_temperature: τ_s.
+
+    Returns:
+        (..., words) float64, summing to 1 over the mask (0 everywhere where it is empty).
+
+    Raises:
+        ValueError: if the score needs a relevance that is None.
+    """
+    logs = []
+    for name, relevance, temperature in (
+        ("visual", visual, visual_temperature),
+        ("semantic", semantic, semantic_temperature),
+    ):
+        if score not in (name, "product", "mean"):
+            continue
+        if relevance is None:
+            raise ValueError(f'score "{score}" needs the {name} relevance and got None')
+        logs.append(relevance.double() / temperature)
+    if score == "mean":
+        return (_masked_softmax(logs[0], mask) + _masked_softmax(logs[1], mask)) / 2
+    return _masked_softmax(sum(logs), mask)
+
+
+def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    probabilities = logits.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+    return torch.where(mask, probabilities, 0.0)

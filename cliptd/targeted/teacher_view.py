@@ -1,0 +1,221 @@
+"""What the teacher makes of an image and a text: the words to distil, and whether the two match."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliptd.targeted.config import TargetedDistillationConfig
+from cliptd.targeted.relevance import (
+    DocumentFrequency,
+    combine_relevance,
+    leave_one_out,
+    semantic_relevance,
+    visual_relevance,
+)
+from cliptd.targeted.selection import select_tokens
+from cliptd.targeted.stopwords import is_content_word
+
+Pair = tuple[str, str, tuple[str, ...]]  # image key, teacher text, words
+
+_DECIMALS = 7  # scores are rounded, so that the last bits of a batched sum never decide between equal words
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherView:
+    """What is remembered of an image and a text.
+
+    Args:
+        kept: indices of the words to distil, ascending.
+        target: the text whose embedding is the sentence target.
+        match: the teacher's logit that image and full text belong together.
+    """
+
+    kept: tuple[int, ...]
+    target: str
+    match: float
+
+
+class TeacherViews:
+    """Views of (image, text) pairs, each worked out once at first sight and then remembered.
+
+    A view depends on the pair, the configuration and the source alone, never on the batch it came in.
+
+    Args:
+        source: a live teacher or a store.
+        config: the settings.
+        document_frequency: of the task's corpus, for semantic="idf".
+        room: pairs remembered; the oldest are forgotten first.
+
+    Raises:
+        ValueError: if the settings ask for idf and there is no document frequency.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        config: TargetedDistillationConfig,
+        document_frequency: DocumentFrequency | None = None,
+        room: int = 200_000,
+    ) -> None:
+        self.source = source
+        self.config = config
+        self.document_frequency = document_frequency
+        self.room = room
+        self._views: dict[Pair, TeacherView] = {}
+        self._mean: Tensor | None = None
+        scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
+        self.selects = config.word_weight > 0 or config.text_target == "selected"
+        self._visual = scored and config.score != "semantic"
+        self._semantic = scored and config.score != "visual"
+        if self._semantic and config.semantic == "idf" and document_frequency is None:
+            raise ValueError(
+                'semantic="idf" needs the document frequencies of the task\'s corpus; pass '
+                "document_frequency=DocumentFrequency.fit(words of each text)"
+            )
+
+    def __call__(self, pairs: Sequence[Pair], image_embeds: Tensor) -> list[TeacherView]:
+        """The view of each pair.
+
+        Args:
+            pairs: N image keys, texts and words.
+            image_embeds: (N, embed_dim) of the pairs' images.
+        """
+        found = {pair: self._views.get(pair) for pair in pairs}
+        first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if found[pair] is None}
+        if first:
+            new = list(first)
+            for pair, view in zip(new, self._look(new, image_embeds[list(first.values())]), strict=True):
+                found[pair] = self._views[pair] = view
+            while len(self._views) > self.room:
+                del self._views[next(iter(self._views))]
+        return [found[pair] for pair in pairs]
+
+    def prompt(self, word: str) -> str:
+        """The teacher's text for a word."""
+        return self.config.word_prompt.replace("{word}", word)
+
+    def _look(self, pairs: list[Pair], image_embeds: Tensor) -> list[TeacherView]:
+        text_embeds = embed_texts(self.source, [text for _, text, _ in pairs])
+        kept = self._keep(pairs, image_embeds, text_embeds) if self.selects else [()] * len(pairs)
+        cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
+        matches = self.source.logit_scale * cosines + (self.source.logit_bias or 0.0)
+        views = []
+        for (_, text, words), indices, match in zip(pairs, kept, matches.tolist(), strict=True):
+            target = text
+            if self.config.text_target == "selected" and indices:
+                target = " ".join(words[k] for k in indices)
+            views.append(TeacherView(indices, target, match))
+        # Asked for now, so that a store that is being filled holds it.
+        targets = list(dict.fromkeys(view.target for view in views))
+        if self.config.text_target == "selected":
+            embed_texts(self.source, targets)
+        return views
+
+    def _keep(self, pairs: list[Pair], image_embeds: Tensor, text_embeds: Tensor) -> list[tuple[int, ...]]:
+        """The kept word indices of each pair."""
+        config = self.config
+        places = [
+            (n, k)
+            for n, (_, _, words) in enumerate(pairs)
+            for k, word in enumerate(words)
+            if is_content_word(word, drop_stopwords=config.drop_stopwords)
+        ]
+        if not places:
+            return [()] * len(pairs)
+        rows, columns = torch.tensor(places).T
+        mask = torch.zeros(len(pairs), max(len(words) for _, _, words in pairs), dtype=torch.bool)
+        mask[rows, columns] = True
+        if config.selection == "all":
+            return _indices(mask)
+        visual = semantic = None
+        if self._visual:
+            words = embed_texts(self.source, [self.prompt(pairs[n][2][k]) for n, k in places])
+            relevance = visual_relevance(
+                words[:, None].double(), image_embeds[rows].double(), self._image_mean()
+            )
+            visual = _scatter(relevance[:, 0], mask, rows, columns)
+        if self._semantic:
+            if config.semantic == "idf":
+                relevance = torch.tensor([self.document_frequency.idf(pairs[n][2][k]) for n, k in places])
+            else:
+                without = [leave_one_out(words, text) for _, text, words in pairs]
+                without = embed_texts(self.source, [without[n][k] for n, k in places])
+                relevance = semantic_relevance(text_embeds[rows].double(), without[:, None].double())[:, 0]
+            semantic = _scatter(relevance, mask, rows, columns)
+        scores = combine_relevance(
+            visual,
+            semantic,
+            mask,
+            score=config.score,
+            visual_temperature=config.visual_temperature,
+            semantic_temperature=config.semantic_temperature,
+        ).round(decimals=_DECIMALS)
+        return _indices(self._select(scores, mask, pairs))
+
+    def _select(self, scores: Tensor, mask: Tensor, pairs: list[Pair]) -> Tensor:
+        config = self.config
+        settings = {"method": config.selection, "mass": config.mass, "top_k": config.top_k}
+        if config.selection not in ("sample", "random"):
+            return select_tokens(scores, mask, **settings)
+        selected = torch.zeros_like(mask)
+        for n, (key, text, words) in enumerate(pairs):  # each pair its own generator, over its own words only
+            generator = torch.Generator().manual_seed(_stable_hash(config.seed, key, text))
+            own = slice(0, len(words))
+            selected[n, own] = select_tokens(scores[n, own], mask[n, own], generator=generator, **settings)
+        return selected
+
+    def _image_mean(self) -> Tensor | None:
+        if self.config.relative_to == "none":
+            return None
+        if self._mean is None:
+            self._mean = self.source.image_mean().double().cpu()
+            if not torch.isfinite(self._mean).all():
+                raise ValueError("the source's image_mean holds NaN or infinity; rebuild the store")
+        return self._mean
+
+
+def embed_texts(source: Any, texts: Sequence[str]) -> Tensor:
+    """(len(texts), embed_dim) float32 on the CPU; each different text is asked for once, in one call.
+
+    Raises:
+        ValueError: naming the text whose embedding holds NaN or infinity.
+    """
+    row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    embeds = check_finite(source.text_embeds(list(row)), list(row), "text")
+    if len(row) == len(texts):
+        return embeds
+    return embeds[torch.tensor([row[text] for text in texts])]
+
+
+def check_finite(embeds: Tensor, names: Sequence[str], what: str) -> Tensor:
+    """Float32 on the CPU, or a ValueError that names the first row with NaN or infinity."""
+    embeds = embeds.detach().to("cpu", torch.float32)
+    if not torch.isfinite(embeds.sum()):
+        for name, row in zip(names, embeds, strict=True):
+            if not torch.isfinite(row).all():
+                raise ValueError(
+                    f"the teacher's embedding of the {what} {name!r} holds NaN or infinity; expected finite "
+                    f"numbers: remove the {what} or rebuild the store with a teacher in higher precision"
+                )
+    return embeds
+
+
+def _scatter(values: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    padded = torch.zeros(mask.shape, dtype=torch.float64)
+    padded[rows, columns] = values.double()
+    return padded
+
+
+def _indices(selected: Tensor) -> list[tuple[int, ...]]:
+    return [tuple(k for k, keep in enumerate(row) if keep) for row in selected.tolist()]
+
+
+def _stable_hash(*parts: object) -> int:
+    """63 bits that are the same on every machine and in every process."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

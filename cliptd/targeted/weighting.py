@@ -1,0 +1,134 @@
+"""Confidence weights: distil most where the teacher knows and the student does not (arXiv 2201.05729)."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliptd.targeted.distances import negative_log_softmax
+
+Gather = Callable[[Tensor], Tensor]
+Mode = Literal["ratio", "teacher", "constant"]
+
+
+def confidence_weights(
+    teacher_probability: Tensor,
+    student_probability: Tensor | None = None,
+    *,
+    mode: Mode = "ratio",
+    max_ratio: float = 10.0,
+    temperature: float = 1.0,
+    eps: float = 1e-6,
+    normalise: bool = True,
+    gather: Gather | None = None,
+) -> Tensor:
+    """One weight per instance; no gradient flows through it.
+
+    "ratio": w = min((p_teacher + eps) / (p_student + eps), max_ratio) ** (1 / temperature), where the cap
+    bounds what one instance that the student has wholly wrong can take of the batch; "teacher":
+    w = (p_teacher + eps) ** (1 / temperature); "constant": w = 1.
+
+    Args:
+        teacher_probability: (batch,) that image and text belong together, in [0, 1].
+        student_probability: (batch,) of the right answer, in [0, 1]; needed by "ratio".
+        mode: as above.
+        max_ratio: cap of the ratio, before the temperature.
+        temperature: above 1 flattens the weights, below 1 sharpens them.
+        eps: added to both probabilities.
+        normalise: divide by the mean over the batch, so that weighting moves emphasis and keeps the total.
+        gather: concatenates a tensor over processes, for the mean over the global batch.
+
+    Returns:
+        (batch,) float32 weights, mean 1 over the gathered batch if normalised.
+
+    Raises:
+        ValueError: for an unknown mode, or "ratio" without the student's probability, or another shape of it.
+
+    >>> import torch
+    >>> confidence_weights(torch.tensor([0.9, 0.3]), torch.tensor([0.3, 0.3]), eps=1e-12)
+    tensor([1.5000, 0.5000])
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, get_args(Mode)))}")
+    teacher = teacher_probability.detach().float()
+    if mode == "constant":
+        return torch.ones_like(teacher)
+    if mode == "teacher":
+        weights = teacher + eps
+    elif student_probability is None:
+        raise ValueError(
+            'mode "ratio" needs student_probability, the student\'s probability of the right answer, and got '
+            'None; pass the student\'s labels and logits, or use mode "teacher" or "constant"'
+        )
+    elif student_probability.shape != teacher.shape:
+        raise ValueError(
+            f"student_probability has shape {tuple(student_probability.shape)}; expected "
+            f"{tuple(teacher.shape)}, one probability an instance, as teacher_probability has"
+        )
+    else:
+        weights = ((teacher + eps) / (student_probability.detach().float() + eps)).clamp(max=max_ratio)
+    weights = weights ** (1.0 / temperature)
+    if normalise:
+        weights = weights / (weights if gather is None else gather(weights)).mean()
+    return weights
+
+
+def teacher_probability(
+    match: Tensor,
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    *,
+    labels: Tensor | None = None,
+    logit_scale: float = 100.0,
+    sigmoid: bool = False,
+    over: Literal["candidates", "batch"] = "candidates",
+    gather: Gather | None = None,
+) -> Tensor:
+    """The teacher's probability that each instance's image and right text belong together.
+
+    Over the instance's own candidates where it has several: softmax of `match` at the label. Else over the
+    batch: a sigmoid teacher's own probability of the pair, or the softmax of the image's cosine with each
+    text of the gathered batch, at its own text; texts equal to its own are no rivals of it.
+
+    Args:
+        match: (batch, candidates) teacher logits that image and text belong together.
+        image_embeds: (batch, embed_dim); normalised here.
+        text_embeds: (batch, candidates, embed_dim); normalised here.
+        labels: (batch,) index of the right candidate; needed with several candidates.
+        logit_scale: multiplies cosines.
+        sigmoid: the teacher's logits are per pair, as SigLIP's.
+        over: "candidates" as above, or the "batch" always, with the right candidate's text.
+        gather: concatenates a tensor over processes.
+
+    Returns:
+        (batch,) float32.
+
+    Raises:
+        ValueError: if there are several candidates and no labels, or labels of another shape.
+    """
+    batch, candidates = match.shape
+    if candidates > 1:
+        check_labels(labels, batch, candidates, "confidence weights")
+        if over == "candidates":
+            return match.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    right = torch.zeros(batch, dtype=torch.long, device=match.device) if candidates == 1 else labels
+    rows = torch.arange(batch, device=match.device)
+    if sigmoid:
+        return match.float()[rows, right].sigmoid()
+    own = F.normalize(text_embeds[rows, right].float(), dim=-1)
+    images = F.normalize(image_embeds.float(), dim=-1)
+    rivals = own if gather is None else gather(own)
+    return (-negative_log_softmax(images, own, rivals, logit_scale)).exp()
+
+
+def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> None:
+    """Refuse missing or misshapen labels, saying what needs them."""
+    if labels is None:
+        raise ValueError(
+            f"{what} with {candidates} candidates need labels, the index of the right candidate of each "
+            "instance; pass labels (batch,)"
+        )
+    if labels.shape != (batch,):
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({batch},), one an instance")

@@ -1,0 +1,239 @@
+"""The one training loop: plain code from top to bottom, exact under kill -9, processes and accumulation."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+
+from cliptd.training.acceleration import check_accelerator, make_accelerator, restored
+from cliptd.training.best import (
+    Progress,
+    best_path,
+    drop_other_best,
+    evaluate_model,
+    is_evaluated,
+    keep_if_best,
+)
+from cliptd.training.checkpoint import load_checkpoint, load_weights, newest_checkpoint, save_checkpoint
+from cliptd.training.config import TrainingConfig, refuse_other_config, resolved, write_config
+from cliptd.training.log import StepLog, read_log
+from cliptd.training.optimizer import make_optimizer, set_learning_rate
+from cliptd.training.sampler import MicroBatches
+from cliptd.training.seeding import deterministic_kernels, seed_generators
+from cliptd.training.tracking import ProgressLine, start_tracker, track
+
+
+@dataclass
+class TrainingResult:
+    """What a run came to. `best_step` is 0 and `best_metrics` empty where nothing was evaluated."""
+
+    best_step: int
+    best_metrics: dict[str, float]
+    steps: int
+    """Steps made; fewer than configured after an early stop."""
+    history: list[dict[str, Any]] = field(repr=False)
+    """The rows of log.jsonl: step, loss, lr, grad_norm, and "metrics" where the step was evaluated."""
+
+
+def train(
+    model: nn.Module,
+    dataset: Sequence,
+    collate: Callable[[list], dict[str, Any]],
+    config: TrainingConfig,
+    *,
+    run_dir: str | Path,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    parameter_groups: Iterable[dict[str, Any]] | None = None,
+    accelerator: Accelerator | None = None,
+    settings: dict[str, Any] | None = None,
+) -> TrainingResult:
+    """Train `model` in place and leave the best weights (by `config.metric`) in it, in eval mode.
+
+    The same call after a kill at any moment goes on from the newest complete checkpoint in `run_dir` and ends
+    in the same weights. The loss of every step, the mean over the global batch, is in `run_dir`/log.jsonl.
+
+    Args:
+        model: called as `model(**batch)`; its output has a scalar `loss` (attribute or key), the mean over
+            the examples of the call. Scalars in its `last_terms`, if it has any, are logged too.
+        dataset: map-style, `len(dataset)` and `dataset[i]`.
+        collate: a list of examples to a dict of keyword arguments; tensors in it are moved to the device.
+        run_dir: a folder that all processes see.
+        evaluate: the model (eval mode, no grad, on the training device) to metrics. Called on every process,
+            so that it may share the work; the main process's numbers count.
+        parameter_groups: torch parameter groups, instead of matrices with and vectors without weight decay.
+        accelerator: from `make_accelerator`; None: made here.
+        settings: what else defines the run (task, student, distillation), as JSON values; written to
+            config.json and compared like the configuration when a run is resumed.
+
+    Raises:
+        ValueError: the run folder holds another run, the batch size cannot be shared, the objective couples
+            the batch and accumulation was asked for, the metric is missing, the output has no loss.
+        FloatingPointError: the loss or the gradient is not finite; names the step and the samples.
+    """
+    run_dir = Path(run_dir)
+    given = accelerator
+    accelerator = make_accelerator(config, run_dir) if given is None else check_accelerator(given, config)
+    processes, rank, is_main = (
+        accelerator.num_processes,
+        accelerator.process_index,
+        accelerator.is_main_process,
+    )
+    accumulation = config.accumulation(processes)
+    _refuse_coupled_accumulation(model, config, processes, accumulation)
+    batches = MicroBatches(
+        dataset,
+        collate,
+        seed=config.seed,
+        micro_batch_size=config.batch_size // processes // accumulation,
+        accumulation=accumulation,
+        rank=rank,
+        processes=processes,
+    )
+
+    # The run folder: ours, or refused. Every process checks, then the main one writes.
+    precision = accelerator.mixed_precision
+    identity = resolved(
+        config, mixed_precision=precision, dataset_length=len(dataset), settings=settings or {}
+    )
+    if config.resume == "auto":
+        refuse_other_config(run_dir / "config.json", identity)
+    accelerator.wait_for_everyone()
+    if is_main:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if config.resume == "never":
+            _discard_run(run_dir)
+        write_config(run_dir / "config.json", identity)
+    accelerator.wait_for_everyone()
+
+    log = StepLog(run_dir / "log.jsonl")
+    progress, first_step = Progress(), 0
+    with restored(model), deterministic_kernels(config.deterministic):
+        optimizer = make_optimizer(model, config, parameter_groups)
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        prepared, stepper = accelerator.prepare(model, optimizer)
+        checkpoint = newest_checkpoint(run_dir)
+        if checkpoint is not None:
+            first_step, state = load_checkpoint(checkpoint, model, optimizer)
+            progress = Progress(**state)
+            if accelerator.scaler is not None and progress.scaler:
+                accelerator.scaler.load_state_dict(progress.scaler)
+        accelerator.wait_for_everyone()
+        if is_main:
+            log.keep_until(first_step)
+        start_tracker(accelerator, config, identity, run_dir, first_step)
+        line = ProgressLine(first_step, config.steps, shown=is_main and not progress.finished)
+
+        step = first_step
+        last_step = first_step if progress.finished else config.steps
+        on_gpu = accelerator.device.type == "cuda"
+        stream = iter(
+            batches.loader(first_step, last_step, num_workers=config.num_workers, pin_memory=on_gpu)
+        )
+        model.train()
+        while step < last_step and not progress.finished:
+            learning_rate = set_learning_rate(optimizer, config.learning_rate_factor(step))
+            totals: dict[str, Tensor] = {}
+            for micro in range(accumulation):
+                batch = send_to_device(dict(next(stream)), accelerator.device, non_blocking=True)
+                seed_generators(config.seed, "forward", step, micro, rank)
+                synchronises = micro == accumulation - 1
+                with nullcontext() if synchronises else accelerator.no_sync(prepared):
+                    loss = _loss_of(prepared(**batch))
+                    accelerator.backward(loss / accumulation)
+                for name, value in {"loss": loss.detach(), **_terms_of(model, loss)}.items():
+                    totals[name] = totals.get(name, 0.0) + value.float() / accumulation
+            norm = accelerator.clip_grad_norm_(trained, config.clip_norm or math.inf)
+            means = accelerator.reduce(torch.stack(list(totals.values())), reduction="mean")
+            *means, norm = torch.cat([means, norm.detach().to(means).reshape(1)]).tolist()
+            losses = dict(zip(totals, means, strict=True))
+            # The float16 scaler leaves out a step whose gradient overflowed, by itself.
+            if not math.isfinite(losses["loss"]) or not (math.isfinite(norm) or accelerator.scaler):
+                raise FloatingPointError(_not_finite(losses["loss"], norm, step, batches))
+            stepper.step()
+            stepper.zero_grad()
+            step += 1
+
+            row = {"step": step, **losses, "lr": learning_rate, "grad_norm": norm}
+            if evaluate is not None and is_evaluated(step, config):
+                row["metrics"] = evaluate_model(evaluate, model, config, step)
+                keep_if_best(row["metrics"], step, progress, model, config, run_dir, writes=is_main)
+            stops = config.patience > 0 and progress.evaluations_without_gain >= config.patience
+            progress.finished = stops or step == config.steps
+            if is_main:
+                log.write(row)
+            track(accelerator, row)
+            line.update(row)
+
+            if progress.finished or (config.save_every > 0 and step % config.save_every == 0):
+                progress.scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
+                if is_main:
+                    log.flush_to_disk()
+                    save_checkpoint(run_dir, step, model, optimizer, asdict(progress))
+                    drop_other_best(run_dir, progress.best_step)
+                accelerator.wait_for_everyone()
+        del stream  # ends the loader's processes
+
+    line.close()
+    log.close()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    accelerator.wait_for_everyone()
+    if progress.best_step:
+        load_weights(best_path(run_dir, progress.best_step), model)
+    model.eval()
+    if given is None:
+        accelerator.free_memory()
+    return TrainingResult(progress.best_step, progress.best_metrics, step, read_log(run_dir / "log.jsonl"))
+
+
+def _refuse_coupled_accumulation(
+    model: nn.Module, config: TrainingConfig, processes: int, accumulation: int
+) -> None:
+    if accumulation > 1 and getattr(model, "couples_batch", False):
+        why = getattr(model, "couples_batch_why", "its loss is not a sum over examples")
+        raise ValueError(
+            f"gradient accumulation would change the loss: {why}. Raise micro_batch_size from "
+            f"{config.micro_batch_size} to {config.batch_size // processes}, or lower batch_size"
+        )
+
+
+def _discard_run(run_dir: Path) -> None:
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+    (run_dir / "log.jsonl").unlink(missing_ok=True)
+    drop_other_best(run_dir, None)
+
+
+def _loss_of(output: Any) -> Tensor:
+    loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise ValueError(
+            f"the model's output ({type(output).__name__}) has the loss {found}, expected a scalar tensor; "
+            "does the batch carry its labels?"
+        )
+    return loss
+
+
+def _terms_of(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """Scalars of `model.last_terms`: a distilled model names the parts of its loss there."""
+    terms = getattr(model, "last_terms", None) or {}
+    tensors = {f"loss_{name}": torch.as_tensor(value, device=loss.device) for name, value in terms.items()}
+    return {name: value.detach() for name, value in tensors.items() if value.ndim == 0}
+
+
+def _not_finite(loss: float, norm: float, step: int, batches: MicroBatches) -> str:
+    what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+    last = batches.positions(step, batches.accumulation - 1)
+    indices = batches.stream.indices(last.start, last.stop)
+    return (
+        f"{what} at step {step + 1}; process {batches.rank}'s last samples are the stream positions "
+        f"{last.start} to {last.stop - 1}, dataset items {indices}. Look at these items, or lower lr"
+    )

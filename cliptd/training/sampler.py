@@ -1,0 +1,113 @@
+"""Which example a run sees when: a pure function of the seed, the data's length and the position.
+
+The stream is the epochs' permutations one after the other. Step t takes the positions [t*B, (t+1)*B); its
+micro-batch m on rank r of W takes the contiguous slice that starts at t*B + (m*W + r)*micro. So nothing is
+lost or repeated by a restart, by accumulation or by the number of processes, and no sampler has a state to
+save.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from cliptd.training.seeding import derive_seed, seed_generators
+
+
+def epoch_permutation(seed: int, length: int, epoch: int) -> np.ndarray:
+    """The order of one epoch: int64 (length,), the same on every machine and numpy version.
+
+    It sorts the raw words of a counter-based generator, whose stream numpy guarantees.
+    """
+    words = np.random.Philox(key=derive_seed(seed, "epoch", epoch)).random_raw(length)
+    return np.argsort(words, kind="stable")
+
+
+class ExampleStream:
+    """Dataset indices by stream position.
+
+    >>> stream = ExampleStream(seed=0, length=5)
+    >>> sorted(stream.indices(0, 5)) == sorted(stream.indices(5, 10)) == [0, 1, 2, 3, 4]
+    True
+    """
+
+    def __init__(self, seed: int, length: int):
+        if length <= 0:
+            raise ValueError("the training dataset is empty, expected at least one example")
+        self.seed = seed
+        self.length = length
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def indices(self, start: int, stop: int) -> list[int]:
+        """Dataset indices at the positions [start, stop)."""
+        return [int(self._permutation(p // self.length)[p % self.length]) for p in range(start, stop)]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            while len(self._epochs) > 1:  # a batch touches two epochs at most, unless the data are tiny
+                self._epochs.pop(next(iter(self._epochs)))
+            self._epochs[epoch] = epoch_permutation(self.seed, self.length, epoch)
+        return self._epochs[epoch]
+
+
+class MicroBatches(Dataset):
+    """A dataset whose item j is the collated micro-batch j of this process: step j // accumulation.
+
+    The generators are seeded by the stream position before each example is read and by the slice before it is
+    collated: augmentation does not depend on workers, restarts or (example by example) on the number of
+        processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence,
+        collate: Callable[[list], Any],
+        *,
+        seed: int,
+        micro_batch_size: int,
+        accumulation: int,
+        rank: int = 0,
+        processes: int = 1,
+    ):
+        self.dataset = dataset
+        self.collate = collate
+        self.stream = ExampleStream(seed, len(dataset))
+        self.micro_batch_size = micro_batch_size
+        self.accumulation = accumulation
+        self.rank = rank
+        self.processes = processes
+
+    def positions(self, step: int, micro: int) -> range:
+        """Stream positions of one micro-batch of this process."""
+        start = ((step * self.accumulation + micro) * self.processes + self.rank) * self.micro_batch_size
+        return range(start, start + self.micro_batch_size)
+
+    def __getitem__(self, number: int) -> Any:
+        positions = self.positions(*divmod(number, self.accumulation))
+        examples = []
+        for position, index in zip(
+            positions, self.stream.indices(positions.start, positions.stop), strict=True
+        ):
+            seed_generators(self.stream.seed, "example", position, devices=False)
+            examples.append(self.dataset[index])
+        seed_generators(self.stream.seed, "collate", positions.start, devices=False)
+        return self.collate(examples)
+
+    def loader(
+        self, first_step: int, steps: int, *, num_workers: int = 0, pin_memory: bool = False
+    ) -> DataLoader:
+        """The micro-batches of steps [first_step, steps) in order, prepared ahead by `num_workers`
+        processes."""
+        return DataLoader(
+            self,
+            sampler=range(first_step * self.accumulation, steps * self.accumulation),
+            batch_size=None,
+            collate_fn=_as_it_is,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+
+
+def _as_it_is(batch):
+    return batch

@@ -1,0 +1,53 @@
+"""Random numbers as pure functions of where a run is: nothing to save, nothing to restore."""
+
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A seed in [0, 2^63) that depends on every part and on nothing else, the machine included.
+
+    >>> derive_seed(0, "forward", 3) == derive_seed(0, "forward", 3) != derive_seed(0, "forward", 4)
+    True
+    """
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_generators(*parts: int | str, devices: bool = True) -> None:
+    """Seed the global generators of Python, numpy and torch from `parts`.
+
+    Args:
+        devices: also the accelerators' generators (the loader's processes need the CPU's only).
+    """
+    seed = derive_seed(*parts)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (the global one, which augmentations draw from)
+    if devices:
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def deterministic_kernels(enabled: bool) -> Iterator[None]:
+    """Within: torch refuses operations without a deterministic kernel. Restores the former mode."""
+    if not enabled:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it before its first call
+    former = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(former)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,46 @@
+"""Packaging of cliptd: the library `cliptd` and the task readers `tasks`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TEST = ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "peft>=0.19", "tensorboard>=2.18", "ruff>=0.12"]
+
+setup(
+    name="cliptd",
+    version="0.1.0",
+    description="Distil CLIP teachers into vision-language models and into small CLIP-like models",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["cliptd", "cliptd.*", "tasks", "tasks.*"]),
+    package_data={
+        "cliptd": ["py.typed"],
+        "tasks": ["**/*.md", "**/*.json", "**/*.txt", "**/*.safetensors"],
+    },
+    install_requires=[
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "transformers>=5.0",
+        "open_clip_torch>=3.2",
+        "timm>=1.0.20",
+        "datasets>=4.0",
+        "accelerate>=1.10",
+        "evaluate>=0.4.5",
+        "safetensors>=0.6",
+        "pillow>=11.0",
+        "tyro>=0.9.30",
+        "rich>=13.7",
+        "tqdm>=4.67",
+        "matplotlib>=3.9",
+        "qtawesome>=1.4",
+        "iconipy>=0.5",
+    ],
+    extras_require={
+        "test": TEST,
+        "dev": TEST,
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+        "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],
+    },
+)

@@ -1,0 +1,1 @@
+"""The four systems' task readers: official files, official metrics."""

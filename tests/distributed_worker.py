@@ -1,0 +1,77 @@
+"""What each of two gloo processes does for test_distributed.py; no pytest, no transformers."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import cliptd
+from cliptd.distributed import gather, gather_with_gradient, rank, world_size
+from cliptd.students import StudentStates
+from cliptd.targeted.config import TargetedDistillationConfig
+
+CONFIGS = {
+    "targeted": TargetedDistillationConfig(confidence_over="batch"),
+    "infonce": TargetedDistillationConfig(distance="infonce", confidence="constant"),
+    "constant": TargetedDistillationConfig(confidence="constant"),
+}
+
+
+class Student(nn.Module):
+    """Words and a feature vector; one linear layer each."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.image, self.classify = nn.Linear(5, 6), nn.Linear(4, 6), nn.Linear(12, 3)
+
+    def forward(self, tokens, pixels, labels=None):
+        text, image = self.text(tokens), self.image(pixels)
+        logits = self.classify(torch.cat([text[:, 0], image], dim=1))
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def build(config: str) -> nn.Module:
+    torch.manual_seed(0)
+    states = StudentStates(text="text", image="image", text_mask=None)
+    return cliptd.wrap(Student(), embed_dim=8, config=CONFIGS[config], states=states).train()
+
+
+def inputs(columns: dict) -> dict:
+    generator = torch.Generator().manual_seed(4)
+    batch = {
+        "tokens": torch.randn(8, 7, 5, generator=generator),
+        "pixels": torch.randn(8, 4, generator=generator),
+        "labels": torch.arange(8) % 3,
+    }
+    return {**batch, **columns}
+
+
+def ragged_loss(rows: torch.Tensor, everyone: torch.Tensor) -> torch.Tensor:
+    """Each row against all rows; a sum over the local rows of a function of the whole batch."""
+    return (rows @ everyone.T).tanh().square().sum()
+
+
+def work(index: int, address: str, columns: dict, results: str) -> None:
+    """Gather ragged tensors and train one step; every process saves what it found."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=address, rank=index, world_size=2)
+    found = {"place": (rank(), world_size())}
+    own = slice(0, 3) if index == 0 else slice(3, 8)
+    torch.manual_seed(1)
+    values = torch.randn(8, 2, dtype=torch.float64)
+    rows = values[own].clone().requires_grad_()
+    everyone = gather_with_gradient(rows)
+    ragged_loss(rows, everyone).backward()
+    found["rows"], found["everyone"] = rows.grad, everyone.detach()
+    found["flags"] = gather(torch.arange(8)[own] % 2 == 0)
+    found["empty"] = gather(torch.zeros(0, 3))
+    found["one side empty"] = gather(torch.ones(2 * index, 3))
+    half = slice(4 * index, 4 * index + 4)
+    for name in CONFIGS:
+        model = DistributedDataParallel(build(name))
+        output = model(**{key: value[half] for key, value in inputs(columns).items()})
+        output["loss"].backward()
+        found[name] = {key: value.grad for key, value in model.module.named_parameters()}
+        found[f"{name} loss"] = output["loss"].detach()
+    torch.save(found, f"{results}/{index}.pt")
+    dist.destroy_process_group()

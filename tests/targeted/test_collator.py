@@ -1,0 +1,398 @@
+"""The teacher's columns against a loop over instances, candidates and words."""
+
+import math
+import time
+
+import pytest
+import torch
+from fake_source import FakeSource, FrozenStore, RecordingWriter
+
+from cliptd.targeted import (
+    DistillationCollator,
+    DistillationInputs,
+    DocumentFrequency,
+    is_content_word,
+    leave_one_out,
+    precompute,
+)
+from cliptd.targeted import TargetedDistillationConfig as Config
+
+TEXTS = [
+    ["is the red car left of the dog", "the dog is on a tree", "the of"],
+    ["a bird and a house", "person looks at the small boat", "the red car is here"],
+    ["why is person standing with a red umbrella", "is the red car left of the dog", "nothing"],
+    ["a cat", "a cat sits on a blue mat near the window", "two dogs and one bird play"],
+]
+KEYS = ["img0", "img1", "img1", "img2"]
+COLUMNS = {
+    "teacher_image_embeds",
+    "teacher_text_embeds",
+    "teacher_word_embeds",
+    "teacher_word_mask",
+    "teacher_word_ids",
+    "teacher_match",
+}
+
+
+def make_inputs(rows=range(4), tokens=14, keys=KEYS, texts=TEXTS):
+    generator = torch.Generator().manual_seed(0)
+    words = [[text.split() for text in row] for row in texts]
+    ids = torch.stack(
+        [
+            torch.stack([torch.randint(-1, len(w), (tokens,), generator=generator) for w in row])
+            for row in words
+        ]
+    )
+    rows = list(rows)
+    return DistillationInputs(
+        [keys[b] for b in rows],
+        [object() for _ in rows],
+        [texts[b] for b in rows],
+        [words[b] for b in rows],
+        ids[rows],
+    )
+
+
+def kept_by_hand(source, config, key, text):
+    """The kept words of one text in float64, one word at a time (methods "mass" and "all")."""
+    words = text.split()
+    allowed = [k for k, w in enumerate(words) if is_content_word(w, drop_stopwords=config.drop_stopwords)]
+    if config.selection == "all" or not allowed:
+        return allowed
+
+    def dot(a, b):
+        return float((a.double() * b.double()).sum())
+
+    image, mean = source.embed("image", key), source.image_mean()
+    visual, semantic = {}, {}
+    for k in allowed:
+        word = source.embed("text", config.word_prompt.format(word=words[k]))
+        visual[k] = dot(word, image) - (dot(word, mean) if config.relative_to == "corpus" else 0)
+        without = leave_one_out(words, text)[k]
+        semantic[k] = 1 - dot(source.embed("text", text), source.embed("text", without))
+
+    def softmax(values, temperature):
+        total = sum(math.exp(value / temperature) for value in values.values())
+        return {k: math.exp(value / temperature) / total for k, value in values.items()}
+
+    v = softmax(visual, config.visual_temperature)
+    s = softmax(semantic, config.semantic_temperature)
+    scores = {
+        "product": {k: v[k] * s[k] for k in allowed},
+        "mean": {k: v[k] + s[k] for k in allowed},
+        "visual": v,
+        "semantic": s,
+    }[config.score]
+    total, held, kept = sum(scores.values()), 0.0, []
+    for k in sorted(allowed, key=lambda k: -scores[k]):
+        if held >= config.mass * total:
+            break
+        kept.append(k)
+        held += scores[k]
+    return sorted(kept)
+
+
+FLAT = {"visual_temperature": 0.3, "semantic_temperature": 0.3}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(**FLAT),
+        Config.ladder("visual_only", relative_to="none", word_prompt="{word}", **FLAT),
+        Config.ladder("semantic_only", **FLAT),
+        Config(score="mean", mass=0.5, **FLAT),
+        Config(text_target="selected", **FLAT),
+        Config.ladder("all_words"),
+        Config.ladder("naive"),
+        Config.ladder("naive", text_target="selected", **FLAT),
+    ],
+)
+def test_columns_are_the_reference(config):
+    source, inputs = FakeSource(), make_inputs()
+    columns = DistillationCollator(None, source, config).columns(inputs)
+    assert set(columns) == COLUMNS
+    room = columns["teacher_word_embeds"].shape[2]
+    most = 0
+    for b in range(4):
+        assert torch.equal(columns["teacher_image_embeds"][b], source.embed("image", KEYS[b]))
+        for c in range(3):
+            text = TEXTS[b][c]
+            kept = kept_by_hand(source, config, KEYS[b], text)
+            target = text
+            if config.text_target == "selected" and kept:
+                target = " ".join(text.split()[k] for k in kept)
+            assert torch.equal(columns["teacher_text_embeds"][b, c], source.embed("text", target))
+            match = 20 * source.embed("image", KEYS[b]) @ source.embed("text", text)
+            assert columns["teacher_match"][b, c].item() == pytest.approx(float(match), abs=1e-5)
+            if config.word_weight == 0:
+                kept = []
+            most = max(most, len(kept))
+            assert columns["teacher_word_mask"][b, c].tolist() == [j < len(kept) for j in range(room)]
+            for j in range(room):
+                expected = torch.zeros(8)
+                if j < len(kept):
+                    expected = source.embed("text", config.word_prompt.format(word=text.split()[kept[j]]))
+                assert torch.equal(columns["teacher_word_embeds"][b, c, j], expected)
+            for t, k in enumerate(inputs.word_ids[b, c].tolist()):
+                assert columns["teacher_word_ids"][b, c, t] == (kept.index(k) if k in kept else -1)
+    assert room == max(most, 1)
+    assert columns["teacher_word_ids"].dtype == torch.int64
+    assert columns["teacher_word_mask"].dtype == torch.bool
+    assert all(x.dtype == torch.float32 for x in columns.values() if x.is_floating_point())
+
+
+def test_some_words_are_kept_and_some_are_not():
+    mask = DistillationCollator(None, FakeSource(), Config(**FLAT)).columns(make_inputs())[
+        "teacher_word_mask"
+    ]
+    content = sum(is_content_word(word) for row in TEXTS for text in row for word in text.split())
+    assert 12 < mask.sum() < content
+    assert not mask[0, 2].any()  # "the of"
+
+
+@pytest.mark.parametrize("selection", ["random", "sample"])
+def test_draws_are_as_many_as_targeted_and_depend_on_seed_image_and_text(selection):
+    def kept(seed=0, **changes):
+        collator = DistillationCollator(None, FakeSource(), Config(selection=selection, seed=seed, **FLAT))
+        columns = collator.columns(make_inputs(**changes))
+        return columns["teacher_word_mask"], columns["teacher_word_ids"]
+
+    targeted = DistillationCollator(None, FakeSource(), Config(**FLAT)).columns(make_inputs())
+    mask, ids = kept()
+    assert torch.equal(mask.sum(2), targeted["teacher_word_mask"].sum(2))
+    assert torch.equal(ids, kept()[1])
+    assert not torch.equal(ids, kept(seed=1)[1])
+    assert not torch.equal(ids, kept(keys=["other0", "other1", "other1", "other2"])[1])
+
+
+@pytest.mark.parametrize(
+    "config", [Config(**FLAT), Config(selection="sample", **FLAT), Config(selection="top_k", top_k=2)]
+)
+def test_columns_do_not_depend_on_the_batch_or_on_what_was_seen(config):
+    whole = DistillationCollator(None, FakeSource(), config).columns(make_inputs())
+    warm = DistillationCollator(None, FakeSource(), config)
+    warm.columns(make_inputs([3, 0]))
+    for b in (0, 1, 2, 3, 1):
+        for collator in (warm, DistillationCollator(None, FakeSource(), config)):
+            alone = collator.columns(make_inputs([b]))
+            room = alone["teacher_word_mask"].shape[2]
+            for name, x in alone.items():
+                expected = whole[name][b : b + 1]
+                if name in ("teacher_word_embeds", "teacher_word_mask"):
+                    assert not expected[:, :, room:].any()
+                    expected = expected[:, :, :room]
+                assert torch.equal(x, expected), name
+
+
+def test_idf_keeps_the_rare_word():
+    frequency = DocumentFrequency.fit(text.split() for row in TEXTS for text in row)
+    config = Config.ladder("semantic_only", semantic="idf", selection="top_k", top_k=1)
+    collator = DistillationCollator(None, FakeSource(), config, document_frequency=frequency)
+    ids = collator.columns(make_inputs())["teacher_word_ids"]
+    word_ids = make_inputs().word_ids
+    words = TEXTS[0][0].split()
+    rarest = min((w for w in words if is_content_word(w)), key=lambda w: frequency.counts[w])
+    assert rarest == "left"
+    assert torch.equal(ids[0, 0] == 0, word_ids[0, 0] == words.index("left"))
+
+
+def test_a_steady_step_asks_once_for_texts_and_once_for_words_and_never_for_texts_left_out():
+    source = FakeSource()
+    collator = DistillationCollator(None, source, Config(**FLAT))
+    first = collator.columns(make_inputs())
+    source.asked_texts.clear()
+    again = collator.columns(make_inputs())
+    assert all(torch.equal(first[name], again[name]) for name in COLUMNS)
+    assert len(source.asked_texts) == 2
+    texts, words = sorted(source.asked_texts, key=lambda asked: asked[0].startswith("a photo of a "))
+    assert texts == list(dict.fromkeys(text for row in TEXTS for text in row))
+    assert all(word.startswith("a photo of a ") for word in words)
+    assert len(set(words)) == len(words)
+
+
+def test_memory_of_views_is_bounded():
+    collator = DistillationCollator(None, FakeSource(), Config(**FLAT))
+    expected = collator.columns(make_inputs())
+    collator.views.room = 5
+    found = collator.columns(make_inputs())
+    assert all(torch.equal(found[name], expected[name]) for name in COLUMNS)
+    collator.columns(make_inputs([0]))
+    collator.columns(make_inputs(keys=["new0", "new1", "new2", "new3"]))
+    assert len(collator.views._views) == 5
+
+
+def test_shuffled_teacher_gives_the_next_instances_targets_and_keeps_the_number_of_words():
+    config = Config(**FLAT)
+    plain = DistillationCollator(None, FakeSource(), config).columns(make_inputs())
+    shuffled = DistillationCollator(None, FakeSource(), Config(shuffle_teacher=True, **FLAT)).columns(
+        make_inputs()
+    )
+    for name in ("teacher_image_embeds", "teacher_text_embeds", "teacher_match"):
+        assert torch.equal(shuffled[name], plain[name].roll(-1, 0))
+    assert torch.equal(shuffled["teacher_word_ids"], plain["teacher_word_ids"])
+    for b in range(4):
+        for c in range(3):
+            own, other = (
+                int(plain["teacher_word_mask"][b, c].sum()),
+                plain["teacher_word_mask"][(b + 1) % 4, c],
+            )
+            others = plain["teacher_word_embeds"][(b + 1) % 4, c][other]
+            count = own if len(others) else 0
+            assert int(shuffled["teacher_word_mask"][b, c].sum()) == count
+            for j in range(count):
+                assert torch.equal(shuffled["teacher_word_embeds"][b, c, j], others[j % len(others)])
+    with pytest.raises(ValueError, match="this batch has one"):
+        DistillationCollator(None, FakeSource(), Config(shuffle_teacher=True)).columns(make_inputs([0]))
+
+
+def test_call_adds_columns_to_the_tasks_batch_and_none_adds_nothing():
+    def collate(examples):
+        return {"labels": torch.tensor(examples), "distillation_inputs": make_inputs()}
+
+    batch = DistillationCollator(collate, FakeSource())([0, 1, 2, 0])
+    assert set(batch) == COLUMNS | {"labels"}
+    source = FakeSource()
+    assert set(DistillationCollator(collate, source, Config.ladder("none"))([0, 1, 2, 0])) == {"labels"}
+    assert not source.asked_images
+    with pytest.raises(ValueError, match="batch holds labels, x and no distillation_inputs"):
+        DistillationCollator(lambda _: {"labels": 1, "x": 2}, source)([0])
+
+
+def test_a_sigmoid_teachers_bias_is_in_the_match():
+    source = FakeSource()
+    plain = DistillationCollator(None, source).columns(make_inputs())["teacher_match"]
+    source.logit_bias = -3.0
+    biased = DistillationCollator(None, source).columns(make_inputs())["teacher_match"]
+    assert torch.allclose(biased, plain - 3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        ("img1", "image 'img1'"),
+        ("a bird and a house", "text 'a bird and a house'"),
+        ("a photo of a umbrella", "text 'a photo of a umbrella'"),
+    ],
+)
+def test_nan_of_the_teacher_is_named(broken, what):
+    source = FakeSource()
+    source.broken.add(broken)
+    with pytest.raises(ValueError, match=f"embedding of the {what} holds NaN or infinity"):
+        DistillationCollator(None, source).columns(make_inputs())
+
+
+def test_nan_in_the_mean_is_named():
+    source = FakeSource()
+    source.broken.add("mean")
+    with pytest.raises(ValueError, match="image_mean holds NaN or infinity"):
+        DistillationCollator(None, source).columns(make_inputs())
+
+
+def test_idf_needs_frequencies():
+    with pytest.raises(ValueError, match=r'semantic="idf" needs the document frequencies'):
+        DistillationCollator(None, FakeSource(), Config(semantic="idf"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("images", [None], "hold 1 images for 4 image keys"),
+        ("texts", TEXTS[:3], "hold 3 texts for 4 image keys"),
+        (
+            "texts",
+            [*TEXTS[:3], ["a"]],
+            r"instance 3 \(image 'img2'\) holds 1 texts and 3 lists of words; expected 3",
+        ),
+        ("word_ids", torch.zeros(4, 2, 5), r"word_ids have shape \(4, 2, 5\); expected \(4, 3, tokens\)"),
+        ("word_ids", torch.zeros(4, 3, 5), r"word_ids are torch\.float32; expected whole numbers"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(part, value, message):
+    inputs = vars(make_inputs())
+    with pytest.raises(ValueError, match=message):
+        DistillationInputs(**{**inputs, part: value})
+
+
+def test_no_instance_and_a_word_that_does_not_exist():
+    with pytest.raises(ValueError, match="hold no instance"):
+        DistillationInputs([], [], [], [], torch.zeros(0, 0, 0, dtype=torch.long))
+    inputs = make_inputs()
+    inputs.word_ids[3, 0, 0] = 2
+    with pytest.raises(
+        ValueError, match=r"instance 3, candidate 0 hold 2, but it has 2 words: \['a', 'cat'\]"
+    ):
+        DistillationCollator(None, FakeSource()).columns(inputs)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(**FLAT),
+        Config(text_target="selected", **FLAT),
+        Config(text_target="selected", selection="random", **FLAT),
+        Config.ladder("all_words"),
+        Config.ladder("naive"),
+        Config.ladder("visual_only", **FLAT),
+        Config.ladder("semantic_only", text_target="selected", word_weight=0, **FLAT),
+        Config.ladder("shuffled_teacher", **FLAT),
+    ],
+)
+def test_after_precompute_a_store_answers_everything(config):
+    writer, seen = RecordingWriter(), []
+    batches = (make_inputs(rows) for rows in ([0, 1, 2], [3, 0]))  # a generator: gone through once
+    precompute(batches, writer, config, progress=lambda stage, done: seen.append((stage, done)))
+    assert seen == [("images", 3), ("images", 5), ("texts", 3), ("texts", 5)]
+    assert not writer.asked_texts or len(writer.images) == 3
+    store = FrozenStore(writer)
+    expected = DistillationCollator(None, writer, config).columns(make_inputs())
+    found = DistillationCollator(None, store, config).columns(make_inputs())
+    assert all(torch.equal(found[name], expected[name]) for name in COLUMNS)
+
+
+def test_precompute_of_none_asks_nothing():
+    writer = RecordingWriter()
+    precompute([make_inputs()], writer, Config.ladder("none"))
+    assert not writer.images
+    assert not writer.texts
+
+
+def test_a_steady_batch_of_32_by_4_by_15_is_fast():
+    vocabulary = [f"word{i}" for i in range(2000)]
+    generator = torch.Generator().manual_seed(0)
+    picks = torch.randint(0, 2000, (32, 4, 15), generator=generator).tolist()
+    words = [[[vocabulary[i] for i in text] for text in row] for row in picks]
+    texts = [[" ".join(text) for text in row] for row in words]
+    inputs = DistillationInputs(
+        [f"key{b}" for b in range(32)],
+        [None] * 32,
+        texts,
+        words,
+        torch.randint(-1, 15, (32, 4, 40), generator=generator),
+    )
+
+    class Table(FakeSource):
+        def __init__(self):
+            super().__init__(embed_dim=512)
+            self.rows, self.table = {}, torch.zeros(0, 512)
+
+        def text_embeds(self, asked):
+            new = [text for text in asked if text not in self.rows]
+            self.rows.update({text: len(self.rows) + i for i, text in enumerate(new)})
+            if new:
+                self.table = torch.cat([self.table, torch.stack([self.embed("text", text) for text in new])])
+            return self.table[torch.tensor([self.rows[text] for text in asked])]
+
+        def image_embeds(self, keys, images):
+            return self.text_embeds(keys)
+
+    collator = DistillationCollator(None, Table(), Config(semantic_temperature=1.0, visual_temperature=1.0))
+    collator.columns(inputs)
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        collator.columns(inputs)
+        seconds.append(time.perf_counter() - start)
+    assert (
+        min(seconds) < 0.03
+    )  # measured: a tenth of it on an idle core; this guards against a loop over words

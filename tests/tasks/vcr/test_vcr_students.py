@@ -1,0 +1,234 @@
+"""Six architectures behind one interface, against the native models called row by row."""
+
+import pytest
+import torch
+import transformers as tf
+from tiny_vcr import tiny_config
+
+from tasks.vcr.students import ARCHITECTURES, FlavaForImageTextScore, MultipleChoice, load_student
+
+TYPES = list(ARCHITECTURES)
+VOCABULARY, VISUAL_DIM = 50, 6
+BATCH, CHOICES, TOKENS, REGIONS = 2, 4, 7, 3
+
+
+def tiny_student(model_type):
+    torch.manual_seed(0)
+    config = tiny_config(model_type, VOCABULARY, VISUAL_DIM)
+    if model_type == "lxmert":
+        config.num_qa_labels = 1
+    native = ARCHITECTURES[model_type].native(config)
+    for parameter in native.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # so that no head starts at zero
+    return MultipleChoice(native).eval()
+
+
+def batch_for(model_type, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, VOCABULARY, (BATCH, CHOICES, TOKENS), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[0, 1, 5:] = 0
+    types = torch.zeros_like(ids)
+    types[..., 3:] = 1
+    batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    regions = torch.randn(BATCH, REGIONS, VISUAL_DIM, generator=generator)
+    region_mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    if model_type == "visual_bert":
+        batch |= {"visual_embeds": regions, "visual_attention_mask": region_mask}
+        batch["visual_token_type_ids"] = torch.ones(BATCH, REGIONS, dtype=torch.long)
+        batch["image_text_alignment"] = torch.randint(0, 5, (BATCH, CHOICES, REGIONS, 2), generator=generator)
+    elif model_type == "lxmert":
+        boxes = torch.rand(BATCH, REGIONS, 4, generator=generator)
+        batch |= {"visual_feats": regions, "visual_pos": boxes, "visual_attention_mask": region_mask}
+    else:
+        batch["pixel_values"] = torch.randn(BATCH, 3, 32, 32, generator=generator)
+        batch["pixel_mask"] = torch.ones(BATCH, 32, 32, dtype=torch.long)
+    return batch
+
+
+def native_score(model_type, native, row):
+    """The score of one candidate by the native class's documented call."""
+    text = {name: row[name][None] for name in ("input_ids", "attention_mask")}
+    types = {"token_type_ids": row["token_type_ids"][None]}
+    if model_type == "vilt":
+        images = {name: row[name][None] for name in ("pixel_values", "pixel_mask")}
+        return native(**text, **types, **images).logits[0, 0]
+    if model_type == "visual_bert":
+        text = {name: value[None] for name, value in (text | types).items()}
+        names = ("visual_embeds", "visual_attention_mask", "visual_token_type_ids")
+        images = {name: row[name][None, None] for name in names}
+        alignment = row["image_text_alignment"][None]
+        return native(**text, **images, image_text_alignment=alignment).logits[0, 0]
+    if model_type == "lxmert":
+        images = {name: row[name][None] for name in ("visual_feats", "visual_pos", "visual_attention_mask")}
+        return native(**text, **types, **images).question_answering_score[0, 0]
+    images = {"pixel_values": row["pixel_values"][None]}
+    if model_type == "bridgetower":
+        logits = native(**text, **types, **images, pixel_mask=row["pixel_mask"][None]).logits[0]
+        return logits[1] - logits[0]
+    if model_type == "flava":
+        states = native.flava(**text, **types, **images).multimodal_embeddings[0, 0]
+        return (native.score.weight[0] * states).sum() + native.score.bias[0]
+    logits = native(**text, **images).itm_score[0]
+    return logits[1] - logits[0]
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_logits_are_the_native_models_scores_of_each_candidate(model_type):
+    student, batch = tiny_student(model_type), batch_for(model_type)
+    labels = torch.tensor([2, 0])
+    output = student(**batch, labels=labels)
+    per_candidate = {"input_ids", "attention_mask", "token_type_ids", "image_text_alignment"}
+    expected = torch.stack(
+        [
+            native_score(
+                model_type,
+                student.native,
+                {name: value[b, c] if name in per_candidate else value[b] for name, value in batch.items()},
+            )
+            for b in range(BATCH)
+            for c in range(CHOICES)
+        ]
+    ).view(BATCH, CHOICES)
+    assert expected.std() > 1e-4
+    torch.testing.assert_close(output.logits, expected, atol=2e-5, rtol=1e-4)
+    probabilities = expected.double().exp() / expected.double().exp().sum(1, keepdim=True)
+    by_hand = -(probabilities[0, 2].log() + probabilities[1, 0].log()) / 2
+    torch.testing.assert_close(output.loss.double(), by_hand, atol=1e-5, rtol=1e-5)
+    assert student(**batch).loss is None
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_what_is_saved_is_the_native_model(model_type, tmp_path):
+    student, batch = tiny_student(model_type), batch_for(model_type)
+    student.save_pretrained(tmp_path)
+    native_class = tf.FlavaModel if model_type == "flava" else ARCHITECTURES[model_type].native
+    native, report = native_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    own = dict(student.native.named_parameters())
+    prefix = "flava." if model_type == "flava" else ""
+    assert all(torch.equal(value, own[prefix + name]) for name, value in native.named_parameters())
+    again = load_student(tmp_path).eval()
+    assert again.fresh_parameters == ()
+    torch.manual_seed(0)
+    first = student(**batch).logits
+    torch.manual_seed(0)
+    assert torch.equal(again(**batch).logits, first)
+
+
+OTHER_TASKS = {
+    "vilt": tf.ViltForMaskedLM,
+    "visual_bert": tf.VisualBertForPreTraining,
+    "lxmert": tf.LxmertForPreTraining,
+    "bridgetower": tf.BridgeTowerForMaskedLM,
+    "flava": tf.FlavaModel,
+    "blip": tf.BlipForQuestionAnswering,
+}
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_the_backbone_of_another_tasks_checkpoint_gets_a_fresh_head_and_says_so(model_type, tmp_path):
+    torch.manual_seed(0)
+    other = OTHER_TASKS[model_type](tiny_config(model_type, VOCABULARY, VISUAL_DIM))
+    other.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"fresh, to be trained: "):
+        student = load_student(tmp_path)
+    heads = ARCHITECTURES[model_type].head
+    assert student.fresh_parameters
+    assert all(name.startswith(heads) for name in student.fresh_parameters)
+    theirs = {name.removeprefix("flava."): value for name, value in other.named_parameters()}
+    ours = {name.removeprefix("flava."): value for name, value in student.native.named_parameters()}
+    shared = theirs.keys() & ours.keys() - {n for n in ours if n.startswith(heads)}
+    assert len(shared) > 0.6 * len(ours)
+    assert all(torch.equal(theirs[name], ours[name]) for name in shared)
+    assert student(**batch_for(model_type)).logits.shape == (BATCH, CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "column"), [("visual_bert", "visual_embeds"), ("lxmert", "visual_feats")]
+)
+def test_region_students_take_features_of_another_width(model_type, column, tmp_path):
+    tiny_student(model_type).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"fresh, to be trained: .*vis"):
+        student = load_student(tmp_path, visual_dim=9)
+    batch = batch_for(model_type)
+    batch[column] = torch.randn(BATCH, REGIONS, 9)
+    assert student(**batch).logits.shape == (BATCH, CHOICES)
+
+
+def test_vilt_gets_more_text_positions(tmp_path):
+    student = tiny_student("vilt")
+    old = student.native.vilt.embeddings.text_embeddings.position_embeddings.weight.detach().clone()
+    student.save_pretrained(tmp_path / "a")
+    longer = load_student(tmp_path / "a", max_text_tokens=100).eval()
+    new = longer.native.vilt.embeddings.text_embeddings.position_embeddings.weight
+    assert longer.max_text_tokens == 100
+    assert torch.equal(new, torch.cat([old, old])[:100])
+    batch = batch_for("vilt")
+    with torch.no_grad():
+        torch.testing.assert_close(longer(**batch).logits, student(**batch).logits)
+    wide = {n: v.repeat(1, 1, 12) for n, v in batch.items() if n in ("input_ids", "attention_mask")}
+    batch |= wide | {"token_type_ids": torch.zeros_like(wide["input_ids"])}
+    assert longer(**batch).logits.shape == (BATCH, CHOICES)
+    longer.save_pretrained(tmp_path / "b")  # transformers alone loads the longer model
+    assert tf.ViltModel.from_pretrained(tmp_path / "b").config.max_position_embeddings == 100
+    with pytest.raises(ValueError, match=r"texts have 84 tokens, and this vilt has positions for 64; lower"):
+        student(**batch)
+
+
+def test_other_architectures_cannot_be_extended(tmp_path):
+    tiny_student("visual_bert").save_pretrained(tmp_path)
+    assert load_student(tmp_path, max_text_tokens=64).max_text_tokens == 64
+    with pytest.raises(ValueError, match="has positions for 64 text tokens, 65 are asked for"):
+        load_student(tmp_path, max_text_tokens=65)
+    with pytest.raises(ValueError, match="visual_dim is for region students"):
+        tiny_student("vilt").save_pretrained(tmp_path / "vilt")
+        load_student(tmp_path / "vilt", visual_dim=4)
+
+
+def test_unsupported_and_foreign_models_are_named(tmp_path):
+    bert = tf.BertModel(
+        tf.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
+    )
+    bert.save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"model type 'bert' is not supported as a VCR student; expected one of vilt"
+    ):
+        load_student(tmp_path)
+    with pytest.raises(
+        ValueError, match="native is a ViltForMaskedLM; expected ViltForImageAndTextRetrieval"
+    ):
+        MultipleChoice(tf.ViltForMaskedLM(tiny_config("vilt", VOCABULARY)))
+    folder = tmp_path / "mixed"
+    tiny_student("vilt").save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="weights of vilt's backbone are not in the checkpoint"):
+        load_student(folder)
+
+
+def test_bad_batches_are_named():
+    student, batch = tiny_student("visual_bert"), batch_for("visual_bert")
+    with pytest.raises(
+        ValueError, match=r"input_ids has shape \(4, 7\), expected \(batch, candidates, tokens\)"
+    ):
+        student(**{**batch, "input_ids": batch["input_ids"][0]})
+    with pytest.raises(
+        ValueError, match="visual_bert needs visual_embeds, which the batch lacks; use RegionColl"
+    ):
+        student(input_ids=batch["input_ids"])
+    with pytest.raises(ValueError, match="vilt needs pixel_values, which the batch lacks; use PatchCollator"):
+        tiny_student("vilt")(**batch)
+
+
+def test_gradients_reach_the_backbone_with_gradient_checkpointing():
+    student, batch = tiny_student("visual_bert").train(), batch_for("visual_bert")
+    student.gradient_checkpointing_enable()
+    student(**batch, labels=torch.tensor([0, 1])).loss.backward()
+    embeddings = student.native.visual_bert.embeddings
+    assert embeddings.word_embeddings.weight.grad.abs().sum() > 0
+    assert embeddings.visual_projection.weight.grad.abs().sum() > 0
+
+
+def test_flava_score_is_a_transformers_model():
+    assert issubclass(FlavaForImageTextScore, tf.PreTrainedModel)
