@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DistillationCollator": "cliptd.targeted.collator",
     "DistilledModel": "cliptd.wrap",
+    "LiveSource": "cliptd.sources",
     "StoreWriter": "cliptd.store",
     "StudentStates": "cliptd.students",
     "TargetedDistillationConfig": "cliptd.targeted.config",

@@ -127,7 +127,10 @@ class Teacher(Similarity, nn.Module, ABC):
         """
         named = names or [_name(image, i) for i, image in enumerate(images)]
         batches = zip(self._batches(images), self._batches(named), strict=True)
-        return self._encode(self.image_features(self._pixels(*batch)) for batch in batches)
+        dtype = next(self.model.parameters()).dtype
+        return self._encode(
+            self.image_features(self.pixels(*batch).to(self.device, dtype)) for batch in batches
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts, over-long ones truncated: (n, dim) float32 of unit length, on `device`."""
@@ -144,11 +147,9 @@ class Teacher(Similarity, nn.Module, ABC):
             parts = [F.normalize(part.float(), dim=-1) for part in features]
             return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
 
-    def _pixels(self, images: Sequence | Tensor, names: Sequence[str]) -> Tensor:
-        pixels = torch.stack(
-            [self._one_image(image, name) for image, name in zip(images, names, strict=True)]
-        )
-        return pixels.to(self.device, next(self.model.parameters()).dtype)
+    def pixels(self, images: Sequence | Tensor, names: Sequence[str]) -> Tensor:
+        """(batch, 3, height, width) float32, on the CPU, of what `encode_images` takes."""
+        return torch.stack([self._one_image(image, name) for image, name in zip(images, names, strict=True)])
 
     def _one_image(self, image: Image.Image | Tensor, name: str) -> Tensor:
         if isinstance(image, Tensor) and image.is_floating_point():

@@ -94,8 +94,9 @@ def load_by_name(
     except Exception as error:
         repository = config["text_cfg"].get("hf_tokenizer_name", name)
         raise FileNotFoundError(
-            f"the tokenizer of {name} is not on this machine and could not be downloaded ({one_line(error)}): run "
-            f"`hf download {repository}` where there is a network and copy the cache here"
+            f"the tokenizer of {name} is not on this machine and could not be downloaded "
+            f"({one_line(error)}): run `hf download {repository}` where there is a network and copy the "
+            "cache here"
         ) from error
     if quick_gelu:
         config["quick_gelu"] = True

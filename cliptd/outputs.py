@@ -32,6 +32,7 @@ def student_probability(logits: Tensor | None, labels: Tensor | None) -> Tensor 
     Returns:
         (B,) float32 in 0..1, detached.
 
+    >>> import torch
     >>> student_probability(torch.tensor([[0.0, 0.0], [100.0, 0.0]]), torch.tensor([1, 0]))
     tensor([0.5000, 1.0000])
     """

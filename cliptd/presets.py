@@ -190,6 +190,7 @@ def masked_mean(states: Tensor, mask: Tensor | None) -> Tensor:
 
     A row with no real token gives zeros. Padding may hold anything, NaN included.
 
+    >>> import torch
     >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]]))
     tensor([[2.]])
     """

@@ -1,6 +1,6 @@
 """Pre-train the default student, a small VisualBERT, on captions of half of iconworld's concepts.
 
-    python scripts/pretrain_iconworld_student.py --out tasks/iconworld/models/student
+python scripts/pretrain_iconworld_student.py --out tasks/iconworld/models/student
 """
 
 import dataclasses

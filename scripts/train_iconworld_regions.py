@@ -1,6 +1,6 @@
 """Train the classifier whose features the default region student sees boxes by.
 
-    python scripts/train_iconworld_regions.py --out tasks/iconworld/models/regions
+python scripts/train_iconworld_regions.py --out tasks/iconworld/models/regions
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class TrainRegions:
     """Checkpoints and log; the same command resumes there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
-            steps=1000, batch_size=256, lr=3e-3, weight_decay=0.05, warmup_steps=100,
-            eval_every=250, metric="name", save_every=250,
+            steps=1200, batch_size=256, lr=3e-3, weight_decay=0.05, warmup_steps=100,
+            eval_every=300, metric="name", save_every=300,
         )
     )  # fmt: skip
 

@@ -150,39 +150,46 @@ def test_reopening_adds_only_what_is_missing(tmp_path):
     assert torch.equal(TeacherStore.open(tmp_path).text_embeds(["a", "b", "c"]), again)
 
 
-def write_slowly(path, texts, started):
-    with StoreWriter(path, NumbersTeacher(0.001), shard_size=16) as writer:
-        started.set()
-        for start in range(0, len(texts), 8):
-            writer.text_embeds(texts[start : start + 8])
+def write_until(path, texts, limit):
+    """Writes a few texts at a time, and never gets past `limit`."""
+    with StoreWriter(path, NumbersTeacher(), shard_size=16) as writer:
+        for start in range(0, len(texts), 4):
+            if start >= limit:
+                time.sleep(3600)
+            writer.text_embeds(texts[start : start + 4])
+
+
+def rows_on_disk(path):
+    index = path / "index.json"
+    return sum(shard["rows"] for shard in json.loads(index.read_text())["shards"]) if index.exists() else 0
 
 
 def test_kill_9_while_writing_then_resume_gives_the_same_store(tmp_path):
     texts = [f"text {i}" for i in range(400)]
     with StoreWriter(tmp_path / "whole", NumbersTeacher(), shard_size=16) as writer:
         expected = writer.text_embeds(texts)
-    path, context, counts = tmp_path / "killed", multiprocessing.get_context("fork"), []
-    for seconds in (0.04, 0.017, 0.0, 0.053, 0.031, 0.07):
-        started = context.Event()
-        process = context.Process(target=write_slowly, args=(path, texts, started))
+    path, context = tmp_path / "killed", multiprocessing.get_context("fork")
+    before = 0
+    for milliseconds in (0, 1, 2, 3, 5, 8):
+        process = context.Process(target=write_until, args=(path, texts, before + 64))
         process.start()
-        assert started.wait(60)
-        time.sleep(seconds)
+        while rows_on_disk(path) < before + 32:
+            time.sleep(0.001)
+        time.sleep(milliseconds / 1000)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        if (path / "index.json").exists():
-            store = TeacherStore.open(path)  # never half a shard: it opens, and what it holds is right
-            held = list(store.texts)
-            assert len(held) % 16 == 0
-            assert torch.equal(store.text_embeds(held), expected[[texts.index(text) for text in held]])
-            counts.append(len(held))
-    assert counts == sorted(counts)  # nothing written is lost
-    assert 0 < counts[-1] < 400
+        store = TeacherStore.open(path)  # never half a shard: it opens, and what it holds is right
+        held = list(store.texts)
+        assert held == texts[: len(held)]
+        assert len(held) % 16 == 0
+        assert torch.equal(store.text_embeds(held), expected[: len(held)])
+        assert before + 32 <= len(held) < 400  # nothing written before is lost
+        before = len(held)
     teacher = NumbersTeacher()
     with StoreWriter(path, teacher, shard_size=16) as writer:
         assert torch.equal(writer.text_embeds(texts), expected)
-    assert len(teacher.encoded) == 400 - counts[-1]
+    assert len(teacher.encoded) == 400 - before
     assert not list(path.glob("*.tmp"))
     for name in sorted(file.name for file in (tmp_path / "whole").glob("*-*")):
         assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -378,8 +385,8 @@ def test_thousands_of_lookups_take_milliseconds(tmp_path):
     asked = [texts[i] for i in np.random.default_rng(0).integers(0, 20_000, 5_000)]
     seconds = []
     for _ in range(7):
-        start = time.perf_counter()
+        start = time.process_time()
         store.text_embeds(asked)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     print(f"5,000 lookups of width 512: {1000 * min(seconds):.1f} ms")
-    assert min(seconds) < 0.1  # about 5 ms on an idle core; generous, for busy machines
+    assert min(seconds) < 0.05  # about 5 ms on an idle core; generous, for busy machines

@@ -85,7 +85,6 @@ def test_a_student_in_bfloat16():
         ("two_tower", "aot_eager"),
         ("visual_bert", "eager"),
         pytest.param("visual_bert", "aot_eager", marks=pytest.mark.slow),
-        pytest.param("visual_bert", "inductor", marks=pytest.mark.slow),
     ],
 )
 def test_torch_compile(name, backend):

@@ -70,7 +70,7 @@ class DistillationCollator:
             for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
             for text, words in zip(texts, word_lists, strict=True)
         ]
-        views = self.views(pairs, images.repeat_interleave(candidates, dim=0))
+        views = self.views(pairs, images)
         indices = [view.kept if self.config.word_weight > 0 else () for view in views]
         word_ids = _renumber(inputs.word_ids.flatten(0, 1), indices)
         kept = [
@@ -85,8 +85,9 @@ class DistillationCollator:
                     "shuffle_teacher exchanges targets between instances, and this batch has one; use at "
                     "least 2 a process"
                 )
-            images = images.roll(-1, 0)
-            kept, targets, matches = _next_instance(kept, targets, matches, candidates)
+            shift = _shift(inputs.image_keys)
+            images = images.roll(-shift, 0)
+            kept, targets, matches = _exchange(kept, targets, matches, shift * candidates)
         words, mask = _embed_padded(self.source, kept, images.shape[1])
         return {
             "teacher_image_embeds": images,
@@ -161,13 +162,20 @@ def _embed_padded(source: Any, prompts: Sequence[Sequence[str]], embed_dim: int)
     return embeds[places], places < len(row)
 
 
-def _next_instance(
-    kept: list[list[str]], targets: list[str], matches: Tensor, candidates: int
+def _shift(keys: Sequence[str]) -> int:
+    """How far off another instance's targets are taken from: the least that gives fewest their own image."""
+    return min(
+        range(1, len(keys)), key=lambda d: sum(key == keys[b - len(keys) + d] for b, key in enumerate(keys))
+    )
+
+
+def _exchange(
+    kept: list[list[str]], targets: list[str], matches: Tensor, rows: int
 ) -> tuple[list[list[str]], list[str], Tensor]:
-    """Give each instance the next one's teacher texts (the last the first's), but as many words as it had."""
-    others = kept[candidates:] + kept[:candidates]
+    """Give each text the teacher's texts from `rows` further on, going round, but as many words as it had."""
+    others = kept[rows:] + kept[:rows]
     words = [
         [other[j % len(other)] for j in range(len(own))] if other else []
         for own, other in zip(kept, others, strict=True)
     ]
-    return words, targets[candidates:] + targets[:candidates], matches.roll(-candidates)
+    return words, targets[rows:] + targets[:rows], matches.roll(-rows)

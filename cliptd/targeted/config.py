@@ -86,7 +86,7 @@ class TargetedDistillationConfig:
         confidence_max_ratio: the ratio (before the temperature) is capped here.
         confidence_eps: added to both probabilities, so no weight is 0 or infinite.
         normalise_weights: weights have mean 1 over the (gathered) batch.
-        shuffle_teacher: control: each instance gets the next instance's teacher targets.
+        shuffle_teacher: control: each instance gets another instance's teacher targets.
         seed: of "sample" and "random", together with the instance's image key and text.
 
     Raises:

@@ -8,21 +8,8 @@ from torch import Tensor, nn
 
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.distances import embedding_distance
-from cliptd.targeted.weighting import (
-    Gather,
-    check_labels,
-    confidence_weights,
-    teacher_probability,
-)
-
-COLUMNS = (
-    "teacher_image_embeds",
-    "teacher_text_embeds",
-    "teacher_word_embeds",
-    "teacher_word_mask",
-    "teacher_word_ids",
-    "teacher_match",
-)
+from cliptd.targeted.shapes import COLUMNS, check_columns, check_labels, flat_rows
+from cliptd.targeted.weighting import Gather, confidence_weights, teacher_probability
 
 
 class DistillationTerms(NamedTuple):
@@ -99,7 +86,7 @@ class TargetedDistillation(nn.Module):
         *,
         text_states: Tensor,
         text_cls: Tensor,
-        image_state: Tensor,
+        image_state: Tensor | None,
         student_probability: Tensor | None = None,
         labels: Tensor | None = None,
         gather: Gather | None = None,
@@ -110,10 +97,10 @@ class TargetedDistillation(nn.Module):
             columns: DistillationCollator's, at least those of COLUMNS.
             text_states: (B*C, T, d) or (B, C, T, d); row b*C + c is candidate c of instance b.
             text_cls: (B*C, d) or (B, C, d).
-            image_state: (B, d_v), or (B*C, d_v) where the student looks at the image once a candidate.
+            image_state: (B, d_v), or (B*C, d_v) one look a candidate; None without an image term.
             student_probability: (B,) of the right answer; needed by confidence "ratio".
             labels: (B,) index of the right candidate, where C > 1 and the settings ask for it.
-            gather: concatenates a tensor over processes, without gradient; None is one process.
+            gather: concatenates a tensor over processes; asked for teacher embeddings and weights only.
         """
         with torch.autocast(text_states.device.type, enabled=False):
             return self._forward(
@@ -124,7 +111,7 @@ class TargetedDistillation(nn.Module):
         self, columns, text_states, text_cls, image_state, student_probability, labels, gather
     ) -> DistillationTerms:
         config = self.config
-        _check_columns(columns, self.embed_dim)
+        check_columns(columns, self.embed_dim)
         columns = {name: columns[name].detach().to(text_states.device) for name in COLUMNS}
         batch, candidates = columns["teacher_match"].shape
         rows = batch * candidates
@@ -133,20 +120,20 @@ class TargetedDistillation(nn.Module):
         share = self._candidate_share(labels, columns["teacher_match"])
         image = words = text = torch.zeros((), device=text_states.device)
         if config.image_weight > 0:
-            state = _flat("image_state", image_state, 1, self.image_width, {batch, rows})
+            state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
             target = columns["teacher_image_embeds"]
             rivals = target if gather is None or not contrastive else gather(target)
             looks = len(state) // batch
             distances = self._distance("image", state, target.repeat_interleave(looks, dim=0), rivals)
             image = (weights * distances.view(batch, looks).mean(dim=1)).mean()
         if config.text_weight > 0:
-            state = _flat("text_cls", text_cls, 1, self.text_width, {rows})
+            state = flat_rows("text_cls", text_cls, 1, self.text_width, {rows})
             target = columns["teacher_text_embeds"].flatten(0, 1)
             rivals = target if gather is None or not contrastive else gather(target)
             distances = self._distance("text", state, target, rivals).view(batch, candidates)
             text = (weights * (share * distances).sum(dim=1)).mean()
         if config.word_weight > 0:
-            state = _flat("text_states", text_states, 2, self.text_width, {rows})
+            state = flat_rows("text_states", text_states, 2, self.text_width, {rows})
             words = (weights * self._word_term(columns, state, share, gather)).mean()
         loss = config.image_weight * image + config.word_weight * words + config.text_weight * text
         return DistillationTerms(loss, image.detach(), words.detach(), text.detach(), weights)
@@ -266,43 +253,3 @@ def _gather_words(padded: Tensor, gather: Gather | None) -> Tensor:
         return padded
     room = int(gather(torch.tensor([padded.shape[1]], device=padded.device)).max())
     return gather(F.pad(padded, (0, 0, 0, room - padded.shape[1])))
-
-
-def _flat(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
-    """Join the leading dimensions of a student state, leaving `inner` ones; check rows and width."""
-    flat = state.flatten(0, -1 - inner) if state.dim() > inner else state
-    if flat.dim() != inner + 1 or flat.shape[-1] != width or len(flat) not in rows:
-        shape = " or ".join(f"({n}, {'tokens, ' * (inner - 1)}{width})" for n in sorted(rows))
-        raise ValueError(
-            f"{name} has shape {tuple(state.shape)}; expected {shape}, a row for each instance and candidate "
-            "in the order of the teacher's columns"
-        )
-    return flat
-
-
-def _check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
-    """Refuse missing columns and shapes that do not fit each other."""
-    missing = [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise ValueError(
-            f"the batch lacks the teacher's columns {', '.join(missing)}; collate it with "
-            "DistillationCollator"
-        )
-    match = columns["teacher_match"]
-    if match.dim() != 2:
-        raise ValueError(f"teacher_match has shape {tuple(match.shape)}; expected (instances, candidates)")
-    lead = tuple(match.shape)
-    words = columns["teacher_word_embeds"].shape[2] if columns["teacher_word_embeds"].dim() == 4 else "words"
-    expected = {
-        "teacher_image_embeds": (lead[0], embed_dim),
-        "teacher_text_embeds": (*lead, embed_dim),
-        "teacher_word_embeds": (*lead, words, embed_dim),
-        "teacher_word_mask": (*lead, words),
-        "teacher_word_ids": (*lead, columns["teacher_word_ids"].shape[-1]),
-    }
-    for name, shape in expected.items():
-        if tuple(columns[name].shape) != shape:
-            raise ValueError(
-                f"{name} has shape {tuple(columns[name].shape)}; expected ({', '.join(map(str, shape))}) "
-                f"for a teacher of width {embed_dim} and {lead[0]} instances of {lead[1]} candidates"
-            )

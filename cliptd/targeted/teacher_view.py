@@ -82,14 +82,16 @@ class TeacherViews:
         """The view of each pair.
 
         Args:
-            pairs: N image keys, texts and words.
-            image_embeds: (N, embed_dim) of the pairs' images.
+            pairs: B*C image keys, texts and words, the C of an image together.
+            image_embeds: (B, embed_dim).
         """
         found = {pair: self._views.get(pair) for pair in pairs}
         first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if found[pair] is None}
         if first:
             new = list(first)
-            for pair, view in zip(new, self._look(new, image_embeds[list(first.values())]), strict=True):
+            candidates = len(pairs) // len(image_embeds)
+            rows = torch.tensor([n // candidates for n in first.values()])
+            for pair, view in zip(new, self._look(new, image_embeds[rows]), strict=True):
                 found[pair] = self._views[pair] = view
             while len(self._views) > self.room:
                 del self._views[next(iter(self._views))]

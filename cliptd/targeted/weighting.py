@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cliptd.targeted.distances import negative_log_softmax
+from cliptd.targeted.shapes import check_labels
 
 Gather = Callable[[Tensor], Tensor]
 Mode = Literal["ratio", "teacher", "constant"]
@@ -121,14 +122,3 @@ def teacher_probability(
     images = F.normalize(image_embeds.float(), dim=-1)
     rivals = own if gather is None else gather(own)
     return (-negative_log_softmax(images, own, rivals, logit_scale)).exp()
-
-
-def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> None:
-    """Refuse missing or misshapen labels, saying what needs them."""
-    if labels is None:
-        raise ValueError(
-            f"{what} with {candidates} candidates need labels, the index of the right candidate of each "
-            "instance; pass labels (batch,)"
-        )
-    if labels.shape != (batch,):
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({batch},), one an instance")

@@ -52,10 +52,15 @@ def save_checkpoint(
     flush_to_disk(partial)
     partial.rename(final)
     flush_to_disk(parent)
-    for other in [*parent.glob("step-*"), *parent.glob("partial-*")]:
-        if other != final:
-            shutil.rmtree(other)
+    drop_other_checkpoints(final)
     return final
+
+
+def drop_other_checkpoints(folder: Path) -> None:
+    """Delete all checkpoints of a run but this complete one, half-written and half-deleted ones included."""
+    for other in [*folder.parent.glob("step-*"), *folder.parent.glob("partial-*")]:
+        if other != folder:
+            shutil.rmtree(other)
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:

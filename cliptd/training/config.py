@@ -138,8 +138,8 @@ class TrainingConfig:
 
 
 def resolved(config: TrainingConfig, **facts: Any) -> dict[str, Any]:
-    """The configuration and further facts of a run as plain JSON values."""
-    return json.loads(json.dumps({**dataclasses.asdict(config), **facts}))
+    """The configuration and further facts of a run as plain JSON values; paths and the like become text."""
+    return json.loads(json.dumps({**dataclasses.asdict(config), **facts}, default=str))
 
 
 def refuse_other_config(path: Path, current: dict[str, Any]) -> None:

@@ -22,7 +22,13 @@ from cliptd.training.best import (
     is_evaluated,
     keep_if_best,
 )
-from cliptd.training.checkpoint import load_checkpoint, load_weights, newest_checkpoint, save_checkpoint
+from cliptd.training.checkpoint import (
+    drop_other_checkpoints,
+    load_checkpoint,
+    load_weights,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from cliptd.training.config import TrainingConfig, refuse_other_config, resolved, write_config
 from cliptd.training.log import StepLog, read_log
 from cliptd.training.optimizer import make_optimizer, set_learning_rate
@@ -128,6 +134,9 @@ def train(
         accelerator.wait_for_everyone()
         if is_main:
             log.keep_until(first_step)
+            if checkpoint is not None:  # finish what the kill interrupted
+                drop_other_checkpoints(checkpoint)
+                drop_other_best(run_dir, progress.best_step)
         start_tracker(accelerator, config, identity, run_dir, first_step)
         line = ProgressLine(first_step, config.steps, shown=is_main and not progress.finished)
 

@@ -26,20 +26,32 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 
 def _plain_name(glyph: str) -> str:
-    return re.sub(r"^bxs?-|-(fill|line)$", "", glyph)
+    return re.sub(r"^bxs?-|-(fill|line|outline)$", "", glyph)
 
 
 @functools.cache
-def icon_names() -> dict[str, dict[str, str]]:
-    """name -> seen family -> glyph: iconworld's concepts and every other name that two seen families share."""
-    names = {c: {f: g for f, g in glyphs.items() if f in SEEN_FAMILIES} for c, glyphs in GLYPHS.items()}
-    used = {(family, glyph) for glyphs in names.values() for family, glyph in glyphs.items()}
-    shared: dict[str, dict[str, str]] = {}
+def icon_names() -> dict[str, list[tuple[str, str]]]:
+    """name -> its (seen family, glyph) pairs: iconworld's concepts and every other name that two seen families share.
+
+    A family's filled and outlined drawings of a thing both count: eyes know that the two look alike.
+    """
+    drawings: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for family in SEEN_FAMILIES:
         for glyph in sorted(font_file(family)[1]):
-            if (family, glyph) not in used and not re.search("-(bold|thin|light|duotone|outline)$", glyph):
-                shared.setdefault(_plain_name(glyph), {}).setdefault(family, glyph)
-    names |= {name: glyphs for name, glyphs in shared.items() if len(glyphs) >= 2 and name not in names}
+            if not re.search("-(bold|thin|light|duotone)$", glyph):
+                drawings.setdefault((family, _plain_name(glyph)), []).append((family, glyph))
+    names, used = {}, set()
+    for concept, glyphs in GLYPHS.items():
+        keys = [(family, _plain_name(glyph)) for family, glyph in glyphs.items() if family in SEEN_FAMILIES]
+        names[concept] = [drawing for key in keys for drawing in drawings[key]]
+        used.update(keys)
+    families_of: dict[str, list[tuple[str, str]]] = {}
+    for key in drawings:
+        if key not in used:
+            families_of.setdefault(key[1], []).append(key)
+    for name, keys in families_of.items():
+        if len(keys) >= 2 and name not in names:
+            names[name] = [drawing for key in keys for drawing in drawings[key]]
     return names
 
 
@@ -50,11 +62,13 @@ def icon_crops() -> tuple[Tensor, Tensor]:
     """
     crops, labels = [], []
     for label, glyphs in enumerate(icon_names().values()):
-        for family, glyph in glyphs.items():
+        for family, glyph in glyphs:
             for size in SIZES:
                 mask = Image.fromarray(glyph_mask(family, glyph, size, max(SIZES) + 2))
                 ink = torch.from_numpy(np.array(mask.crop(mask.getbbox()))).float()[None, None] / 255
-                crops.append(F.interpolate(ink, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)[0, 0])
+                crops.append(
+                    F.interpolate(ink, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)[0, 0]
+                )
                 labels.append(label)
     return torch.stack(crops), torch.tensor(labels)
 
@@ -81,7 +95,9 @@ class IconCrops:
         rows = torch.randint(len(self.ink), (n,), generator=g)
         colour = torch.randint(len(COLOURS), (n,), generator=g)
         rgb = torch.tensor(list(COLOURS.values())).float()[colour] / 255
-        ground = (torch.randint(215, 256, (n, 1), generator=g) + torch.randint(-12, 13, (n, 3), generator=g)) / 255
+        ground = (
+            torch.randint(215, 256, (n, 1), generator=g) + torch.randint(-12, 13, (n, 3), generator=g)
+        ) / 255
         dx, dy = torch.randint(-2, 3, (2, n), generator=g)
         ink = F.pad(self.ink[rows], (2, 2, 2, 2))
         at = torch.arange(CROP_SIZE)
@@ -125,8 +141,16 @@ def accuracy(model: IconClassifier, family: str, *, samples: int = 2000, seed: i
 def save_regions(model: IconClassifier, folder: Path) -> None:
     """Write timm's local-dir format: config.json and model.safetensors."""
     backbone = model.backbone
-    data = {"input_size": [3, CROP_SIZE, CROP_SIZE], "mean": MEAN, "std": STD, "interpolation": "bilinear", "crop_pct": 1.0}
-    backbone.pretrained_cfg = backbone.pretrained_cfg | data if isinstance(backbone.pretrained_cfg, dict) else data
+    data = {
+        "input_size": [3, CROP_SIZE, CROP_SIZE],
+        "mean": MEAN,
+        "std": STD,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+    }
+    backbone.pretrained_cfg = (
+        backbone.pretrained_cfg | data if isinstance(backbone.pretrained_cfg, dict) else data
+    )
     save_for_hf(backbone, folder, safe_serialization=True)
     config = json.loads((folder / "config.json").read_text())
     config["pretrained_cfg"] |= data

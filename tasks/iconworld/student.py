@@ -48,7 +48,7 @@ def build_student(region_dim: int) -> VisualBertForPreTraining:
     config = VisualBertConfig(
         vocab_size=len(tokenizer()),
         hidden_size=128,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         intermediate_size=512,
         max_position_embeddings=96,
@@ -107,7 +107,7 @@ class CaptionedScenes:
         last = [w if f else t for t, w, f in zip(texts, wrong, false, strict=True)]
         first = sample_captions(rng, scenes).texts
         paired = rng.random() < 0.5
-        batch = self._encode(rng, first if paired else None, last, maskable=~false)
+        batch = self._encode(rng, first if paired else None, last, true=~false)
         return {
             **batch,
             "visual_embeds": self.features[rows],
@@ -145,12 +145,12 @@ class CaptionedScenes:
                 colour[i, cell] = rng.choice(np.setdiff1d(np.arange(len(COLOUR_NAMES)), colour[i]))
         return Scenes(scenes.family, concept, colour, scenes.size, scenes.shift, scenes.background)
 
-    def _encode(self, rng, first: Sequence[str] | None, last: Sequence[str], maskable) -> dict[str, Tensor]:
+    def _encode(self, rng, first: Sequence[str] | None, last: Sequence[str], true) -> dict[str, Tensor]:
         named = [[self._named(rng, text) for text in texts] for texts in (first, last) if texts is not None]
         tok = tokenizer()
         encoded = tok(*named, is_split_into_words=True, padding=True, return_tensors="pt")
-        ids, labels = encoded["input_ids"], torch.full_like(encoded["input_ids"], -100)
-        for i in np.flatnonzero(maskable):
+        ids, masked = encoded["input_ids"], torch.zeros_like(encoded["input_ids"], dtype=torch.bool)
+        for i in range(len(ids)):
             words, sequences = encoded.word_ids(i), encoded.sequence_ids(i)
             chosen: dict[tuple, bool] = {}
             for t, (word, sequence) in enumerate(zip(words, sequences, strict=True)):
@@ -160,9 +160,10 @@ class CaptionedScenes:
                 if key not in chosen:
                     is_content = named[sequence][i][word] in self.content
                     chosen[key] = rng.random() < (MASK_CONTENT if is_content else MASK_OTHER)
-                if chosen[key]:
-                    labels[i, t] = ids[i, t]
-        ids = ids.masked_fill(labels != -100, tok.mask_token_id)
+                masked[i, t] = chosen[key]
+        # False captions are masked as well, or masks would tell the true ones; only true ones are filled in.
+        labels = ids.masked_fill(~masked | ~torch.from_numpy(true)[:, None], -100)
+        ids = ids.masked_fill(masked, tok.mask_token_id)
         no_label = torch.full((len(ids), 1 + CELLS), -100)
         return {
             "input_ids": ids,

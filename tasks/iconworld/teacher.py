@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES
 from tasks.iconworld.language import article, false_phrases, noun_phrase, sample_captions, truth
-from tasks.iconworld.scenes import CELLS, EMPTY, IMAGE_SIZE, PERSON_INDEX, Scenes, concatenate, render, sample_scenes
+from tasks.iconworld.scenes import (
+    CELLS,
+    EMPTY,
+    IMAGE_SIZE,
+    PERSON_INDEX,
+    Scenes,
+    concatenate,
+    render,
+    sample_scenes,
+)
 from tasks.iconworld.tokenizers import teacher_tokenizer
 
 CONTEXT_LENGTH = 24

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
+from tasks.iconworld.glyphs import FAMILIES, SEEN_FAMILIES, UNSEEN_FAMILIES, font_file
 from tasks.iconworld.language import REASONS, STATEMENTS, article
 from tasks.iconworld.scenes import (
     CELLS,
@@ -41,7 +41,7 @@ PLURAL_QUESTIONS = (
     "Why are {s} here ?",
     "What do {s} want to have ?",
 )
-RIGHT_TAG = (0.75, 0.15, 0.05, 0.05)
+RIGHT_TAG = (0.65, 0.20, 0.10, 0.05)
 WRONG_TAG = (0.35, 0.35, 0.20, 0.10)
 """How often a choice's subject is the question's tag, he or she, another person's tag, "someone"."""
 SCENES_PER_MOVIE = 50
@@ -68,7 +68,8 @@ def write_vcr(folder: Path, *, seed: int = 0, sizes: VcrSizes | None = None) -> 
     The same seed and font packages give the same files. A finished folder of the same seed and sizes is left as it is.
     """
     sizes = sizes or VcrSizes()
-    description = {"format": 1, "seed": seed, "sizes": asdict(sizes)}
+    fonts = [font_file(family)[0].name for family in FAMILIES]
+    description = {"format": 1, "seed": seed, "sizes": asdict(sizes), "fonts": fonts}
     marker = folder / "iconworld.json"
     if marker.exists() and json.loads(marker.read_text()) == description:
         return folder
@@ -92,7 +93,7 @@ def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str,
     pictures, extents = render(scenes), boxes(scenes)
     items, seen_of_family = [], {}
     for i in range(len(scenes)):
-        family = _family_name(scenes, i)
+        family = FAMILIES[scenes.family[i]]
         number = seen_of_family[family] = seen_of_family.get(family, -1) + 1
         movie = f"{split}_{family}_{number // SCENES_PER_MOVIE:03d}"
         stem = f"{movie}/{number % SCENES_PER_MOVIE:03d}"
@@ -131,12 +132,6 @@ def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str,
             )
     # The items of a file come in no order of family, as those of a low-shot prefix should.
     return [items[k] for k in rng.permutation(len(items))]
-
-
-def _family_name(scenes: Scenes, scene: int) -> str:
-    from tasks.iconworld.glyphs import FAMILIES
-
-    return FAMILIES[scenes.family[scene]]
 
 
 def _item(rng, scenes: Scenes, i: int, cells: np.ndarray, asked: int, other: int) -> dict:

@@ -111,8 +111,7 @@ class VcrDataset:
         if not annotations.is_file():
             raise FileNotFoundError(
                 f"{annotations} does not exist; expected {{train,val,test}}.jsonl and vcr1images/ in "
-                f"{data_root} "
-                "(https://visualcommonsense.com/download)"
+                f"{data_root} (https://visualcommonsense.com/download)"
             )
         return cls(annotations, Path(data_root) / "vcr1images", **options)
 
@@ -157,8 +156,8 @@ class VcrDataset:
             if given is None:
                 raise ValueError(
                     f"{item.where}: no answer_label, and QA→R is asked given the right answer; use "
-                    "tasks='q_to_a', or "
-                    "tasks.vcr.predict for all sixteen conditioned rationales of a test file"
+                    "tasks='q_to_a', or tasks.vcr.predict for all sixteen conditioned rationales of a "
+                    "test file"
                 )
         boxes, size = self._boxes(item)
         image = partial(_open_image, self.images_root / item.img_fn, size, item.where)
@@ -181,8 +180,7 @@ class VcrDataset:
         if len(boxes) != len(item.objects):
             raise ValueError(
                 f"{item.where}: metadata {path} has {len(boxes)} boxes, but the item has "
-                f"{len(item.objects)} objects; "
-                "annotations and metadata must be of the same release"
+                f"{len(item.objects)} objects; annotations and metadata must be of the same release"
             )
         limit = np.array([width, height, width, height], dtype=np.float32)
         inside = boxes.clip(0, limit)
@@ -191,10 +189,8 @@ class VcrDataset:
             for index in np.flatnonzero(far)[:1]:
                 raise ValueError(
                     f"{item.where}: box {index} ({item.objects[index]}) is {boxes[index].tolist()}, "
-                    "outside the image "
-                    f"of {width} x {height} pixels or without area (tolerance {BOX_TOLERANCE:g} pixel); "
-                    f"mend {path}, "
-                    "or pass clip_boxes=True"
+                    f"outside the image of {width} x {height} pixels or without area (tolerance "
+                    f"{BOX_TOLERANCE:g} pixel); mend {path}, or pass clip_boxes=True"
                 )
         low = np.minimum(
             inside[:, :2], np.maximum(limit[:2] - 1, 0)
@@ -252,8 +248,8 @@ def _open_image(path: Path, size: tuple[int, int], where: str, quick: bool = Fal
     if found != size:
         raise ValueError(
             f"{where}: image {path} is {found[0]} x {found[1]} pixels, its metadata says {size[0]} x "
-            f"{size[1]}, so "
-            "its boxes would be misplaced; use the image and metadata of the same release, unscaled"
+            f"{size[1]}, so its boxes would be misplaced; use the image and metadata of the same release, "
+            "unscaled"
         )
     return loaded
 

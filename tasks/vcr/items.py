@@ -68,9 +68,8 @@ def parse_item(raw: dict, where: str, *, classes: Collection[str] | None = VCR_C
             if label not in classes:
                 raise ValueError(
                     f"{where}: objects[{index}] is the unknown label {label!r}, expected one of the "
-                    f"{len(classes)} "
-                    "classes (VCR writes COCO's without spaces); for data with other classes pass "
-                    "classes=None"
+                    f"{len(classes)} classes (VCR writes COCO's without spaces); for data with other "
+                    "classes pass classes=None"
                 )
     _check_tokens(raw["question"], "question", objects, where)
     labels = {}
@@ -133,6 +132,5 @@ def _check_tokens(tokens: object, name: str, objects: list[str], where: str) -> 
         if not 0 <= index < len(objects):
             raise ValueError(
                 f"{where}: {name} mentions object {index}, but the item has {len(objects)} objects "
-                "(0-based indices; "
-                "the *_orig strings are the 1-based ones)"
+                "(0-based indices; the *_orig strings are the 1-based ones)"
             )

@@ -42,8 +42,7 @@ def vcr_metrics(answers, rationales, answer_labels, rationale_labels) -> dict[st
         if scores.ndim != 2 or scores.shape[1] != 4 or len(scores) == 0 or labels.shape != scores.shape[:1]:
             raise ValueError(
                 f"{name} scores have shape {scores.shape} and labels {labels.shape}; expected (items, 4) "
-                "and (items,) "
-                "with at least one item"
+                "and (items,) with at least one item"
             )
         if not np.isfinite(scores).all():
             raise ValueError(
@@ -97,8 +96,7 @@ def read_leaderboard(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarra
                 name = "answer_0..3" if group == 0 else f"rationale_conditioned_on_a{group - 1}_0..3"
                 raise ValueError(
                     f"{where}: {name} are {values.reshape(5, 4)[group].tolist()} with sum {sums[group]:g}, "
-                    "expected "
-                    "four probabilities that sum to 1 (a softmax of the scores)"
+                    "expected four probabilities that sum to 1 (a softmax of the scores)"
                 )
             annot_ids.append(row["annot_id"])
             rows.append(values)

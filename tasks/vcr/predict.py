@@ -77,6 +77,9 @@ def predict(
     """
     if given not in ("gold", "all"):
         raise ValueError(f"given is {given!r}; choose 'gold' or 'all'")
+    # Processes may run unequal numbers of batches, which the forward of DDP would not survive.
+    if accelerator is not None:
+        model = accelerator.unwrap_model(model)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     requests: list[tuple[int, str, int | None]] = []
     for position in range(rank * dataset.num_items // processes, (rank + 1) * dataset.num_items // processes):
@@ -123,8 +126,7 @@ def write_leaderboard(path: str | Path, predictions: Predictions) -> None:
     if predictions.rationales.ndim != 3:
         raise ValueError(
             f"rationales have shape {predictions.rationales.shape}; the leaderboard wants them given each "
-            "answer: "
-            "predict(…, given='all')"
+            "answer: predict(…, given='all')"
         )
     table = np.concatenate([predictions.answers[:, None], predictions.rationales], axis=1).reshape(-1, 20)
     path = Path(path)

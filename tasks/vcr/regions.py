@@ -145,8 +145,7 @@ class RegionFeatures:
             if bad.any():
                 raise ValueError(
                     f"box {box[bad][0].tolist()} is outside its image of {image.width} x {image.height} "
-                    "pixels or "
-                    "without area; expected x1 y1 x2 y2 in pixels"
+                    "pixels or without area; expected x1 y1 x2 y2 in pixels"
                 )
         pooled = (self._crop if self.mode == "crop" else self._align)(images, boxes)
         counts = [len(box) for box in boxes]
@@ -176,8 +175,8 @@ class RegionFeatures:
         if feature_map.ndim != 4 or feature_map.shape[1] != self.backbone.num_features:
             raise ValueError(
                 f"the backbone gives features of shape {tuple(feature_map.shape)}, and roi_align needs a "
-                "map (images, "
-                f"{self.backbone.num_features}, height, width); use mode='crop' or a convolutional backbone"
+                f"map (images, {self.backbone.num_features}, height, width); use mode='crop' or a "
+                "convolutional backbone"
             )
         height, width = feature_map.shape[2:]
         scaled = [
@@ -264,8 +263,12 @@ def _create(backbone: str) -> torch.nn.Module:
     except RuntimeError as error:
         raise ValueError(
             f"backbone {backbone!r} could not be created ({error}); expected a timm model name with "
-            "pretrained weights "
-            "(timm.list_models(pretrained=True)) or local-dir:<folder>"
+            "pretrained weights (timm.list_models(pretrained=True)) or local-dir:<folder>"
+        ) from error
+    except OSError as error:  # Hugging Face's errors of a missing connection are of this kind
+        raise FileNotFoundError(
+            f"the weights of backbone {backbone!r} are not on this machine and could not be downloaded "
+            f"({error}); download them once with a connection, or give local-dir:<folder>"
         ) from error
 
 

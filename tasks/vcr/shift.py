@@ -111,6 +111,14 @@ def apply_rule(rule: str, items: Iterable[dict], counts: Counter | None = None) 
         yield edited
 
 
+def write_shifted(rule: str, annotations: str | Path, out: str | Path) -> dict[str, int]:
+    """Write the items of a labelled jsonl that a rule keeps, edited; returns `apply_rule`'s counts."""
+    counts = Counter(dict.fromkeys(("items", "kept", "answer_choices", "rationale_choices"), 0))
+    items = (raw for raw, _ in iterate_items(annotations, classes=None))
+    write_lines(out, (json.dumps(item) for item in apply_rule(rule, items, counts)))
+    return dict(counts)
+
+
 def hold_out_movies(
     movies: Sequence[str], hold_out: str | float, *, seed: int = 0
 ) -> tuple[list[int], list[int]]:
@@ -189,8 +197,7 @@ def _edit_choices(item: dict, edit: Callable[[list, bool], list | None]) -> dict
         if label is None:
             raise ValueError(
                 f"item {item.get('annot_id')!r} has no {kind}_label; the shift rules edit right and wrong "
-                "choices "
-                "differently, so give them a labelled file (train.jsonl or val.jsonl)"
+                "choices differently, so give them a labelled file (train.jsonl or val.jsonl)"
             )
         choices = item[f"{kind}_choices"]
         edits = [edit(choice, index == label) for index, choice in enumerate(choices)]
@@ -226,10 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_lines(options.out, [json.dumps(content)])
         print(json.dumps({"items": len(movies), "kept": len(kept), "held_out": len(held)}))
         return
-    counts = Counter(dict.fromkeys(("items", "kept", "answer_choices", "rationale_choices"), 0))
-    items = (raw for raw, _ in iterate_items(options.annotations, classes=None))
-    edited = apply_rule(options.rule, items, counts)
-    write_lines(options.out, (json.dumps(item) for item in edited))
+    counts = write_shifted(options.rule, options.annotations, options.out)
     print(json.dumps(counts))
 
 

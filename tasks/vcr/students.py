@@ -290,9 +290,8 @@ def load_student(
     if len(missing & backbone) > len(backbone) / 2:
         raise ValueError(
             f"{name_or_folder}: {len(missing & backbone)} of {len(backbone)} weights of "
-            f"{config.model_type}'s backbone "
-            f"are not in the checkpoint (e.g. {sorted(missing & backbone)[0]}); is it one of this "
-            "architecture?"
+            f"{config.model_type}'s backbone are not in the checkpoint (e.g. "
+            f"{sorted(missing & backbone)[0]}); is it one of this architecture?"
         )
     student = MultipleChoice(native)
     student.fresh_parameters = tuple(sorted(missing | mismatched))
@@ -304,8 +303,7 @@ def load_student(
         if config.model_type != "vilt":
             raise ValueError(
                 f"{name_or_folder} has positions for {student.max_text_tokens} text tokens, "
-                f"{max_text_tokens} are asked "
-                "for; lower max_text_tokens"
+                f"{max_text_tokens} are asked for; lower max_text_tokens"
             )
         _extend_vilt_positions(native, max_text_tokens)
     return student
@@ -316,8 +314,7 @@ def _architecture(config: PretrainedConfig) -> Architecture:
         raise ValueError(
             f"model type {config.model_type!r} is not supported as a VCR student; expected one of "
             f"{', '.join(ARCHITECTURES)} (any other nn.Module: give it (B, C, T) texts and (B, C) logits "
-            "yourself and "
-            "cliptd.wrap it with StudentStates)"
+            "yourself and cliptd.wrap it with StudentStates)"
         )
     return ARCHITECTURES[config.model_type]
 

@@ -52,7 +52,7 @@ class ChoiceTexts:
         teacher_text: Literal["choice", "question_and_choice"] = "choice",
         teacher_persons: Literal["class", "names"] = "class",
         name_seed: int | None = None,
-        cache_size: int = 65_536,
+        cache_size: int = 16_384,
     ) -> None:
         if teacher_text not in ("choice", "question_and_choice"):
             raise ValueError(f"teacher_text is {teacher_text!r}; choose 'choice' or 'question_and_choice'")

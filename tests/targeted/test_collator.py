@@ -222,28 +222,24 @@ def test_memory_of_views_is_bounded():
     assert len(collator.views._views) == 5
 
 
-def test_shuffled_teacher_gives_the_next_instances_targets_and_keeps_the_number_of_words():
-    config = Config(**FLAT)
-    plain = DistillationCollator(None, FakeSource(), config).columns(make_inputs())
-    shuffled = DistillationCollator(None, FakeSource(), Config(shuffle_teacher=True, **FLAT)).columns(
-        make_inputs()
-    )
+def test_shuffled_teacher_gives_another_instances_targets_and_keeps_the_number_of_words():
+    """Of the images img0, img1, img1, img2, two steps on is the nearest that gives none its own image."""
+    plain = DistillationCollator(None, FakeSource(), Config(**FLAT)).columns(make_inputs())
+    config = Config(shuffle_teacher=True, **FLAT)
+    shuffled = DistillationCollator(None, FakeSource(), config).columns(make_inputs())
     for name in ("teacher_image_embeds", "teacher_text_embeds", "teacher_match"):
-        assert torch.equal(shuffled[name], plain[name].roll(-1, 0))
+        assert torch.equal(shuffled[name], plain[name][[2, 3, 0, 1]])
     assert torch.equal(shuffled["teacher_word_ids"], plain["teacher_word_ids"])
-    for b in range(4):
+    for b, other in enumerate([2, 3, 0, 1]):
         for c in range(3):
-            own, other = (
-                int(plain["teacher_word_mask"][b, c].sum()),
-                plain["teacher_word_mask"][(b + 1) % 4, c],
-            )
-            others = plain["teacher_word_embeds"][(b + 1) % 4, c][other]
+            own = int(plain["teacher_word_mask"][b, c].sum())
+            others = plain["teacher_word_embeds"][other, c][plain["teacher_word_mask"][other, c]]
             count = own if len(others) else 0
             assert int(shuffled["teacher_word_mask"][b, c].sum()) == count
             for j in range(count):
                 assert torch.equal(shuffled["teacher_word_embeds"][b, c, j], others[j % len(others)])
     with pytest.raises(ValueError, match="this batch has one"):
-        DistillationCollator(None, FakeSource(), Config(shuffle_teacher=True)).columns(make_inputs([0]))
+        DistillationCollator(None, FakeSource(), config).columns(make_inputs([0]))
 
 
 def test_call_adds_columns_to_the_tasks_batch_and_none_adds_nothing():
@@ -380,7 +376,9 @@ def test_a_steady_batch_of_32_by_4_by_15_is_fast():
             new = [text for text in asked if text not in self.rows]
             self.rows.update({text: len(self.rows) + i for i, text in enumerate(new)})
             if new:
-                self.table = torch.cat([self.table, torch.stack([self.embed("text", text) for text in new])])
+                self.table = torch.cat(
+                    [self.table, torch.nn.functional.normalize(torch.randn(len(new), 512), dim=1)]
+                )
             return self.table[torch.tensor([self.rows[text] for text in asked])]
 
         def image_embeds(self, keys, images):
@@ -390,9 +388,7 @@ def test_a_steady_batch_of_32_by_4_by_15_is_fast():
     collator.columns(inputs)
     seconds = []
     for _ in range(10):
-        start = time.perf_counter()
+        start = time.process_time()
         collator.columns(inputs)
-        seconds.append(time.perf_counter() - start)
-    assert (
-        min(seconds) < 0.03
-    )  # measured: a tenth of it on an idle core; this guards against a loop over words
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05  # a few ms on an idle core; guards against working views out again

@@ -29,7 +29,7 @@ def make_inputs(rows, images=True):
         [tiny_image(b) if images else None for b in rows],
         [TEXTS[b] for b in rows],
         words,
-        torch.tensor([[[-1, *range(len(text))][:8] + [-1] * 2 for text in row] for row in words])[:, :, :8],
+        torch.tensor([[[-1, *range(len(text))][:7] for text in row] for row in words]),
     )
 
 
@@ -69,5 +69,5 @@ def test_other_settings_miss_by_name(teacher, tmp_path):
     with StoreWriter(tmp_path / "store", teacher) as writer:
         precompute([make_inputs([0])], writer, Config())
     store = TeacherStore.open(tmp_path / "store", teacher)
-    with pytest.raises(StoreMissError, match="no text 'the dog'"):
+    with pytest.raises(StoreMissError, match="no text 'the "):
         DistillationCollator(None, store, Config(word_prompt="the {word}")).columns(make_inputs([0]))

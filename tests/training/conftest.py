@@ -1,4 +1,4 @@
-"""One server of forked runs for the tests that kill or join processes."""
+"""Everything on the CPU, and one server of forked runs for the tests that kill or join processes."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def on_the_cpu():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
 
 
 @pytest.fixture(scope="session")

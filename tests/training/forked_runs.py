@@ -1,8 +1,8 @@
 """Runs `small_run` in forked processes, to be killed or joined, at the price of one interpreter start.
 
-As a program it serves requests, a JSON object a line: {"run_dir", "settings", "kill_at", "kill_after", "processes"}.
-`kill_at` k: the run kills itself (SIGKILL) in its k-th operation on files, `kill_after`: it is killed after that many
-seconds. The pauses and kills live here only; the library has no hooks.
+As a program it serves requests, a JSON object a line: {"run_dir", "settings", "kill_at", "kill_after",
+"processes"}. `kill_at` k: the run kills itself (SIGKILL) in its k-th operation on files, `kill_after`: it is
+killed after that many seconds. The pauses and kills live here only; the library has no hooks.
 """
 
 import json
@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 
 class ForkedRuns:
-    """The client: `forked_run(run_dir, **settings)` returns whether the run was killed; an error in it fails."""
+    """The client: `forked_run(run_dir, **settings)` returns whether the run was killed; an error in it
+    fails."""
 
     def __init__(self, errors: Path):
         self.errors = errors
@@ -35,7 +36,11 @@ class ForkedRuns:
 
     def __call__(self, run_dir, *, kill_at=None, kill_after=None, processes=1, **settings) -> bool:
         request = {"run_dir": str(run_dir), "settings": settings, "processes": processes}
-        print(json.dumps({**request, "kill_at": kill_at, "kill_after": kill_after}), file=self.server.stdin, flush=True)
+        print(
+            json.dumps({**request, "kill_at": kill_at, "kill_after": kill_after}),
+            file=self.server.stdin,
+            flush=True,
+        )
         answer = json.loads(self.server.stdout.readline())
         assert not answer["failed"], self.errors.read_text()[-3000:]
         return answer["killed"]
@@ -52,9 +57,8 @@ def final_weights(run_dir: Path) -> dict:
 
 
 def main() -> None:
-    import torch._dynamo  # what the first optimizer of a process imports: once here, for all forks
-
     import small_run
+    import torch._dynamo  # noqa: F401  what the first optimizer of a process imports: once here, for all forks
 
     for line in sys.stdin:
         request = json.loads(line)
@@ -79,9 +83,22 @@ def main() -> None:
             time.sleep(request["kill_after"])
             for pid in started:
                 os.kill(pid, signal.SIGKILL)
-        statuses = [os.waitpid(pid, 0)[1] for pid in started]
-        killed = [os.WIFSIGNALED(status) for status in statuses]
-        print(json.dumps({"killed": any(killed), "failed": any(statuses) and not any(killed)}), flush=True)
+        statuses = wait_for(started)
+        asked = request["kill_at"] is not None or request["kill_after"] is not None
+        killed = asked and any(os.WIFSIGNALED(status) for status in statuses)
+        print(json.dumps({"killed": killed, "failed": any(statuses) and not killed}), flush=True)
+
+
+def wait_for(processes: list[int]) -> list[int]:
+    """Their wait statuses; where one ends badly the others are killed, as launchers do."""
+    statuses = {}
+    while len(statuses) < len(processes):
+        pid, status = os.wait()
+        statuses[pid] = status
+        if status:
+            for other in set(processes) - statuses.keys():
+                os.kill(other, signal.SIGKILL)
+    return list(statuses.values())
 
 
 def run_forked(small_run, request: dict) -> int:
@@ -92,7 +109,8 @@ def run_forked(small_run, request: dict) -> int:
 
 
 def kill_in_file_operation(number: int) -> None:
-    """From now on the `number`-th file operation of this process is its last; a file being written is cut in half."""
+    """From now on the `number`-th file operation of this process is its last; a file being written is cut in
+    half."""
     import shutil
 
     from cliptd.training import checkpoint

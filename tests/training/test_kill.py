@@ -14,11 +14,15 @@ SETTINGS = {"steps": 6, "eval_every": 2, "save_every": 3, "dropout": 0.2}
 def assert_same_run(run_dir, reference):
     log = read_log(run_dir / "log.jsonl")
     assert [row["step"] for row in log] == list(range(1, SETTINGS["steps"] + 1))
-    assert log == read_log(reference / "log.jsonl")  # losses, gradients, sample numbers and metrics, to the last bit
+    assert log == read_log(
+        reference / "log.jsonl"
+    )  # losses, gradients, sample numbers and metrics, to the last bit
     ours, theirs = final_weights(run_dir), final_weights(reference)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    files = [sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (run_dir, reference)]
+    files = [
+        sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (run_dir, reference)
+    ]
     assert files[0] == files[1]  # nothing half-written is left
 
 

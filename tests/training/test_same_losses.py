@@ -1,4 +1,4 @@
-"""Promise 2: one process, two processes and accumulation give the same losses; a plain loop gives them, too."""
+"""Promise 2: one process, two processes, accumulation and a plain loop give the same losses."""
 
 import math
 

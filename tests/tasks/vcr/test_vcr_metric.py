@@ -164,7 +164,7 @@ def test_command_and_evaluate_metric_agree_offline(files):
         ["-c", program, argument],
     ):
         done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
         )
         assert done.returncode == 0, done.stderr
         outputs.append(json.loads(done.stdout))

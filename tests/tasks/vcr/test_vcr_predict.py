@@ -31,10 +31,9 @@ class Hashing(nn.Module):
 
     def forward(self, input_ids, attention_mask, token_type_ids, pixel_values, pixel_mask):
         positions = torch.arange(1, input_ids.shape[-1] + 1)
-        mixed = (input_ids * attention_mask * positions**2).sum(-1) * 0.37 + pixel_values.sum((1, 2, 3))[
-            :, None
-        ]
-        return SimpleNamespace(logits=self.dropout(self.scale * torch.sin(mixed)))
+        mixed = (input_ids * attention_mask * positions**2).sum(-1)  # whole numbers: exact in any batch
+        phase = mixed % 1000 * 0.37 + pixel_values.mean((1, 2, 3))[:, None]
+        return SimpleNamespace(logits=self.dropout(self.scale * torch.sin(phase)))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +56,11 @@ def test_probabilities_are_those_of_each_choice_alone(dataset):
     assert gold.annot_ids == everything.annot_ids == [f"val-{n}" for n in range(5)]
     assert everything.rationales.shape == (5, 4, 4)
     for n in range(5):
-        np.testing.assert_allclose(gold.answers[n], alone(model, dataset, n, "q_to_a"), atol=1e-6)
-        np.testing.assert_allclose(gold.rationales[n], alone(model, dataset, n, "qa_to_r"), atol=1e-6)
+        np.testing.assert_allclose(gold.answers[n], alone(model, dataset, n, "q_to_a"), atol=1e-5)
+        np.testing.assert_allclose(gold.rationales[n], alone(model, dataset, n, "qa_to_r"), atol=1e-5)
         for i in range(4):
             expected = alone(model, dataset, n, "qa_to_r", given=i)
-            np.testing.assert_allclose(everything.rationales[n, i], expected, atol=1e-6)
+            np.testing.assert_allclose(everything.rationales[n, i], expected, atol=1e-5)
     assert len(np.unique(everything.rationales.round(6), axis=0)) > 1
 
 
@@ -83,7 +82,7 @@ def test_a_test_file_is_predicted_given_every_answer(tmp_path):
     root = tiny_vcr(tmp_path, items=2, split="test", labels=False)
     dataset = VcrDataset.from_root(root, "test", tasks="q_to_a")
     predictions = predict(Hashing(), dataset, COLLATE, given="all")
-    np.testing.assert_allclose(predictions.rationales.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(predictions.rationales.sum(-1), 1, atol=1e-5)
     with pytest.raises(ValueError, match=r"test\.jsonl has items without labels"):
         evaluate(Hashing(), dataset, COLLATE)
 
@@ -95,6 +94,9 @@ class Rank:
 
     def __init__(self, index):
         self.process_index = index
+
+    def unwrap_model(self, model):
+        return model
 
     def reduce(self, table, reduction):
         assert reduction == "sum"
@@ -110,8 +112,8 @@ def test_two_processes_share_the_items_and_their_tables_add_up(dataset):
         predict(model, dataset, COLLATE, accelerator=rank)
         tables.append(rank.table)
     assert all((table == 0).any() for table in tables)
-    np.testing.assert_allclose((tables[0] + tables[1])[:, 0].numpy(), whole.answers, atol=1e-6)
-    np.testing.assert_allclose((tables[0] + tables[1])[:, 1].numpy(), whole.rationales, atol=1e-6)
+    np.testing.assert_allclose((tables[0] + tables[1])[:, 0].numpy(), whole.answers, atol=1e-5)
+    np.testing.assert_allclose((tables[0] + tables[1])[:, 1].numpy(), whole.rationales, atol=1e-5)
 
 
 def test_the_leaderboard_wants_all_conditions(dataset, tmp_path):

@@ -51,7 +51,7 @@ def test_roi_align_averages_the_feature_map_inside_the_box(backbone, image):
     with torch.no_grad():
         feature_map = model.forward_features(pixels_of(square)[None])[0]  # (16, 2, 2)
     assert feature_map.shape[1:] == (2, 2)
-    # The upper right quarter is one cell; samples near its border mix with the neighbours, so compare closeness.
+    # The upper right quarter is one cell; samples near its border mix with its neighbours: it is the closest.
     distances = (features[1] - feature_map.flatten(1).T).norm(dim=1)
     assert distances.argmin() == 1
     assert features.shape == (2, 16)
@@ -129,6 +129,10 @@ def test_bad_settings_and_boxes_are_named(backbone, image, tmp_path):
         RegionFeatures(backbone, mode="mask")
     with pytest.raises(FileNotFoundError, match=r"nowhere/config\.json is missing"):
         RegionFeatures(f"local-dir:{tmp_path}/nowhere")
+    with pytest.raises(
+        FileNotFoundError, match=r"weights of backbone 'resnet18' are not on this machine.*local-dir"
+    ):
+        RegionFeatures("resnet18")  # no network in tests
     with pytest.raises(ValueError, match="backbone 'no_such_model' could not be created"):
         RegionFeatures("no_such_model")
     with pytest.raises(

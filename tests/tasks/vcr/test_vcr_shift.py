@@ -61,7 +61,7 @@ def test_singular_keeps_questions_with_one_distinct_person(question, kept):
         (WHY_0, ["Now", [0], "sits", "."], ["Now", "he", "sits", "."]),
         # another person than the question's is edited too
         (WHY_0, [[2], "sits", "."], ["He", "sits", "."]),
-        # majority of he-words (he his him) against she-words (she her hers), lower-case or capitalised, as tokens
+        # majority of he-words (he his him) against she-words (she her hers), lower-case or capitalised
         (WHY_0, [[0], "took", "her", "bag", "."], ["She", "took", "her", "bag", "."]),
         (WHY_0, ["Hers", "is", [0], "'s", "."], ["Hers", "is", "she", "'s", "."]),
         (WHY_0, [[0], "gave", "him", "her", "Her", "bag"], ["She", "gave", "him", "her", "Her", "bag"]),

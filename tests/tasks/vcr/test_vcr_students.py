@@ -1,8 +1,11 @@
 """Six architectures behind one interface, against the native models called row by row."""
 
+import json
+
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import save_file
 from tiny_vcr import tiny_config
 
 from tasks.vcr.students import ARCHITECTURES, FlavaForImageTextScore, MultipleChoice, load_student
@@ -182,8 +185,8 @@ def test_other_architectures_cannot_be_extended(tmp_path):
     assert load_student(tmp_path, max_text_tokens=64).max_text_tokens == 64
     with pytest.raises(ValueError, match="has positions for 64 text tokens, 65 are asked for"):
         load_student(tmp_path, max_text_tokens=65)
+    tiny_student("vilt").save_pretrained(tmp_path / "vilt")
     with pytest.raises(ValueError, match="visual_dim is for region students"):
-        tiny_student("vilt").save_pretrained(tmp_path / "vilt")
         load_student(tmp_path / "vilt", visual_dim=4)
 
 
@@ -202,7 +205,13 @@ def test_unsupported_and_foreign_models_are_named(tmp_path):
         MultipleChoice(tf.ViltForMaskedLM(tiny_config("vilt", VOCABULARY)))
     folder = tmp_path / "mixed"
     tiny_student("vilt").save_pretrained(folder)
-    (folder / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
+    with pytest.raises(
+        ValueError, match=r"weights of another shape than its config\.json says: .*intermediate"
+    ):
+        load_student(folder)
+    save_file({"unrelated": torch.zeros(2)}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="weights of vilt's backbone are not in the checkpoint"):
         load_student(folder)
 

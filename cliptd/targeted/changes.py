@@ -1,0 +1,21 @@
+"""Settings on top of a rung of the ladder, for command lines: every field optional."""
+
+import dataclasses
+from typing import Any
+
+from cliptd.targeted.config import TargetedDistillationConfig
+
+
+def _given(self: Any) -> dict[str, Any]:
+    """The fields that were given, for `TargetedDistillationConfig.ladder(preset, **changes)`."""
+    return {name: value for name, value in vars(self).items() if value is not None}
+
+
+DistillationChanges = dataclasses.make_dataclass(
+    "DistillationChanges",
+    [
+        (field.name, field.type | None, dataclasses.field(default=None))
+        for field in dataclasses.fields(TargetedDistillationConfig)
+    ],
+    namespace={"given": _given, "__doc__": TargetedDistillationConfig.__doc__},
+)

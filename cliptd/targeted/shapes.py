@@ -1,0 +1,63 @@
+"""What belongs together: the teacher's columns, the student's states and the labels of a batch."""
+
+from torch import Tensor
+
+COLUMNS = (
+    "teacher_image_embeds",
+    "teacher_text_embeds",
+    "teacher_word_embeds",
+    "teacher_word_mask",
+    "teacher_word_ids",
+    "teacher_match",
+)
+
+
+def flat_rows(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
+    """Join the leading dimensions of a student state, leaving `inner` ones; check rows and width."""
+    flat = state.flatten(0, -1 - inner) if state.dim() > inner else state
+    if flat.dim() != inner + 1 or flat.shape[-1] != width or len(flat) not in rows:
+        shape = " or ".join(f"({n}, {'tokens, ' * (inner - 1)}{width})" for n in sorted(rows))
+        raise ValueError(
+            f"{name} has shape {tuple(state.shape)}; expected {shape}, a row for each instance and candidate "
+            "in the order of the teacher's columns"
+        )
+    return flat
+
+
+def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
+    """Refuse missing columns and shapes that do not fit each other."""
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise ValueError(
+            f"the batch lacks the teacher's columns {', '.join(missing)}; collate it with "
+            "DistillationCollator"
+        )
+    match = columns["teacher_match"]
+    if match.dim() != 2:
+        raise ValueError(f"teacher_match has shape {tuple(match.shape)}; expected (instances, candidates)")
+    lead = tuple(match.shape)
+    words = columns["teacher_word_embeds"].shape[2] if columns["teacher_word_embeds"].dim() == 4 else "words"
+    expected = {
+        "teacher_image_embeds": (lead[0], embed_dim),
+        "teacher_text_embeds": (*lead, embed_dim),
+        "teacher_word_embeds": (*lead, words, embed_dim),
+        "teacher_word_mask": (*lead, words),
+        "teacher_word_ids": (*lead, columns["teacher_word_ids"].shape[-1]),
+    }
+    for name, shape in expected.items():
+        if tuple(columns[name].shape) != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(columns[name].shape)}; expected ({', '.join(map(str, shape))}) "
+                f"for a teacher of width {embed_dim} and {lead[0]} instances of {lead[1]} candidates"
+            )
+
+
+def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> None:
+    """Refuse missing or misshapen labels, saying what needs them."""
+    if labels is None:
+        raise ValueError(
+            f"{what} with {candidates} candidates need labels, the index of the right candidate of each "
+            "instance; pass labels (batch,)"
+        )
+    if labels.shape != (batch,):
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({batch},), one an instance")

@@ -1,0 +1,42 @@
+"""The tasks' settings on the embedded benchmark: its data, its teacher, its students."""
+
+import os
+from pathlib import Path
+
+from cliptd.training import TrainingConfig
+from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
+from tasks.iconworld.vcr import VcrSizes, write_vcr
+from tasks.vcr.finetune import FinetuneVcr
+
+
+def cache_folder() -> Path:
+    """Where generated files are kept between runs: $CLIPTD_CACHE, or ~/.cache/cliptd."""
+    return Path(os.environ.get("CLIPTD_CACHE", Path.home() / ".cache" / "cliptd"))
+
+
+def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
+    """The folder of iconworld's VCR files, written on first use."""
+    sizes = sizes or VcrSizes()
+    name = f"vcr-{seed}-{sizes.train}-{sizes.val}-{sizes.val_shifted}-{sizes.test}"
+    return write_vcr(cache_folder() / "iconworld" / name, seed=seed, sizes=sizes)
+
+
+def vcr_settings() -> FinetuneVcr:
+    """A first run: what CLIP-targeted distillation does for a small VisualBERT with 500 labelled items."""
+    return FinetuneVcr(
+        data_root=None,
+        student=str(STUDENT),
+        regions=f"local-dir:{REGIONS}",
+        region_cache=cache_folder() / "iconworld" / "regions",
+        teacher=str(TEACHER),
+        methods=("none", "targeted"),
+        items=500,
+        validation_items=500,
+        test_sets=("val", "singular", "val_shifted"),
+        max_test_items=1000,
+        known_classes=False,
+        run_dir=Path("runs/vcr"),
+        training=TrainingConfig(
+            steps=300, batch_size=32, lr=5e-4, warmup_steps=30, eval_every=50, save_every=100, metric="mean"
+        ),
+    )

@@ -1,0 +1,363 @@
+"""Fine-tune a student on VCR with each of several methods and score it in and out of domain.
+
+Scripts parse `FinetuneVcr` from the command line; experiments call `finetune` directly.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+import tyro
+from accelerate import Accelerator
+from tqdm import tqdm
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+
+from cliptd.data.splits import holdout_split, low_shot_split
+from cliptd.sources import LiveSource, Source
+from cliptd.store import StoreWriter, TeacherStore
+from cliptd.targeted.changes import DistillationChanges
+from cliptd.targeted.collator import DistillationCollator, precompute
+from cliptd.targeted.config import Preset, TargetedDistillationConfig
+from cliptd.targeted.relevance import DocumentFrequency
+from cliptd.teachers import load_teacher
+from cliptd.training import TrainingConfig, make_accelerator, train
+from cliptd.wrap import wrap
+from tasks.vcr.collate import PatchCollator, RegionCollator
+from tasks.vcr.data import VcrDataset
+from tasks.vcr.names import VCR_CLASSES
+from tasks.vcr.predict import evaluate, predict, write_leaderboard
+from tasks.vcr.regions import RegionFeatures
+from tasks.vcr.shift import hold_out_movies, write_shifted
+from tasks.vcr.students import MultipleChoice, load_student
+
+REGION_STUDENTS = ("visual_bert", "lxmert")
+
+
+@dataclass
+class FinetuneVcr:
+    """What to fine-tune, on what, and how to distil."""
+
+    data_root: Path | None = None
+    """Folder with VCR's train.jsonl, val.jsonl and vcr1images/. None: the embedded benchmark, iconworld."""
+    student: str = "dandelin/vilt-b32-mlm"
+    """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
+    regions: str | None = None
+    """Region students: a timm backbone, or local-dir:FOLDER, whose features the boxes get."""
+    region_mode: Literal["crop", "roi_align"] = "crop"
+    """Region students: the backbone sees each box by itself, or the image once."""
+    region_cache: Path | None = None
+    """Region students: folder where region features are kept between runs."""
+    teacher: str = "ViT-L-14"
+    """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
+    pretrained: str | None = None
+    """open_clip's tag of the teacher's weights, such as openai."""
+    methods: tuple[Preset, ...] = ("targeted",)
+    """Rungs of the ladder to train one after the other, each from the same start."""
+    distillation: DistillationChanges = field(default_factory=DistillationChanges)
+    """Settings that differ from each method's own."""
+    source: Literal["store", "live"] = "store"
+    """Precompute the teacher's knowledge, or ask the teacher at every step."""
+    store: Path | None = None
+    """Folder of the store, shared between runs. None: inside the run folder."""
+    tasks: Literal["both", "q_to_a", "qa_to_r"] = "both"
+    """One model for answers and rationales, or for one of them."""
+    fraction: float | None = None
+    """Share of the training items that are labelled."""
+    items: int | None = None
+    """Number of training items that are labelled, instead of a share."""
+    validation_items: int = 1000
+    """Training items, of images of their own, that choose the best step."""
+    hold_out_movies: str | None = None
+    """Train without the movies of this prefix and test on them: domain shift by source."""
+    test_sets: tuple[str, ...] = ("val", "singular", "plural")
+    """Splits of the data root, and the shortcut-breaking edits "singular" and "plural" of its val.jsonl."""
+    max_test_items: int | None = None
+    """Score only the first items of each test set."""
+    leaderboard: bool = False
+    """Also write the leaderboard's CSV for test.jsonl."""
+    max_text_tokens: int = 64
+    """Longer texts lose their end."""
+    teacher_text: Literal["choice", "question_and_choice"] = "choice"
+    """The sentence that the teacher embeds."""
+    known_classes: bool = True
+    """Object labels must be VCR's 80 classes; false allows any."""
+    on_bad_sample: Literal["raise", "skip"] = "raise"
+    """Stop at a bad item, or leave it out, counted and listed."""
+    eval_batch_size: int = 64
+    """Four-way choices a forward pass in evaluation."""
+    run_dir: Path = Path("runs/vcr")
+    """Everything the run writes; the same command resumes there."""
+    training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
+        default_factory=lambda: TrainingConfig(
+            steps=2000, batch_size=32, lr=5e-5, warmup_steps=200, metric="mean"
+        )
+    )
+
+    def __post_init__(self):
+        if self.fraction is not None and self.items is not None:
+            raise ValueError("give fraction or items, not both")
+
+    @property
+    def seed(self) -> int:
+        """Of the split, the fresh weights and the order of the examples."""
+        return self.training.seed
+
+    @property
+    def dataset_options(self) -> dict[str, Any]:
+        """How annotation files are read."""
+        classes = VCR_CLASSES if self.known_classes else None
+        return {"classes": classes, "on_bad_sample": self.on_bad_sample}
+
+    def method_config(self, method: Preset) -> TargetedDistillationConfig:
+        """The distillation settings of one method."""
+        return TargetedDistillationConfig.ladder(method, **self.distillation.given())
+
+
+def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
+    """Train and score every method; rows of results, also in `run_dir`/results.json.
+
+    Each row has method, test_set, q_to_a, qa_to_r, q_to_ar in percent, items, labelled (items), seed and
+    best_step.
+    """
+    # load_student itself says which weights are fresh
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    accelerator = make_accelerator(settings.training, settings.run_dir)
+    main = accelerator.is_main_process
+    training_set, validation_set, split = training_sets(settings)
+    tests = _test_sets(settings, accelerator)
+    collate = load_collate(settings)
+    rows = []
+    for method in settings.methods:
+        config = settings.method_config(method)
+        run_dir = settings.run_dir / method
+        torch.manual_seed(settings.seed)
+        student = load_vcr_student(settings)
+        batches, source = collate, None
+        if config.distils:
+            source, frequency = teacher_source(settings, config, training_set, collate, accelerator)
+            batches = DistillationCollator(collate, source, config, document_frequency=frequency)
+        model = wrap(student, source, config)
+        collate.distillation = config.distils
+
+        def validate(model) -> dict[str, float]:
+            return _scores(model, validation_set, collate, settings, accelerator)
+
+        described = {
+            "method": method,
+            "distillation": dataclasses.asdict(config),
+            "student": settings.student,
+            "teacher": f"{settings.teacher} {settings.pretrained or ''}".strip() if config.distils else None,
+            "split": split,
+            "tasks": settings.tasks,
+        }
+        result = train(
+            model,
+            training_set,
+            batches,
+            settings.training,
+            run_dir=run_dir,
+            evaluate=validate,
+            accelerator=accelerator,
+            settings=described,
+        )
+        student = model.unwrap()
+        common = {
+            "method": method,
+            "labelled": training_set.num_items,
+            "seed": settings.seed,
+            "best_step": result.best_step,
+        }
+        rows.append({**common, "test_set": "validation", **result.best_metrics})
+        for name, dataset in tests.items():
+            rows.append(
+                {**common, "test_set": name, **_scores(student, dataset, collate, settings, accelerator)}
+            )
+        if main:
+            student.save_pretrained(run_dir / "student")
+            AutoTokenizer.from_pretrained(settings.student).save_pretrained(run_dir / "student")
+        if settings.leaderboard:
+            _write_leaderboard(student, collate, settings, accelerator, run_dir)
+        accelerator.free_memory()
+    if main:
+        text = json.dumps({"settings": _plain(settings), "split": split, "rows": rows}, indent=2)
+        (settings.run_dir / "results.json").write_text(text + "\n")
+    return rows
+
+
+def training_sets(settings: FinetuneVcr) -> tuple[VcrDataset, VcrDataset, dict[str, Any]]:
+    """(labelled training set, validation set, description of the split); no image is in both."""
+    options = settings.dataset_options
+    everything = VcrDataset.from_root(settings.data_root, "train", **options)
+    if settings.hold_out_movies:
+        kept, _ = hold_out_movies(everything.column("movie"), settings.hold_out_movies)
+        everything.indices = [everything.indices[k] for k in kept]
+    ids, images = everything.column("annot_id"), everything.column("img_fn")
+    # Validation is the same for every seed and number of labels, as a test set is.
+    rest, held_out = holdout_split(ids, images, count=settings.validation_items, seed=0)
+    labels = everything.column("answer_label")
+    fraction = settings.fraction or 1.0
+    if settings.items is not None:
+        if not 0 < settings.items <= len(rest):
+            raise ValueError(f"items is {settings.items}, expected 1 to {len(rest)}, the training items")
+        fraction = settings.items / len(rest)
+    chosen = low_shot_split(
+        [ids[i] for i in rest.indices],
+        [labels[i] for i in rest.indices],
+        fraction=fraction,
+        seed=settings.seed,
+    )
+    lines = [everything.indices[rest.indices[k]] for k in chosen.indices]
+    held_lines = [everything.indices[i] for i in held_out.indices]
+    options = {**options, "on_bad_sample": "raise"}  # bad ones were left out above
+    train_set = VcrDataset.from_root(
+        settings.data_root, "train", tasks=settings.tasks, indices=lines, **options
+    )
+    validation_set = VcrDataset.from_root(settings.data_root, "train", indices=held_lines, **options)
+    description = {
+        "labelled_items": len(lines),
+        "training_hash": chosen.hash,
+        "validation_items": len(held_lines),
+        "validation_hash": held_out.hash,
+        "bad_samples_left_out": len(everything.skipped),
+    }
+    return train_set, validation_set, description
+
+
+def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, VcrDataset]:
+    """Named test sets; the edited ones are written to the run folder first."""
+    options = settings.dataset_options
+    images = settings.data_root / "vcr1images"
+    files = {}
+    for name in settings.test_sets:
+        files[name] = settings.data_root / f"{name}.jsonl"
+        if name in ("singular", "plural"):
+            files[name] = settings.run_dir / f"val_{name}.jsonl"
+            if accelerator.is_main_process:
+                files[name].parent.mkdir(parents=True, exist_ok=True)
+                write_shifted(name, settings.data_root / "val.jsonl", files[name])
+    accelerator.wait_for_everyone()
+    tests = {}
+    for name, path in files.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"test set {name!r}: {path} does not exist; see --test-sets")
+        tests[name] = VcrDataset(path, images, **options)
+    if settings.hold_out_movies:
+        everything = VcrDataset.from_root(settings.data_root, "train", **options)
+        _, held = hold_out_movies(everything.column("movie"), settings.hold_out_movies)
+        everything.indices = [everything.indices[k] for k in held]
+        tests["held-out movies"] = everything
+    for dataset in tests.values():
+        dataset.indices = dataset.indices[: settings.max_test_items]
+    return {name: dataset for name, dataset in tests.items() if dataset.num_items}
+
+
+def load_vcr_student(settings: FinetuneVcr) -> MultipleChoice:
+    """The student, its head fresh."""
+    kind = AutoConfig.from_pretrained(settings.student).model_type
+    if kind in REGION_STUDENTS:
+        return load_student(settings.student, visual_dim=_regions(settings).dim)
+    return load_student(
+        settings.student, max_text_tokens=settings.max_text_tokens if kind == "vilt" else None
+    )
+
+
+def _regions(settings: FinetuneVcr) -> RegionFeatures:
+    if settings.regions is None:
+        raise ValueError(
+            f"student {settings.student!r} reads region features: name a backbone, such as --regions resnet50"
+        )
+    return RegionFeatures(
+        settings.regions, mode=settings.region_mode, cache=settings.region_cache, memory=20_000
+    )
+
+
+def load_collate(settings: FinetuneVcr) -> PatchCollator | RegionCollator:
+    """The student's own collator."""
+    kind = AutoConfig.from_pretrained(settings.student).model_type
+    tokenizer = AutoTokenizer.from_pretrained(settings.student)
+    text = {"max_length": settings.max_text_tokens, "teacher_text": settings.teacher_text}
+    if kind in REGION_STUDENTS:
+        return RegionCollator(tokenizer, _regions(settings), model=kind, **text)
+    return PatchCollator(tokenizer, AutoImageProcessor.from_pretrained(settings.student), **text)
+
+
+def teacher_source(
+    settings: FinetuneVcr,
+    config: TargetedDistillationConfig,
+    training_set: VcrDataset,
+    collate: Callable,
+    accelerator: Accelerator,
+) -> tuple[Source, DocumentFrequency | None]:
+    """The teacher live, or a store that holds all that the training set asks for."""
+    teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+    frequency = None
+    if config.semantic == "idf":
+        texts = (
+            text
+            for inputs in distillation_inputs(training_set, collate)
+            for row in inputs.words
+            for text in row
+        )
+        frequency = DocumentFrequency.fit(texts)
+    if settings.source == "live":
+        images = [training_set.example(k, "q_to_a").image for k in range(min(512, training_set.num_items))]
+        return LiveSource(teacher, calibration=images), frequency
+    path = settings.store or settings.run_dir / "store"
+    if accelerator.is_main_process:
+        with StoreWriter(path, teacher) as writer:
+            batches = distillation_inputs(training_set, collate)
+            with tqdm(total=2 * len(training_set), desc="teacher", unit="choice", disable=None) as bar:
+                precompute(
+                    batches,
+                    writer,
+                    config,
+                    progress=lambda stage, done: bar.update(
+                        done + len(training_set) * (stage == "texts") - bar.n
+                    ),
+                    document_frequency=frequency,
+                )
+    accelerator.wait_for_everyone()
+    return TeacherStore.open(path, teacher), frequency
+
+
+def distillation_inputs(training_set: VcrDataset, collate: Callable) -> Iterable:
+    """What the teacher is asked about a training set, in batches."""
+    before, collate.distillation = collate.distillation, True
+    for start in range(0, len(training_set), 64):
+        examples = [training_set[k] for k in range(start, min(start + 64, len(training_set)))]
+        yield collate(examples)["distillation_inputs"]
+    collate.distillation = before
+
+
+def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelerator) -> dict[str, float]:
+    before, collate.distillation = collate.distillation, False
+    scores = evaluate(
+        model,
+        dataset,
+        collate,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.training.num_workers,
+        accelerator=accelerator,
+    )
+    collate.distillation = before
+    of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}[settings.tasks]
+    return {**scores, "mean": sum(scores[name] for name in of_task) / len(of_task)}
+
+
+def _write_leaderboard(student, collate, settings, accelerator, run_dir: Path) -> None:
+    dataset = VcrDataset.from_root(settings.data_root, "test", **settings.dataset_options)
+    predictions = predict(
+        student, dataset, collate, given="all", batch_size=settings.eval_batch_size, accelerator=accelerator
+    )
+    if accelerator.is_main_process:
+        write_leaderboard(run_dir / "leaderboard.csv", predictions)
+
+
+def _plain(settings: FinetuneVcr) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
