@@ -1,7 +1,7 @@
 """Let a teacher look at VCR's training set once and keep what it saw.
 
-Takes finetune_vcr.py's options: the same data, teacher and distillation settings. Run it again after a kill and it goes on;
-finetune_vcr.py --store STORE then trains without asking the teacher anything.
+Takes finetune_vcr.py's options: the same data, teacher and distillation settings. After a kill the same command
+goes on; finetune_vcr.py --store STORE then trains without asking the teacher anything.
 
     python scripts/build_store.py --data-root vcr1 --teacher ViT-L-14 --pretrained openai --store stores/vitl14
 """
@@ -12,11 +12,12 @@ import sys
 import time
 
 import tyro
+from accelerate import PartialState
 
 from cliptd.store import TeacherStore
-from cliptd.training import make_accelerator
+from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import vcr_root, vcr_settings
-from tasks.vcr.finetune import FinetuneVcr, load_collate, teacher_source, training_sets
+from tasks.vcr.finetune import FinetuneVcr, build_store, load_collate, training_sets
 
 
 def main() -> None:
@@ -24,15 +25,14 @@ def main() -> None:
     settings = tyro.cli(FinetuneVcr, default=None if own_data else vcr_settings(), description=__doc__)
     if not own_data:
         settings = dataclasses.replace(settings, data_root=vcr_root())
-    accelerator = make_accelerator(settings.training, settings.run_dir)
     training_set, _, _ = training_sets(settings)
     path = settings.store or settings.run_dir / "store"
-    settings = dataclasses.replace(settings, store=path)
+    teacher = load_teacher(settings.teacher, settings.pretrained, device=PartialState().device)
     before = time.perf_counter()
     for method in settings.methods:
         config = settings.method_config(method)
         if config.distils:
-            teacher_source(settings, config, training_set, load_collate(settings), accelerator)
+            build_store(path, teacher, config, training_set, load_collate(settings))
     seconds = time.perf_counter() - before
     store = TeacherStore.open(path)
     images, texts = len(list(store.images)), len(list(store.texts))

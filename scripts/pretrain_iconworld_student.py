@@ -40,8 +40,8 @@ class PretrainStudent:
     """Scenes whose region features are computed once; their captions are new in every batch."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
-            steps=3000, batch_size=192, lr=1e-3, weight_decay=0.05, warmup_steps=200,
-            eval_every=250, metric="match", save_every=250,
+            steps=3000, batch_size=256, lr=1e-3, weight_decay=0.05, warmup_steps=200,
+            eval_every=250, metric="match", save_every=250, mixed_precision="bf16",
         )
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 import tyro
 
+from cliptd.adaptation import save_open_clip
 from cliptd.training import TrainingConfig, train
 from tasks.iconworld.glyphs import FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.teacher import (
@@ -21,9 +22,10 @@ from tasks.iconworld.teacher import (
     ScenePairs,
     UnifiedContrastive,
     build_teacher,
-    save_teacher,
+    teacher_config,
     zero_shot,
 )
+from tasks.iconworld.tokenizers import teacher_tokenizer
 
 
 @dataclass
@@ -56,9 +58,10 @@ def main(settings: TrainTeacher) -> None:
 
     started = time.time()
     result = train(model, pairs, pairs.collate, training, run_dir=settings.run_dir, evaluate=evaluate)
-    save_teacher(model.clip, settings.out)
+    save_open_clip(model.clip, settings.out, config=teacher_config(), tokenizer=teacher_tokenizer())
+    samples = result.steps * training.batch_size
     card = {
-        "data": f"{result.steps * training.batch_size} scenes with {CAPTIONS_PER_SCENE} captions each, families {', '.join(FAMILIES)}",
+        "data": f"{samples} scenes with {CAPTIONS_PER_SCENE} captions each, families {', '.join(FAMILIES)}",
         "unseen_by_the_student": list(UNSEEN_FAMILIES),
         "training": dataclasses.asdict(training),
         "seconds_in_the_last_run": round(time.time() - started),

@@ -11,8 +11,10 @@ import numpy as np
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, SIZES, WINDOW, draws, mask_bank
 
 IMAGE_SIZE = 64
+MAX_SHIFT = 2
 CELLS = 4
 EMPTY = -1
+_VISIBLE = 16  # of 255: fainter ink rounds away
 PERSON_INDEX = len(CONCEPTS)
 COLOURS = {
     "red": (214, 40, 40),
@@ -92,7 +94,7 @@ def sample_scenes(
         concept=concept,
         colour=colour,
         size=rng.integers(0, len(SIZES), (n, CELLS)),
-        shift=rng.integers(-2, 3, (n, CELLS, 2)),
+        shift=rng.integers(-MAX_SHIFT, MAX_SHIFT + 1, (n, CELLS, 2)),
         background=background,
     )
 
@@ -105,27 +107,21 @@ def concatenate(*parts: Scenes) -> Scenes:
 def render(scenes: Scenes) -> np.ndarray:
     """The scenes as pictures: `(n, 64, 64, 3)` uint8."""
     n, half = len(scenes), IMAGE_SIZE // 2
-    image = np.broadcast_to(
-        scenes.background[:, None, None, :].astype(np.float32), (n, IMAGE_SIZE, IMAGE_SIZE, 3)
-    )
-    image = image.copy()
-    bank, rows = mask_bank(), np.arange(n)[:, None, None]
+    side = IMAGE_SIZE + 2 * MAX_SHIFT  # a shifted window reaches over the picture's edge, its ink does not
+    image = np.empty((n, side, side, 3), np.float32)
+    image[:] = scenes.background[:, None, None, :]
+    bank, rows, offsets = mask_bank(), np.arange(n)[:, None, None], np.arange(WINDOW)
     for cell in range(CELLS):
         here = np.flatnonzero(scenes.concept[:, cell] != EMPTY)
-        if not len(here):
-            continue
         index = (scenes.family[here], scenes.concept[here, cell], scenes.size[here, cell])
         mask = bank[index].astype(np.float32)[..., None] / 255
-        top = (cell // 2) * half + scenes.shift[here, cell, 1]
-        left = (cell % 2) * half + scenes.shift[here, cell, 0]
-        offsets = np.arange(WINDOW)
-        # A glyph is at most 28 of its window's 32 pixels, so what the clip folds back at the edge is empty.
-        y = np.clip(top[:, None] + offsets, 0, IMAGE_SIZE - 1)[:, :, None]
-        x = np.clip(left[:, None] + offsets, 0, IMAGE_SIZE - 1)[:, None, :]
-        at = rows[here]
+        left, top = (MAX_SHIFT + half * np.array([cell % 2, cell // 2]) + scenes.shift[here, cell]).T
+        y, x = (top[:, None] + offsets)[:, :, None], (left[:, None] + offsets)[:, None, :]
         ink = _RGB[scenes.colour[here, cell]][:, None, None, :]
+        at = rows[here]
         image[at, y, x] = image[at, y, x] * (1 - mask) + ink * mask
-    return np.round(image).astype(np.uint8)
+    inner = slice(MAX_SHIFT, MAX_SHIFT + IMAGE_SIZE)
+    return np.round(image[:, inner, inner]).astype(np.uint8)
 
 
 def boxes(scenes: Scenes) -> np.ndarray:
@@ -143,7 +139,7 @@ def boxes(scenes: Scenes) -> np.ndarray:
 
 
 def _extents(bank: np.ndarray) -> np.ndarray:
-    ink = bank > 0
+    ink = bank >= _VISIBLE
     columns, lines = ink.any(-2), ink.any(-1)
     first = lambda a: a.argmax(-1)  # noqa: E731
     last = lambda a: a.shape[-1] - a[..., ::-1].argmax(-1)  # noqa: E731

@@ -25,6 +25,7 @@ from tasks.iconworld.scenes import (
     Scenes,
     allowed_concepts,
     boxes,
+    concatenate,
     render,
     sample_scenes,
 )
@@ -79,15 +80,20 @@ def region_inputs(scenes: Scenes, regions: RegionFeatures) -> tuple[Tensor, Tens
 class CaptionedScenes:
     """Pre-training batches over a fixed pool of scenes with ever new captions.
 
-    A batch is a pure function of the seed and its first position. Half the time a second true caption comes first, as
-    a pair of segments; half the last captions are false of the picture, of another scene or of this
-    one with an icon changed.
+    A batch is a pure function of the seed and its first position. Its first half has true captions with masked
+    words to fill in; its second half has whole captions to match, half of them false: of another scene, or of
+    this one with an icon changed. Every other batch has pairs of segments, a true caption coming first.
     """
 
     def __init__(self, length: int, seed: int, regions: RegionFeatures, *, pool: int, concepts: np.ndarray):
         self.length, self.seed, self.concepts = length, seed, concepts
         rng = np.random.default_rng([seed, 1])
-        self.scenes = sample_scenes(rng, pool, SEEN_FAMILIES, concepts=concepts)
+        # Half the pictures show one icon, where a word can only mean that icon.
+        single = sample_scenes(
+            rng, pool // 2, SEEN_FAMILIES, objects=(1, 1), persons=(0, 0), concepts=concepts
+        )
+        several = sample_scenes(rng, pool - pool // 2, SEEN_FAMILIES, concepts=concepts)
+        self.scenes = concatenate(single, several)
         self.features, self.mask = region_inputs(self.scenes, regions)
         self.content = {*(CONCEPTS[c] for c in concepts), *COLOUR_NAMES}
 
@@ -103,18 +109,19 @@ class CaptionedScenes:
         scenes = self.scenes[rows]
         texts = sample_captions(rng, scenes).texts
         wrong = self._false_captions(rng, scenes)
-        false = np.array([w is not None for w in wrong]) & (rng.random(len(rows)) < 0.6)
+        matched = np.arange(len(rows)) >= len(rows) // 2
+        false = np.array([w is not None for w in wrong]) & (rng.random(len(rows)) < 0.55) & matched
         last = [w if f else t for t, w, f in zip(texts, wrong, false, strict=True)]
-        first = sample_captions(rng, scenes).texts
-        paired = rng.random() < 0.5
-        batch = self._encode(rng, first if paired else None, last, true=~false)
+        first = sample_captions(rng, scenes).texts if rng.random() < 0.5 else None
+        batch = self._encode(rng, first, last, filled=~matched)
+        match_labels = torch.from_numpy(false).long().masked_fill(torch.from_numpy(~matched), -100)
         return {
             **batch,
             "visual_embeds": self.features[rows],
             "visual_attention_mask": self.mask[rows],
             "visual_token_type_ids": torch.ones_like(self.mask[rows]),
             "image_text_alignment": torch.zeros(*self.mask[rows].shape, 1, dtype=torch.int64),
-            "sentence_image_labels": torch.from_numpy(false).long(),
+            "sentence_image_labels": match_labels,
         }
 
     def _false_captions(self, rng, scenes: Scenes) -> list[str | None]:
@@ -133,7 +140,7 @@ class CaptionedScenes:
         other = self.scenes[rng.integers(len(self.scenes), size=len(scenes))]
         concept, colour = scenes.concept.copy(), scenes.colour.copy()
         for i in range(len(scenes)):
-            if rng.random() < 0.3:
+            if rng.random() < 0.5:
                 concept[i], colour[i] = other.concept[i], other.colour[i]
                 continue
             cells = np.flatnonzero((concept[i] != EMPTY) & (concept[i] != PERSON_INDEX))
@@ -145,12 +152,12 @@ class CaptionedScenes:
                 colour[i, cell] = rng.choice(np.setdiff1d(np.arange(len(COLOUR_NAMES)), colour[i]))
         return Scenes(scenes.family, concept, colour, scenes.size, scenes.shift, scenes.background)
 
-    def _encode(self, rng, first: Sequence[str] | None, last: Sequence[str], true) -> dict[str, Tensor]:
+    def _encode(self, rng, first: Sequence[str] | None, last: Sequence[str], filled) -> dict[str, Tensor]:
         named = [[self._named(rng, text) for text in texts] for texts in (first, last) if texts is not None]
         tok = tokenizer()
         encoded = tok(*named, is_split_into_words=True, padding=True, return_tensors="pt")
         ids, masked = encoded["input_ids"], torch.zeros_like(encoded["input_ids"], dtype=torch.bool)
-        for i in range(len(ids)):
+        for i in np.flatnonzero(filled):
             words, sequences = encoded.word_ids(i), encoded.sequence_ids(i)
             chosen: dict[tuple, bool] = {}
             for t, (word, sequence) in enumerate(zip(words, sequences, strict=True)):
@@ -161,8 +168,7 @@ class CaptionedScenes:
                     is_content = named[sequence][i][word] in self.content
                     chosen[key] = rng.random() < (MASK_CONTENT if is_content else MASK_OTHER)
                 masked[i, t] = chosen[key]
-        # False captions are masked as well, or masks would tell the true ones; only true ones are filled in.
-        labels = ids.masked_fill(~masked | ~torch.from_numpy(true)[:, None], -100)
+        labels = ids.masked_fill(~masked, -100)
         ids = ids.masked_fill(masked, tok.mask_token_id)
         no_label = torch.full((len(ids), 1 + CELLS), -100)
         return {
@@ -181,13 +187,14 @@ class CaptionedScenes:
 
 
 @torch.no_grad()
-def matching_accuracy(model: nn.Module, data: CaptionedScenes, *, samples: int = 1000) -> dict[str, float]:
+def matching_accuracy(model: nn.Module, data: CaptionedScenes, *, samples: int = 1500) -> dict[str, float]:
     """Percent of captions rightly called true or false, and of masked content tokens rightly filled in."""
     model.eval()
     batch = data.collate(list(range(samples)))
     labels = batch.pop("labels")
     out = model(**batch)
-    right = out.seq_relationship_logits.argmax(1) == batch["sentence_image_labels"]
+    asked = batch["sentence_image_labels"] != -100
+    right = (out.seq_relationship_logits.argmax(1) == batch["sentence_image_labels"])[asked]
     masked = labels != -100
     filled = out.prediction_logits.argmax(-1)[masked] == labels[masked]
     return {"match": 100 * right.float().mean().item(), "masked": 100 * filled.float().mean().item()}

@@ -1,11 +1,8 @@
 """The iconworld teacher: a small open_clip model and its training data.
 
-Image–text contrastive training in the unified form of UniCL (arXiv 2204.03610): every caption of the batch that is true of a
-picture counts as its positive, since short captions are true of many pictures.
+Image–text contrastive training in the unified form of UniCL (arXiv 2204.03610): every caption of the batch that is
+true of a picture counts as its positive, since short captions are true of many pictures.
 """
-
-import json
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -123,18 +120,6 @@ class UnifiedContrastive(nn.Module):
         to_image = F.cross_entropy(logits, target / target.sum(1, keepdim=True))
         to_text = F.cross_entropy(logits.T, (target / target.sum(0)).T)
         return {"loss": (to_image + to_text) / 2}
-
-
-def save_teacher(clip: nn.Module, folder: Path) -> None:
-    """Write an ordinary open_clip folder: configuration, safetensors, tokenizer."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(teacher_config(), indent=2) + "\n")
-    teacher_tokenizer().save_pretrained(folder)
-    save_file(
-        {k: v.contiguous() for k, v in clip.state_dict().items()}, folder / "open_clip_model.safetensors"
-    )
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from tasks.iconworld.language import sample_captions, words
 from tasks.iconworld.scenes import sample_scenes
 
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
-NAMES_SEED = 0
+CORPUS_SEED = 0
 
 
 def _wordpiece(vocabulary: list[str]) -> Tokenizer:
@@ -55,7 +55,7 @@ def student_tokenizer(
     """
     from tokenizers.trainers import WordPieceTrainer
 
-    rng = np.random.default_rng(NAMES_SEED)
+    rng = np.random.default_rng(CORPUS_SEED)
     corpus = sample_captions(rng, sample_scenes(rng, 20_000, FAMILIES)).texts
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     learned = Tokenizer(models.WordPiece(unk_token="[UNK]"))

@@ -1,9 +1,9 @@
 """iconworld as Visual Commonsense Reasoning: items in VCR's official files.
 
-A person of a scene is asked about; the right answer names an icon that is in the picture, the wrong ones name icons that are not: its
-noun in another colour, another noun in its colour, colours swapped between the icons of the scene, or what is in
-another item's picture. As in the real VCR, the right choice shares the question's person tag more often than the
-wrong ones (Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the picture.
+A person of a scene is asked about. The right choice names an icon that is in the picture, the wrong ones name what
+is not: its noun in another colour, another noun in its colour, colours swapped between the scene's icons, or an icon
+of another item. As in the real VCR, the right choice shares the question's person tag more often than the wrong ones
+(Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the picture.
 """
 
 import json

@@ -24,7 +24,7 @@ from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.collator import DistillationCollator, precompute
 from cliptd.targeted.config import Preset, TargetedDistillationConfig
 from cliptd.targeted.relevance import DocumentFrequency
-from cliptd.teachers import load_teacher
+from cliptd.teachers import Teacher, load_teacher
 from cliptd.training import TrainingConfig, make_accelerator, train
 from cliptd.wrap import wrap
 from tasks.vcr.collate import PatchCollator, RegionCollator
@@ -63,7 +63,7 @@ class FinetuneVcr:
     source: Literal["store", "live"] = "store"
     """Precompute the teacher's knowledge, or ask the teacher at every step."""
     store: Path | None = None
-    """Folder of the store, shared between runs. None: inside the run folder."""
+    """A store made by build_store.py, only read here. None: made in the run folder."""
     tasks: Literal["both", "q_to_a", "qa_to_r"] = "both"
     """One model for answers and rationales, or for one of them."""
     fraction: float | None = None
@@ -291,39 +291,50 @@ def teacher_source(
     settings: FinetuneVcr,
     config: TargetedDistillationConfig,
     training_set: VcrDataset,
-    collate: Callable,
+    collate: PatchCollator | RegionCollator,
     accelerator: Accelerator,
 ) -> tuple[Source, DocumentFrequency | None]:
-    """The teacher live, or a store that holds all that the training set asks for."""
+    """The teacher live, or a store that holds all that the training set asks for; and the corpus for "idf"."""
     teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-    frequency = None
-    if config.semantic == "idf":
-        texts = (
-            text
-            for inputs in distillation_inputs(training_set, collate)
-            for row in inputs.words
-            for text in row
-        )
-        frequency = DocumentFrequency.fit(texts)
+    frequency = document_frequency(config, training_set, collate)
     if settings.source == "live":
         images = [training_set.example(k, "q_to_a").image for k in range(min(512, training_set.num_items))]
         return LiveSource(teacher, calibration=images), frequency
-    path = settings.store or settings.run_dir / "store"
+    if settings.store is not None:
+        return TeacherStore.open(settings.store, teacher), frequency
+    path = settings.run_dir / "store"
     if accelerator.is_main_process:
-        with StoreWriter(path, teacher) as writer:
-            batches = distillation_inputs(training_set, collate)
-            with tqdm(total=2 * len(training_set), desc="teacher", unit="choice", disable=None) as bar:
-                precompute(
-                    batches,
-                    writer,
-                    config,
-                    progress=lambda stage, done: bar.update(
-                        done + len(training_set) * (stage == "texts") - bar.n
-                    ),
-                    document_frequency=frequency,
-                )
+        build_store(path, teacher, config, training_set, collate)
     accelerator.wait_for_everyone()
     return TeacherStore.open(path, teacher), frequency
+
+
+def build_store(
+    path: Path, teacher: Teacher, config: TargetedDistillationConfig, training_set: VcrDataset, collate
+) -> None:
+    """Write what the teacher knows of a training set; what the store already holds is not asked again."""
+    frequency = document_frequency(config, training_set, collate)
+    total = 2 * len(training_set)
+    with (
+        StoreWriter(path, teacher) as writer,
+        tqdm(total=total, desc="teacher", unit="choice", disable=None) as bar,
+    ):
+
+        def progress(stage: str, done: int) -> None:
+            bar.update(done + (len(training_set) if stage == "texts" else 0) - bar.n)
+
+        batches = distillation_inputs(training_set, collate)
+        precompute(batches, writer, config, progress=progress, document_frequency=frequency)
+
+
+def document_frequency(
+    config: TargetedDistillationConfig, training_set: VcrDataset, collate
+) -> DocumentFrequency | None:
+    """Counted over the training set's texts if the configuration asks for "idf"."""
+    if config.semantic != "idf":
+        return None
+    batches = distillation_inputs(training_set, collate)
+    return DocumentFrequency.fit(words for inputs in batches for texts in inputs.words for words in texts)
 
 
 def distillation_inputs(training_set: VcrDataset, collate: Callable) -> Iterable:

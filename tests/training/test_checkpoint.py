@@ -63,7 +63,9 @@ def test_incomplete_ones_are_not_seen(tmp_path, damage):
 def test_another_model_or_damage_is_named(tmp_path):
     model, optimizer = stepped()
     folder = save_checkpoint(tmp_path, 5, model, optimizer, {})
-    with pytest.raises(ValueError, match=r"model\.safetensors holds the weights of another model.*weight"):
+    with pytest.raises(
+        ValueError, match=r"(?s)model\.safetensors holds the weights of another model.*weight"
+    ):
         load_checkpoint(folder, *stepped(width=4))
     frozen = torch.optim.AdamW([model.weight], lr=0.1)
     with pytest.raises(

@@ -13,10 +13,8 @@ RED, BLUE = COLOUR_NAMES.index("red"), COLOUR_NAMES.index("blue")
 
 def scene(concepts, colours) -> Scenes:
     """One scene with the given cells (left to right, top to bottom)."""
-    zeros = np.zeros((1, 4), int)
-    return Scenes(
-        np.zeros(1, int), np.array([concepts]), np.array([colours]), zeros, np.zeros((1, 4, 2), int), np.full((1, 3), 240)
-    )  # fmt: skip
+    zeros, shift, background = np.zeros((1, 4), int), np.zeros((1, 4, 2), int), np.full((1, 3), 240)
+    return Scenes(np.zeros(1, int), np.array([concepts]), np.array([colours]), zeros, shift, background)
 
 
 def claim(*claims, relation=-1) -> Captions:
@@ -73,9 +71,10 @@ def test_false_phrases_name_nothing_that_is_there():
 def test_vocabularies_know_every_caption_and_spell_any_word():
     rng = np.random.default_rng(3)
     texts = sample_captions(rng, sample_scenes(rng, 500, FAMILIES)).texts
-    for tokenizer in (teacher_tokenizer(), student_tokenizer()):
+    teacher, student = teacher_tokenizer(), student_tokenizer()
+    for tokenizer in (teacher, student):
         for text in (*texts, "zebra crossing, isn't it?", " ".join(words())):
             assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
-    assert teacher_tokenizer().eos_token_id == len(teacher_tokenizer()) - 1
-    pieces = [len(student_tokenizer().tokenize(concept)) for concept in CONCEPTS]
+    assert teacher.eos_token_id == len(teacher) - 1
+    pieces = [len(student.tokenize(concept)) for concept in CONCEPTS]
     assert 1.2 < np.mean(pieces) < 3  # words and sub-words are not the same thing

@@ -1,0 +1,154 @@
+"""finetune_vcr.py, build_store.py and benchmark_overhead.py as typed, on iconworld and on official files."""
+
+import json
+
+import pytest
+import torch
+from recipe import run_script
+from tiny_clip import tiny_open_clip_folder
+from tiny_vcr import pair_tokenizer, tiny_config, tiny_vcr
+from transformers import AutoTokenizer, ViltForMaskedLM, ViltImageProcessor, VisualBertForMultipleChoice
+
+FEW = ("--items", 24, "--validation-items", 24, "--max-test-items", 16)
+SHORT = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--warmup-steps", 1, "--batch-size", 8)
+
+
+def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
+    run = tmp_path / "run"
+    first = run_script("finetune_vcr.py", *FEW, *SHORT, "--run-dir", run, cache=cache)
+    assert "Q→AR" in first.stdout
+    assert f"Run folder: {run}" in first.stdout
+    results = json.loads((run / "results.json").read_text())
+    methods = {row["method"] for row in results["rows"]}
+    sets = {row["test_set"] for row in results["rows"]}
+    assert methods == {"none", "targeted"}
+    assert sets == {"validation", "val", "singular", "val_shifted"}
+    assert all(row["items"] == 16 for row in results["rows"] if row["test_set"] != "validation")
+    assert results["split"]["labelled_items"] == 24
+    assert {"data_root", "teacher", "training", "distillation"} <= set(results["settings"])
+    for name in ("report.md", "targeted/learning_curve.png", "targeted/config.json", "targeted/log.jsonl"):
+        assert (run / name).is_file()
+
+    # the student is transformers' own, without a trace of the teacher
+    student = VisualBertForMultipleChoice.from_pretrained(run / "targeted" / "student")
+    assert not any("head" in name or "teacher" in name for name in student.state_dict())
+    assert AutoTokenizer.from_pretrained(run / "targeted" / "student")("red umbrella")["input_ids"]
+
+    # the same command again finds everything done and says the same
+    log = (run / "targeted" / "log.jsonl").read_bytes()
+    run_script("finetune_vcr.py", *FEW, *SHORT, "--run-dir", run, cache=cache)
+    assert json.loads((run / "results.json").read_text())["rows"] == results["rows"]
+    assert (run / "targeted" / "log.jsonl").read_bytes() == log
+
+    # and another setting in the same folder is refused by name
+    changed = run_script(
+        "finetune_vcr.py", *FEW, *SHORT, "--lr", 1e-3, "--run-dir", run, cache=cache, check=False
+    )
+    assert changed.returncode != 0
+    assert "lr" in changed.stdout
+
+
+def test_a_store_built_before_gives_the_run_its_teacher(cache, tmp_path):
+    store = tmp_path / "store"
+    built = run_script("build_store.py", *FEW, "--store", store, launch=False, cache=cache)
+    report = json.loads(built.stdout[built.stdout.index("{\n") :])
+    assert report["images"] > 0
+    assert report["texts"] > report["images"]
+    assert report["images_per_second"] > 0
+    rows = {}
+    for source in (("--store", store), ("--source", "live")):
+        run = tmp_path / source[0].strip("-")
+        run_script(
+            "finetune_vcr.py", *FEW, *SHORT, "--methods", "targeted", *source, "--run-dir", run, cache=cache
+        )
+        lines = (run / "targeted" / "log.jsonl").read_text().splitlines()
+        rows[source[0]] = [json.loads(line)["loss"] for line in lines]
+    # stored and live differ by float16's rounding and by the calibration pictures of the mean image alone
+    assert torch.allclose(torch.tensor(rows["--store"]), torch.tensor(rows["--source"]), atol=0.05)
+
+    missing = run_script(
+        "finetune_vcr.py", "--items", 48, *FEW[2:], *SHORT, "--methods", "targeted", "--store", store,
+        "--run-dir", tmp_path / "more", cache=cache, check=False,
+    )  # fmt: skip
+    assert missing.returncode != 0
+    assert "build_store.py" in missing.stdout
+
+
+@pytest.fixture
+def official(tmp_path):
+    """Small official files, a tiny ViLT and a tiny CLIP."""
+    root = tiny_vcr(tmp_path / "vcr1", items=24, split="train")
+    tiny_vcr(root, items=8, split="val")
+    tiny_vcr(root, items=4, split="test", labels=False)
+    tokenizer = pair_tokenizer()
+    student = tmp_path / "vilt"
+    ViltForMaskedLM(tiny_config("vilt", len(tokenizer))).save_pretrained(student)
+    tokenizer.save_pretrained(student)
+    ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=16).save_pretrained(student)
+    return root, student, tiny_open_clip_folder(tmp_path / "clip")
+
+
+def test_real_files_with_vilt_and_a_clip_teacher(cache, official, tmp_path):
+    root, student, teacher = official
+    run = tmp_path / "run"
+    done = run_script(
+        "finetune_vcr.py", "--data-root", root, "--student", student, "--teacher", teacher,
+        "--fraction", 0.5, "--validation-items", 8, *SHORT, "--micro-batch-size", 8, "--methods", "naive",
+        "targeted", "--test-sets", "val", "--leaderboard", "--run-dir", run, cache=cache,
+    )  # fmt: skip
+    assert "validation" in done.stdout
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    assert {(row["method"], row["test_set"]) for row in rows} == {
+        (method, test_set) for method in ("naive", "targeted") for test_set in ("validation", "val")
+    }
+    lines = (run / "targeted" / "leaderboard.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4
+    assert len(lines[0].split(",")) == 21
+
+
+def test_accumulation_of_a_coupled_objective_is_refused_with_the_way_out(cache, official, tmp_path):
+    root, student, teacher = official
+    common = (
+        "--data-root", root, "--student", student, "--teacher", teacher, "--validation-items", 8, *SHORT,
+        "--micro-batch-size", 4, "--test-sets", "val",
+    )  # fmt: skip
+    refused = run_script("finetune_vcr.py", *common, "--run-dir", tmp_path / "a", cache=cache, check=False)
+    assert refused.returncode != 0
+    assert "normalise_weights=False" in refused.stdout
+    allowed = (*common, "--distillation.normalise-weights", "False", "--run-dir", tmp_path / "b")
+    run_script("finetune_vcr.py", *allowed, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data-root", "nowhere"), "nowhere/train.jsonl does not exist"),
+        (("--methods", "magic"), "magic"),
+        (("--distillation.mass", "2"), "mass is 2"),
+        (("--teacher", "ViT-B-3"), "ViT-B-32"),
+        (("--regions", "None"), "name a backbone"),
+    ],
+)
+def test_bad_arguments_are_named(cache, tmp_path, arguments, message):
+    done = run_script(
+        "finetune_vcr.py",
+        *FEW,
+        *SHORT,
+        "--run-dir",
+        tmp_path,
+        *arguments,
+        launch=False,
+        cache=cache,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert message in done.stdout
+
+
+def test_the_overhead_benchmark_measures_every_kind_of_step(cache):
+    done = run_script(
+        "benchmark_overhead.py", "--steps", 2, "--batch-size", 4, "--device", "cpu", launch=False, cache=cache
+    )
+    report = json.loads(done.stdout[done.stdout.index("{\n") :])
+    assert set(report["median_ratio_to_plain"]) == {"stored", "live"}
+    assert all(value > 0 for value in report["median_ms"].values())

@@ -1,0 +1,69 @@
+"""The shipped weights are what their cards say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, VisualBertForPreTraining
+
+import cliptd
+from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, UNSEEN_FAMILIES
+from tasks.iconworld.language import article, sample_captions
+from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
+from tasks.iconworld.scenes import EMPTY, PERSON_INDEX, render, sample_scenes
+from tasks.iconworld.teacher import tokenize
+from tasks.iconworld.tokenizers import teacher_tokenizer
+from tasks.vcr.regions import RegionFeatures
+
+
+def card(folder):
+    return json.loads((folder / "card.json").read_text())
+
+
+def test_every_folder_has_a_card_and_a_few_megabytes_of_safetensors():
+    for folder in (TEACHER, REGIONS, STUDENT):
+        assert {"data", "training", "parameters"} <= set(card(folder))
+        weights = list(folder.glob("*.safetensors"))
+        assert len(weights) == 1
+        assert weights[0].stat().st_size < 16e6
+        assert not list(folder.glob("*.bin")) + list(folder.glob("*.pt"))
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return cliptd.load_teacher(str(TEACHER))
+
+
+def test_the_teacher_names_single_icons_of_every_family_as_its_card_says(teacher):
+    from PIL import Image
+
+    nouns = teacher.encode_texts([f"a photo of {article(concept)}" for concept in CONCEPTS])
+    for family in FAMILIES:
+        scenes = sample_scenes(np.random.default_rng(11), 200, (family,), objects=(1, 1), persons=(0, 0))
+        images = teacher.encode_images([Image.fromarray(picture) for picture in render(scenes)])
+        there = [int(row[(row != EMPTY) & (row != PERSON_INDEX)][0]) for row in scenes.concept]
+        accuracy = 100 * ((images @ nouns.T).argmax(1) == torch.tensor(there)).float().mean().item()
+        # the card's figure is on scenes that may show a person, too, which is harder
+        assert accuracy > card(TEACHER)["zero_shot_percent"][family]["noun_1"] - 8
+
+
+def test_open_clips_tokenizer_of_the_folder_is_the_one_it_was_trained_with(teacher):
+    rng = np.random.default_rng(5)
+    texts = sample_captions(rng, sample_scenes(rng, 50, FAMILIES)).texts
+    assert torch.equal(torch.as_tensor(teacher.tokenize(texts)), tokenize(teacher_tokenizer(), texts))
+
+
+def test_the_students_eyes_saw_no_unseen_family():
+    assert not any(family in card(REGIONS)["data"] for family in UNSEEN_FAMILIES)
+    regions = RegionFeatures(f"local-dir:{REGIONS}")
+    assert regions.dim == VisualBertForPreTraining.from_pretrained(STUDENT).config.visual_embedding_dim
+
+
+def test_the_student_and_its_tokenizer_fit():
+    student = VisualBertForPreTraining.from_pretrained(STUDENT)
+    tokenizer = AutoTokenizer.from_pretrained(STUDENT)
+    assert student.config.vocab_size == len(tokenizer)
+    assert tokenizer.unk_token_id not in tokenizer("Casey is holding the red umbrella.")["input_ids"]
+    known = card(STUDENT)["concepts"]
+    assert 0.4 < len(known) / len(CONCEPTS) < 0.6
