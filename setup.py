@@ -4,7 +4,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=8.0", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "peft>=0.19", "tensorboard>=2.18", "ruff>=0.12"]
+TEST = [
+    "pytest>=8.0",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "peft>=0.19",
+    "tensorboard>=2.18",
+    "ruff>=0.12",
+]
 
 setup(
     name="cliptd",

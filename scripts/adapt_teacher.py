@@ -2,6 +2,9 @@
 
 accelerate launch scripts/adapt_teacher.py --teacher ViT-L-14 --pretrained openai \
     --annotations vcr1/train.jsonl --images vcr1/vcr1images --out teachers/vcr
+
+The right choices of every line of --annotations are learned from. For a low-shot or held-out-movies comparison give it
+a file of that split's training items only: the teacher would otherwise carry the other labels over to the student.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +35,7 @@ class AdaptTeacher:
     """The name's pretrained tag, or a checkpoint file."""
     validation: Path | None = None
     """Items that choose the best weights by recall@1; none: the last weights."""
-    training: TrainingConfig = field(default_factory=adaptation_defaults)
+    training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(default_factory=adaptation_defaults)
 
 
 class VcrPairs:
@@ -70,4 +73,4 @@ def main(settings: AdaptTeacher) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(AdaptTeacher))
+    main(tyro.cli(AdaptTeacher, description=__doc__))

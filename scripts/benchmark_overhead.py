@@ -59,7 +59,9 @@ def main(settings: BenchmarkOverhead) -> None:
     )
     examples, _, _ = training_sets(task)
     if settings.student_size == "iconworld":
-        student, collate = load_vcr_student(task), load_collate(task)
+        collate = load_collate(task)
+        collate.regions.precompute(examples)  # cached for every kind of step alike
+        student = load_vcr_student(task, collate)
     else:
         student = MultipleChoice(ViltForImageAndTextRetrieval(ViltConfig(max_position_embeddings=64)))
         tokenizer = AutoTokenizer.from_pretrained(task.student)
@@ -93,8 +95,8 @@ def main(settings: BenchmarkOverhead) -> None:
             for kind in order:
                 collate.distillation = kind != "plain"
                 if kind == "live":
-                    fresh = DistillationCollator(collate, live(), config)
                     if step % 8 == 0:  # costly: a new source has seen no text yet
+                        fresh = DistillationCollator(collate, live(), config)
                         times["live_first_sight"].append(_time(device, _step, models[kind], fresh, batch))
                     collates[kind](batch)  # its texts are known from now on
                 times[kind].append(_time(device, _step, models[kind], collates[kind], batch))

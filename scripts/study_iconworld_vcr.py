@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
 import tyro
 
 from cliptd.report import markdown_table, print_table
 from cliptd.targeted.config import Preset
+from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig
 from tasks.iconworld.defaults import vcr_root, vcr_settings
-from tasks.vcr.finetune import FinetuneVcr
+from tasks.vcr.finetune import FinetuneVcr, build_store, finetune, load_collate, training_sets
 
 LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3)
 TEST_SETS = {"val": "in domain", "val_shifted": "unseen families", "singular": "shortcut broken"}
@@ -95,8 +97,6 @@ def run_cell(settings: FinetuneVcr) -> list[dict]:
     finished = settings.run_dir / "results.json"
     if finished.exists():
         return json.loads(finished.read_text())["rows"]
-    from tasks.vcr.finetune import finetune
-
     return finetune(settings)
 
 
@@ -132,7 +132,7 @@ def main(study: Study) -> None:
 def summary(study: Study, rows: list[dict]) -> list[dict]:
     """One line a test set, number of labels and method: mean ± standard deviation over seeds, and the gain.
 
-    The gain is relative to "none" of the same seeds, in percent of its mean Q→A.
+    The gain is relative to "none" of the same seeds, in percent of its mean Q→AR.
     """
     table = []
     for test_set, title in TEST_SETS.items():
@@ -160,26 +160,21 @@ def summary(study: Study, rows: list[dict]) -> list[dict]:
 
 def _build_shared_store(study: Study) -> None:
     """The teacher looks at every training item once, for all cells."""
-    from cliptd.teachers import load_teacher
-    from tasks.vcr.finetune import build_store, load_collate, training_sets
-
     settings = dataclasses.replace(vcr_settings(), data_root=vcr_root(), items=None)
-    training_set, _, _ = training_sets(settings)
-    if (study.out / "store" / "complete").exists():
+    marker = study.out / "store" / "complete"
+    if marker.exists() and marker.read_text() == " ".join(study.methods):
         return
-    build_store(
-        study.out / "store",
-        load_teacher(settings.teacher),
-        settings.method_config("targeted"),
-        training_set,
-        load_collate(settings),
-    )
-    (study.out / "store" / "complete").touch()
+    training_set, _, _ = training_sets(settings)
+    teacher, collate = load_teacher(settings.teacher), load_collate(settings)
+    for method in study.methods:
+        config = settings.method_config(method)
+        if config.distils:
+            build_store(study.out / "store", teacher, config, training_set, collate)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(" ".join(study.methods))
 
 
 def _one_thread() -> None:
-    import torch
-
     if not torch.cuda.is_available():
         os.environ["OMP_NUM_THREADS"] = "1"
         torch.set_num_threads(1)

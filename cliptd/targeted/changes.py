@@ -17,5 +17,6 @@ DistillationChanges = dataclasses.make_dataclass(
         (field.name, field.type | None, dataclasses.field(default=None))
         for field in dataclasses.fields(TargetedDistillationConfig)
     ],
-    namespace={"given": _given, "__doc__": TargetedDistillationConfig.__doc__},
+    # Python 3.11 does not set the module by itself, without which an instance cannot go to another process.
+    namespace={"given": _given, "__doc__": TargetedDistillationConfig.__doc__, "__module__": __name__},
 )

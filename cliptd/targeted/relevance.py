@@ -55,23 +55,26 @@ def semantic_relevance(text_embeds: Tensor, without_embeds: Tensor) -> Tensor:
 def leave_one_out(words: Sequence[str], teacher_text: str) -> list[str]:
     """The text without each of its words, blanks closed up.
 
-    Words are found in the text in their order, whole and regardless of case; one that the text does not hold
-    (after the words before it) leaves the text as it is.
+    Words are found in the text in their order, whole and regardless of case, from the last to the first; one that
+    the text does not hold leaves the text as it is. So words of a context that precedes the text (a question
+    before an answer) never take the place of the text's own.
 
     >>> leave_one_out(["a", "red", "car"], "A red car, parked.")
     ['red car, parked.', 'A car, parked.', 'A red, parked.']
+    >>> leave_one_out(["is", "he", "he", "runs"], "He runs")
+    ['He runs', 'He runs', 'runs', 'He']
     """
     lower = _lower(teacher_text)
     without = []
-    end_before = 0
-    for word in words:
-        start = _find_word(lower, _lower(word), end_before)
+    limit = len(lower)
+    for word in reversed(words):
+        start = _find_last_word(lower, _lower(word), limit)
         if start < 0:
             without.append(teacher_text)
             continue
-        end_before = start + len(word)
-        without.append(_close_up(teacher_text[:start], teacher_text[end_before:]))
-    return without
+        limit = start
+        without.append(_close_up(teacher_text[:start], teacher_text[start + len(word) :]))
+    return without[::-1]
 
 
 def _lower(text: str) -> str:
@@ -82,16 +85,16 @@ def _lower(text: str) -> str:
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
-def _find_word(text: str, word: str, begin: int) -> int:
-    """Where a word stands by itself in a text from `begin` on, or -1."""
-    start = text.find(word, begin) if word else -1
+def _find_last_word(text: str, word: str, limit: int) -> int:
+    """Where a word last stands by itself in `text[:limit]`, or -1."""
+    start = text.rfind(word, 0, limit) if word else -1
     while start >= 0:
         end = start + len(word)
         opens = start == 0 or not (text[start - 1].isalnum() and word[0].isalnum())
         closes = end == len(text) or not (text[end].isalnum() and word[-1].isalnum())
         if opens and closes:
             return start
-        start = text.find(word, start + 1)
+        start = text.rfind(word, 0, end - 1)
     return -1
 
 

@@ -1,8 +1,14 @@
 """The tasks' settings on the embedded benchmark: its data, its teacher, its students."""
 
+import dataclasses
 import os
+import sys
 from pathlib import Path
 
+import tyro
+from accelerate import PartialState
+
+from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.vcr import VcrSizes, write_vcr
@@ -30,6 +36,8 @@ def vcr_settings() -> FinetuneVcr:
         region_cache=cache_folder() / "iconworld" / "regions",
         teacher=str(TEACHER),
         methods=("none", "targeted"),
+        # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
+        distillation=DistillationChanges(visual_temperature=0.07, semantic_temperature=0.18),
         items=500,
         validation_items=500,
         test_sets=("val", "singular", "val_shifted"),
@@ -40,3 +48,13 @@ def vcr_settings() -> FinetuneVcr:
             steps=300, batch_size=32, lr=5e-4, warmup_steps=30, eval_every=50, save_every=100, metric="mean"
         ),
     )
+
+
+def vcr_settings_from_command_line(description: str | None) -> FinetuneVcr:
+    """What the command line says; without --data-root the defaults and the data are iconworld's."""
+    own_data = any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in sys.argv)
+    settings = tyro.cli(FinetuneVcr, default=None if own_data else vcr_settings(), description=description)
+    if own_data:
+        return settings
+    with PartialState().main_process_first():
+        return dataclasses.replace(settings, data_root=vcr_root())

@@ -35,7 +35,7 @@ from tasks.vcr.regions import RegionFeatures
 
 PRETRAINED_CONCEPTS = np.sort(np.random.default_rng(7).permutation(len(CONCEPTS))[: len(CONCEPTS) // 2])
 """Indices of the concepts in the student's pre-training; the others are new to it at fine-tuning."""
-MASK_CONTENT, MASK_OTHER = 0.3, 0.1
+MASK_CONTENT, MASK_OTHER = 0.35, 0.05
 
 
 @functools.cache
@@ -80,9 +80,10 @@ def region_inputs(scenes: Scenes, regions: RegionFeatures) -> tuple[Tensor, Tens
 class CaptionedScenes:
     """Pre-training batches over a fixed pool of scenes with ever new captions.
 
-    A batch is a pure function of the seed and its first position. Its first half has true captions with masked
-    words to fill in; its second half has whole captions to match, half of them false: of another scene, or of
-    this one with an icon changed. Every other batch has pairs of segments, a true caption coming first.
+    A batch is a pure function of the seed and its first position. Its first half has true captions with words to
+    restore: masked, or (as BERT's random tokens, but plausible ones) swapped for another noun or colour, which
+    only the picture gives away. Its second half has whole captions to match, half of them false: of another
+    scene, or of this one with an icon changed. Every other batch has pairs of segments, a true caption first.
     """
 
     def __init__(self, length: int, seed: int, regions: RegionFeatures, *, pool: int, concepts: np.ndarray):
@@ -95,7 +96,7 @@ class CaptionedScenes:
         several = sample_scenes(rng, pool - pool // 2, SEEN_FAMILIES, concepts=concepts)
         self.scenes = concatenate(single, several)
         self.features, self.mask = region_inputs(self.scenes, regions)
-        self.content = {*(CONCEPTS[c] for c in concepts), *COLOUR_NAMES}
+        self.swaps = _swaps([CONCEPTS[c] for c in concepts]) | _swaps(COLOUR_NAMES)
 
     def __len__(self) -> int:
         return self.length
@@ -156,20 +157,24 @@ class CaptionedScenes:
         named = [[self._named(rng, text) for text in texts] for texts in (first, last) if texts is not None]
         tok = tokenizer()
         encoded = tok(*named, is_split_into_words=True, padding=True, return_tensors="pt")
-        ids, masked = encoded["input_ids"], torch.zeros_like(encoded["input_ids"], dtype=torch.bool)
+        ids = encoded["input_ids"]
+        labels = torch.full_like(ids, -100)
         for i in np.flatnonzero(filled):
-            words, sequences = encoded.word_ids(i), encoded.sequence_ids(i)
-            chosen: dict[tuple, bool] = {}
-            for t, (word, sequence) in enumerate(zip(words, sequences, strict=True)):
-                if word is None:
-                    continue
-                key = (sequence, word)
-                if key not in chosen:
-                    is_content = named[sequence][i][word] in self.content
-                    chosen[key] = rng.random() < (MASK_CONTENT if is_content else MASK_OTHER)
-                masked[i, t] = chosen[key]
-        labels = ids.masked_fill(~masked, -100)
-        ids = ids.masked_fill(masked, tok.mask_token_id)
+            places: dict[tuple[int, int], list[int]] = {}
+            for t, (word, sequence) in enumerate(
+                zip(encoded.word_ids(i), encoded.sequence_ids(i), strict=True)
+            ):
+                if word is not None:
+                    places.setdefault((sequence, word), []).append(t)
+            for (sequence, word), at in places.items():
+                swaps = self.swaps.get(named[sequence][i][word])
+                if rng.random() < (MASK_OTHER if swaps is None else MASK_CONTENT):
+                    labels[i, at] = ids[i, at]
+                    kind = rng.random()
+                    if kind < 0.6 or swaps is None:
+                        ids[i, at] = tok.mask_token_id
+                    elif kind < 0.9 and swaps:
+                        ids[i, at] = torch.tensor(swaps[rng.integers(len(swaps))])
         no_label = torch.full((len(ids), 1 + CELLS), -100)
         return {
             "input_ids": ids,
@@ -184,6 +189,15 @@ class CaptionedScenes:
         name = PERSON_NAMES[rng.integers(len(PERSON_NAMES))].lower()
         call_by_name = rng.random() < 0.5
         return [name if call_by_name and word == "person" else word for word in text.split()]
+
+
+def _swaps(nouns: Sequence[str]) -> dict[str, list[list[int]]]:
+    """For each word, the token ids of the other words with as many tokens."""
+    pieces = {word: tokenizer()(word, add_special_tokens=False)["input_ids"] for word in nouns}
+    return {
+        word: [other for name, other in pieces.items() if name != word and len(other) == len(own)]
+        for word, own in pieces.items()
+    }
 
 
 @torch.no_grad()

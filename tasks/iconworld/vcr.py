@@ -6,6 +6,7 @@ of another item. As in the real VCR, the right choice shares the question's pers
 (Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the picture.
 """
 
+import fcntl
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from tasks.iconworld.scenes import (
     render,
     sample_scenes,
 )
+from tasks.vcr.files import write_lines
 
 QUESTIONS = (
     "What is {s} looking at ?",
@@ -43,7 +45,7 @@ PLURAL_QUESTIONS = (
 )
 RIGHT_TAG = (0.65, 0.20, 0.10, 0.05)
 WRONG_TAG = (0.35, 0.35, 0.20, 0.10)
-"""How often a choice's subject is the question's tag, he or she, another person's tag, "someone"."""
+"""How often a right or a wrong choice's subject is the question's tag, he or she, another person's tag, "someone"."""
 SCENES_PER_MOVIE = 50
 ITEMS_PER_SCENE = 2
 
@@ -71,20 +73,29 @@ def write_vcr(folder: Path, *, seed: int = 0, sizes: VcrSizes | None = None) -> 
     fonts = [font_file(family)[0].name for family in FAMILIES]
     description = {"format": 1, "seed": seed, "sizes": asdict(sizes), "fonts": fonts}
     marker = folder / "iconworld.json"
-    if marker.exists() and json.loads(marker.read_text()) == description:
-        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two first runs one writes; the other waits and finds it done
+        if not marker.exists() or json.loads(marker.read_text()) != description:
+            _write_files(folder, seed, sizes)
+            write_lines(marker, [json.dumps(description)])
+    return folder
+
+
+def _write_files(folder: Path, seed: int, sizes: VcrSizes) -> None:
     for number, (split, count) in enumerate(asdict(sizes).items()):
         families = UNSEEN_FAMILIES if split == "val_shifted" else SEEN_FAMILIES
         items = _write_split(folder, split, np.random.default_rng([seed, number]), count, families)
-        with open(folder / f"{split}.jsonl", "w") as file:
-            for item in items:
-                if split == "test":
-                    item = {
-                        key: value for key, value in item.items() if not key.endswith(("_label", "_orig"))
-                    }
-                file.write(json.dumps(item) + "\n")
-    marker.write_text(json.dumps(description) + "\n")
-    return folder
+        if split == "test":  # the others' keys that tell which choice is right are left out, too
+            items = [
+                {
+                    key: value
+                    for key, value in item.items()
+                    if not key.endswith(("_label", "_orig", "_match_iter", "_sources"))
+                }
+                for item in items
+            ]
+        write_lines(folder / f"{split}.jsonl", map(json.dumps, items))
 
 
 def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str, ...]) -> list[dict]:

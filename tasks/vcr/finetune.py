@@ -3,9 +3,10 @@
 Scripts parse `FinetuneVcr` from the command line; experiments call `finetune` directly.
 """
 
+import copy
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +24,13 @@ from cliptd.store import StoreWriter, TeacherStore
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.collator import DistillationCollator, precompute
 from cliptd.targeted.config import Preset, TargetedDistillationConfig
+from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import Teacher, load_teacher
 from cliptd.training import TrainingConfig, make_accelerator, train
+from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
-from tasks.vcr.collate import PatchCollator, RegionCollator
+from tasks.vcr.collate import PatchCollator, RegionCollator, _text_batch
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import VCR_CLASSES
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
@@ -36,6 +39,8 @@ from tasks.vcr.shift import hold_out_movies, write_shifted
 from tasks.vcr.students import MultipleChoice, load_student
 
 REGION_STUDENTS = ("visual_bert", "lxmert")
+RESULT_SETTINGS = ("tasks", "max_text_tokens", "teacher_text", "regions", "region_mode", "source")
+"""Settings that change what is learned: a run folder refuses others when it is resumed."""
 
 
 @dataclass
@@ -131,19 +136,25 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
     main = accelerator.is_main_process
     training_set, validation_set, split = training_sets(settings)
     tests = _test_sets(settings, accelerator)
+    unlabelled = None
+    if settings.leaderboard:  # its file must be there, and every item must be answered
+        options = {**settings.dataset_options, "on_bad_sample": "raise"}
+        unlabelled = VcrDataset.from_root(settings.data_root, "test", **options)
     collate = load_collate(settings)
+    asking_collate = copy.copy(collate)  # the same tokenizer and regions; its batches ask the teacher, too
+    asking_collate.distillation = True
     rows = []
     for method in settings.methods:
         config = settings.method_config(method)
         run_dir = settings.run_dir / method
         torch.manual_seed(settings.seed)
-        student = load_vcr_student(settings)
+        student = load_vcr_student(settings, collate)
         batches, source = collate, None
         if config.distils:
             source, frequency = teacher_source(settings, config, training_set, collate, accelerator)
-            batches = DistillationCollator(collate, source, config, document_frequency=frequency)
+            batches = DistillationCollator(asking_collate, source, config, document_frequency=frequency)
+        torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
         model = wrap(student, source, config)
-        collate.distillation = config.distils
 
         def validate(model) -> dict[str, float]:
             return _scores(model, validation_set, collate, settings, accelerator)
@@ -153,8 +164,9 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
             "distillation": dataclasses.asdict(config),
             "student": settings.student,
             "teacher": f"{settings.teacher} {settings.pretrained or ''}".strip() if config.distils else None,
+            "teacher_fingerprint": None if source is None else source.fingerprint,
             "split": split,
-            "tasks": settings.tasks,
+            **{name: getattr(settings, name) for name in RESULT_SETTINGS},
         }
         result = train(
             model,
@@ -181,12 +193,15 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
         if main:
             student.save_pretrained(run_dir / "student")
             AutoTokenizer.from_pretrained(settings.student).save_pretrained(run_dir / "student")
-        if settings.leaderboard:
-            _write_leaderboard(student, collate, settings, accelerator, run_dir)
+            if isinstance(collate, PatchCollator):
+                collate.image_transform.save_pretrained(run_dir / "student")
+        if unlabelled is not None:
+            _write_leaderboard(student, unlabelled, collate, settings, accelerator, run_dir)
         accelerator.free_memory()
     if main:
-        text = json.dumps({"settings": _plain(settings), "split": split, "rows": rows}, indent=2)
-        (settings.run_dir / "results.json").write_text(text + "\n")
+        left_out = {name: dataset.skipped for name, dataset in tests.items() if dataset.skipped}
+        content = {"settings": _plain(settings), "split": split, "left_out_of_tests": left_out, "rows": rows}
+        write_atomically(settings.run_dir / "results.json", json.dumps(content, indent=2) + "\n")
     return rows
 
 
@@ -201,7 +216,7 @@ def training_sets(settings: FinetuneVcr) -> tuple[VcrDataset, VcrDataset, dict[s
     # Validation is the same for every seed and number of labels, as a test set is.
     rest, held_out = holdout_split(ids, images, count=settings.validation_items, seed=0)
     labels = everything.column("answer_label")
-    fraction = settings.fraction or 1.0
+    fraction = 1.0 if settings.fraction is None else settings.fraction
     if settings.items is not None:
         if not 0 < settings.items <= len(rest):
             raise ValueError(f"items is {settings.items}, expected 1 to {len(rest)}, the training items")
@@ -224,7 +239,7 @@ def training_sets(settings: FinetuneVcr) -> tuple[VcrDataset, VcrDataset, dict[s
         "training_hash": chosen.hash,
         "validation_items": len(held_lines),
         "validation_hash": held_out.hash,
-        "bad_samples_left_out": len(everything.skipped),
+        "bad_samples_left_out": everything.skipped,
     }
     return train_set, validation_set, description
 
@@ -254,14 +269,16 @@ def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, Vcr
         tests["held-out movies"] = everything
     for dataset in tests.values():
         dataset.indices = dataset.indices[: settings.max_test_items]
+    for name in [name for name, dataset in tests.items() if not dataset.num_items]:
+        accelerator.print(f"test set {name!r} holds no item and is left out")
     return {name: dataset for name, dataset in tests.items() if dataset.num_items}
 
 
-def load_vcr_student(settings: FinetuneVcr) -> MultipleChoice:
-    """The student, its head fresh."""
+def load_vcr_student(settings: FinetuneVcr, collate: PatchCollator | RegionCollator) -> MultipleChoice:
+    """The student, its head fresh; `collate` from `load_collate`."""
+    if isinstance(collate, RegionCollator):
+        return load_student(settings.student, visual_dim=collate.regions.dim)
     kind = AutoConfig.from_pretrained(settings.student).model_type
-    if kind in REGION_STUDENTS:
-        return load_student(settings.student, visual_dim=_regions(settings).dim)
     return load_student(
         settings.student, max_text_tokens=settings.max_text_tokens if kind == "vilt" else None
     )
@@ -337,17 +354,16 @@ def document_frequency(
     return DocumentFrequency.fit(words for inputs in batches for texts in inputs.words for words in texts)
 
 
-def distillation_inputs(training_set: VcrDataset, collate: Callable) -> Iterable:
-    """What the teacher is asked about a training set, in batches."""
-    before, collate.distillation = collate.distillation, True
+def distillation_inputs(
+    training_set: VcrDataset, collate: PatchCollator | RegionCollator
+) -> Iterable[DistillationInputs]:
+    """What the teacher is asked about a training set, in batches; no picture is opened for it."""
     for start in range(0, len(training_set), 64):
         examples = [training_set[k] for k in range(start, min(start + 64, len(training_set)))]
-        yield collate(examples)["distillation_inputs"]
-    collate.distillation = before
+        yield _text_batch(collate.texts, examples, collate.texts(examples), True)["distillation_inputs"]
 
 
 def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelerator) -> dict[str, float]:
-    before, collate.distillation = collate.distillation, False
     scores = evaluate(
         model,
         dataset,
@@ -356,15 +372,19 @@ def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelera
         num_workers=settings.training.num_workers,
         accelerator=accelerator,
     )
-    collate.distillation = before
     of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}[settings.tasks]
     return {**scores, "mean": sum(scores[name] for name in of_task) / len(of_task)}
 
 
-def _write_leaderboard(student, collate, settings, accelerator, run_dir: Path) -> None:
-    dataset = VcrDataset.from_root(settings.data_root, "test", **settings.dataset_options)
+def _write_leaderboard(student, dataset, collate, settings, accelerator, run_dir: Path) -> None:
     predictions = predict(
-        student, dataset, collate, given="all", batch_size=settings.eval_batch_size, accelerator=accelerator
+        student,
+        dataset,
+        collate,
+        given="all",
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.training.num_workers,
+        accelerator=accelerator,
     )
     if accelerator.is_main_process:
         write_leaderboard(run_dir / "leaderboard.csv", predictions)

@@ -1,10 +1,12 @@
 """Settings: choices and ranges are checked, and the ladder is settings only."""
 
+import pickle
 from dataclasses import asdict, replace
 
 import pytest
 
 from cliptd.targeted import TargetedDistillationConfig as Config
+from cliptd.targeted.changes import DistillationChanges
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,9 @@ def test_couples_batch_says_why(config, why):
 def test_none_distils_nothing():
     assert not Config.ladder("none").distils
     assert replace(Config.ladder("none"), text_weight=0.1).distils
+
+
+def test_changes_hold_what_was_given_and_go_to_another_process():
+    changes = pickle.loads(pickle.dumps(DistillationChanges(mass=0.5)))
+    assert changes.given() == {"mass": 0.5}
+    assert Config.ladder("targeted", **changes.given()) == Config(mass=0.5)
