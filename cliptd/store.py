@@ -131,7 +131,7 @@ class StoreWriter(Similarity):
         teacher: Teacher | TeacherEnsemble,
         *,
         dtype: Literal["float16", "bfloat16", "float32"] = "float16",
-        shard_size: int = 4096,
+        shard_size: int = 65_536,
     ):
         if dtype not in STORED_AS:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED_AS)}")

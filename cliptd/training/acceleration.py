@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
 from cliptd.training.config import TrainingConfig
@@ -23,7 +24,11 @@ def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator
         mixed_precision=config.mixed_precision,
         log_with=config.track,
         project_dir=str(run_dir),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters),
+            # The others wait while one process lets the teacher look at the whole training set.
+            InitProcessGroupKwargs(timeout=timedelta(hours=24)),
+        ],
     )
     return check_accelerator(accelerator, config)
 

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
-from tasks.iconworld.vcr import VcrSizes, write_vcr
+from tasks.iconworld.vcr import FORMAT, VcrSizes, write_vcr
 from tasks.vcr.finetune import FinetuneVcr
 
 
@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
     """The folder of iconworld's VCR files, written on first use."""
     sizes = sizes or VcrSizes()
-    name = f"vcr-{seed}-{sizes.train}-{sizes.val}-{sizes.val_shifted}-{sizes.test}"
+    name = f"vcr-{FORMAT}-{seed}-{sizes.train}-{sizes.val}-{sizes.val_shifted}-{sizes.test}"
     return write_vcr(cache_folder() / "iconworld" / name, seed=seed, sizes=sizes)
 
 
@@ -33,7 +33,7 @@ def vcr_settings() -> FinetuneVcr:
         data_root=None,
         student=str(STUDENT),
         regions=f"local-dir:{REGIONS}",
-        region_cache=cache_folder() / "iconworld" / "regions",
+        region_cache=cache_folder() / "iconworld" / f"regions-{FORMAT}",
         teacher=str(TEACHER),
         methods=("none", "targeted"),
         # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.

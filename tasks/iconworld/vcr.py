@@ -46,6 +46,8 @@ PLURAL_QUESTIONS = (
 RIGHT_TAG = (0.65, 0.20, 0.10, 0.05)
 WRONG_TAG = (0.35, 0.35, 0.20, 0.10)
 """How often a right or a wrong choice's subject is the question's tag, he or she, another person's tag, "someone"."""
+FORMAT = 2
+"""Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
 SCENES_PER_MOVIE = 50
 ITEMS_PER_SCENE = 2
 
@@ -71,7 +73,7 @@ def write_vcr(folder: Path, *, seed: int = 0, sizes: VcrSizes | None = None) -> 
     """
     sizes = sizes or VcrSizes()
     fonts = [font_file(family)[0].name for family in FAMILIES]
-    description = {"format": 1, "seed": seed, "sizes": asdict(sizes), "fonts": fonts}
+    description = {"format": FORMAT, "seed": seed, "sizes": asdict(sizes), "fonts": fonts}
     marker = folder / "iconworld.json"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:

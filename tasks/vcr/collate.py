@@ -51,7 +51,7 @@ class PatchCollator:
         self.image_transform, self.mark, self.distillation = image_transform, mark, distillation
 
     def __call__(self, examples: Sequence[VcrExample]) -> dict[str, Any]:
-        batch = _text_batch(self.texts, examples, self.texts(examples), self.distillation)
+        batch = text_batch(self.texts, examples, self.texts(examples), self.distillation)
         images = [self._image(example) for example in examples]
         if hasattr(self.image_transform, "preprocess"):
             pixels = self.image_transform(images=images, return_tensors="pt")
@@ -114,7 +114,7 @@ class RegionCollator:
 
     def __call__(self, examples: Sequence[VcrExample]) -> dict[str, Any]:
         encoded = self.texts(examples)
-        batch = _text_batch(self.texts, examples, encoded, self.distillation)
+        batch = text_batch(self.texts, examples, encoded, self.distillation)
         boxes = [all_boxes(example) for example in examples]
         features = self.regions.lookup(
             [example.item.img_fn for example in examples], [example.image for example in examples], boxes
@@ -174,9 +174,10 @@ def align(region_objects: Tensor, object_ids: Tensor) -> Tensor:
     return positions.masked_fill(positions == tokens, -1)
 
 
-def _text_batch(
+def text_batch(
     texts: ChoiceTexts, examples: Sequence[VcrExample], encoded: list[EncodedExample], distillation: bool
 ) -> dict[str, Any]:
+    """The part of a batch that both kinds of student share: texts, labels and what the teacher is asked."""
     names = encoded[0].columns
     batch = {name: pad_to_batch([e.columns[name] for e in encoded], texts.padding_of(name)) for name in names}
     labels = [example.label for example in examples]

@@ -30,7 +30,7 @@ from cliptd.teachers import Teacher, load_teacher
 from cliptd.training import TrainingConfig, make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
-from tasks.vcr.collate import PatchCollator, RegionCollator, _text_batch
+from tasks.vcr.collate import PatchCollator, RegionCollator, text_batch
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import VCR_CLASSES
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
@@ -106,6 +106,13 @@ class FinetuneVcr:
     def __post_init__(self):
         if self.fraction is not None and self.items is not None:
             raise ValueError("give fraction or items, not both")
+        if self.source == "live" and self.store is not None:
+            raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
+        if self.source == "live" and self.training.num_workers > 0:
+            raise ValueError(
+                f"source live asks the teacher while batches are made, in this process; num_workers is "
+                f"{self.training.num_workers}, expected 0 (or use --source store)"
+            )
 
     @property
     def seed(self) -> int:
@@ -151,7 +158,9 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
         student = load_vcr_student(settings, collate)
         batches, source = collate, None
         if config.distils:
-            source, frequency = teacher_source(settings, config, training_set, collate, accelerator)
+            source, frequency = teacher_source(
+                settings, config, training_set, collate, accelerator, split["training_hash"]
+            )
             batches = DistillationCollator(asking_collate, source, config, document_frequency=frequency)
         torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
         model = wrap(student, source, config)
@@ -263,6 +272,9 @@ def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, Vcr
             raise FileNotFoundError(f"test set {name!r}: {path} does not exist; see --test-sets")
         tests[name] = VcrDataset(path, images, **options)
     if settings.hold_out_movies:
+        for dataset in tests.values():  # what is in domain shows none of the held-out movies
+            movies = zip(dataset.indices, dataset.column("movie"), strict=True)
+            dataset.indices = [k for k, movie in movies if not movie.startswith(settings.hold_out_movies)]
         everything = VcrDataset.from_root(settings.data_root, "train", **options)
         _, held = hold_out_movies(everything.column("movie"), settings.hold_out_movies)
         everything.indices = [everything.indices[k] for k in held]
@@ -310,6 +322,7 @@ def teacher_source(
     training_set: VcrDataset,
     collate: PatchCollator | RegionCollator,
     accelerator: Accelerator,
+    training_hash: str,
 ) -> tuple[Source, DocumentFrequency | None]:
     """The teacher live, or a store that holds all that the training set asks for; and the corpus for "idf"."""
     teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
@@ -319,7 +332,8 @@ def teacher_source(
         return LiveSource(teacher, calibration=images), frequency
     if settings.store is not None:
         return TeacherStore.open(settings.store, teacher), frequency
-    path = settings.run_dir / "store"
+    # a store per training set: other pictures would move the mean image, and with it the selection
+    path = settings.run_dir / f"store-{training_hash.rpartition(':')[2]}"
     if accelerator.is_main_process:
         build_store(path, teacher, config, training_set, collate)
     accelerator.wait_for_everyone()
@@ -360,7 +374,7 @@ def distillation_inputs(
     """What the teacher is asked about a training set, in batches; no picture is opened for it."""
     for start in range(0, len(training_set), 64):
         examples = [training_set[k] for k in range(start, min(start + 64, len(training_set)))]
-        yield _text_batch(collate.texts, examples, collate.texts(examples), True)["distillation_inputs"]
+        yield text_batch(collate.texts, examples, collate.texts(examples), True)["distillation_inputs"]
 
 
 def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelerator) -> dict[str, float]:
