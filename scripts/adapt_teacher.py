@@ -1,48 +1,48 @@
 """Fine-tune a CLIP teacher contrastively on VCR's own images and right choices; saves an open_clip folder.
 
-accelerate launch scripts/adapt_teacher.py --teacher ViT-L-14 --pretrained openai \
-    --annotations vcr1/train.jsonl --images vcr1/vcr1images --out teachers/vcr
+Takes finetune_vcr.py's data options and learns from the very items that run has labels for, no others. Without
+--data-root: iconworld and its teacher.
 
-The right choices of every line of --annotations are learned from. For a low-shot or held-out-movies comparison give it
-a file of that split's training items only: the teacher would otherwise carry the other labels over to the student.
+    accelerate launch scripts/adapt_teacher.py --data-root vcr1 --fraction 0.01 --seed 0 \\
+        --teacher ViT-L-14 --pretrained openai --out teachers/vcr
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
+from accelerate import PartialState
 
 from cliptd.adaptation import Pair, adapt_teacher, adaptation_defaults, save_open_clip
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, make_accelerator
+from tasks.iconworld.defaults import names_data_root, vcr_root, vcr_settings, with_data
+from tasks.iconworld.models import TEACHER
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import render
+from tasks.vcr.split import VcrSplit, training_sets
 
 
 @dataclass
 class AdaptTeacher:
     """Settings of one adaptation."""
 
-    annotations: Path
-    """Training items: a VCR jsonl file with labels."""
-    images: Path
-    """Folder of the images and their metadata (vcr1images)."""
     out: Path
     """Where the adapted open_clip folder goes; its log and checkpoints go to OUT/run."""
+    data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
     teacher: str = "ViT-L-14"
     """open_clip model name, or a local open_clip folder."""
     pretrained: str | None = None
     """The name's pretrained tag, or a checkpoint file."""
-    validation: Path | None = None
-    """Items that choose the best weights by recall@1; none: the last weights."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(default_factory=adaptation_defaults)
 
 
 class VcrPairs:
     """Each right choice (answer, rationale) with its image, in the words that the teacher reads."""
 
-    def __init__(self, annotations: Path, images: Path):
-        self.dataset = VcrDataset(annotations, images, tasks="both", classes=None)
+    def __init__(self, dataset: VcrDataset):
+        self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -59,13 +59,13 @@ class VcrPairs:
 def main(settings: AdaptTeacher) -> None:
     accelerator = make_accelerator(settings.training, settings.out / "run")
     teacher = load_teacher(settings.teacher, settings.pretrained)
-    validation = () if settings.validation is None else VcrPairs(settings.validation, settings.images)
+    labelled, validation, _ = training_sets(settings.data, settings.training.seed)
     adapted = adapt_teacher(
         teacher,
-        VcrPairs(settings.annotations, settings.images),
+        VcrPairs(labelled),
         settings.training,
         run_dir=settings.out / "run",
-        validation=validation,
+        validation=VcrPairs(validation),
         accelerator=accelerator,
     )
     if accelerator.is_main_process:
@@ -73,4 +73,10 @@ def main(settings: AdaptTeacher) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(AdaptTeacher, description=__doc__))
+    own_data = names_data_root(sys.argv)
+    embedded = AdaptTeacher(out=Path("runs/adapted_teacher"), data=vcr_settings().data, teacher=str(TEACHER))
+    parsed = tyro.cli(AdaptTeacher, default=None if own_data else embedded, description=__doc__)
+    if not own_data:
+        with PartialState().main_process_first():
+            parsed = with_data(parsed, data_root=vcr_root())
+    main(parsed)

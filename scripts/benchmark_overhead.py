@@ -8,7 +8,6 @@ and ratios of paired steps are printed as JSON. A step is collating, moving, for
 """
 
 import copy
-import dataclasses
 import json
 import statistics
 import tempfile
@@ -26,10 +25,10 @@ from transformers import AutoTokenizer, ViltConfig, ViltForImageAndTextRetrieval
 import cliptd
 from cliptd.sources import LiveSource
 from cliptd.targeted import DistillationCollator, precompute
-from cliptd.training import TrainingConfig
-from tasks.iconworld.defaults import vcr_root, vcr_settings
+from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
 from tasks.vcr.collate import PatchCollator
-from tasks.vcr.finetune import distillation_inputs, load_collate, load_vcr_student, training_sets
+from tasks.vcr.finetune import distillation_inputs, load_collate, load_vcr_student
+from tasks.vcr.split import training_sets
 from tasks.vcr.students import MultipleChoice
 
 
@@ -54,10 +53,8 @@ def main(settings: BenchmarkOverhead) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
-    task = dataclasses.replace(
-        vcr_settings(), data_root=vcr_root(), items=200, training=TrainingConfig(metric="mean")
-    )
-    examples, _, _ = training_sets(task)
+    task = with_data(vcr_settings(), data_root=vcr_root(), items=200)
+    examples, _, _ = training_sets(task.data, task.seed)
     if settings.student_size == "iconworld":
         collate = load_collate(task)
         collate.regions.precompute(examples)  # cached for every kind of step alike

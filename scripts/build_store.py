@@ -15,12 +15,13 @@ from accelerate import PartialState
 from cliptd.store import TeacherStore
 from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import vcr_settings_from_command_line
-from tasks.vcr.finetune import build_store, load_collate, training_sets
+from tasks.vcr.finetune import build_store, load_collate
+from tasks.vcr.split import training_sets
 
 
 def main() -> None:
     settings = vcr_settings_from_command_line(__doc__)
-    training_set, _, _ = training_sets(settings)
+    training_set, _, _ = training_sets(settings.data, settings.seed)
     path = settings.store or settings.run_dir / "store"
     teacher = load_teacher(settings.teacher, settings.pretrained, device=PartialState().device)
     old_images, old_texts = _counts(path)

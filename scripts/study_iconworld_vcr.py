@@ -23,8 +23,9 @@ from cliptd.report import markdown_table, print_table
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig
-from tasks.iconworld.defaults import vcr_root, vcr_settings
-from tasks.vcr.finetune import FinetuneVcr, build_store, finetune, load_collate, training_sets
+from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
+from tasks.vcr.finetune import FinetuneVcr, build_store, finetune, load_collate
+from tasks.vcr.split import training_sets
 
 LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3)
 TEST_SETS = {"val": "in domain", "val_shifted": "unseen families", "singular": "shortcut broken"}
@@ -80,10 +81,9 @@ def cell(
         changes = dataclasses.replace(changes, image_weight=weight, text_weight=weight, word_weight=words)
     return dataclasses.replace(
         settings,
-        data_root=vcr_root(),
+        data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items),
         methods=(method,),
         distillation=changes,
-        items=items,
         store=study.out / "store",
         test_sets=tuple(TEST_SETS) if test else (),
         max_test_items=study.test_items,
@@ -160,11 +160,11 @@ def summary(study: Study, rows: list[dict]) -> list[dict]:
 
 def _build_shared_store(study: Study) -> None:
     """The teacher looks at every training item once, for all cells."""
-    settings = dataclasses.replace(vcr_settings(), data_root=vcr_root(), items=None)
+    settings = with_data(vcr_settings(), data_root=vcr_root(), items=None)
     marker = study.out / "store" / "complete"
     if marker.exists() and marker.read_text() == " ".join(study.methods):
         return
-    training_set, _, _ = training_sets(settings)
+    training_set, _, _ = training_sets(settings.data, settings.seed)
     teacher, collate = load_teacher(settings.teacher), load_collate(settings)
     for method in study.methods:
         config = settings.method_config(method)

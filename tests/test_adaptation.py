@@ -193,11 +193,11 @@ def test_the_script_adapts_to_official_vcr_files(folder, tmp_path):
     spec = importlib.util.spec_from_file_location("adapt_teacher", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    first = script.VcrPairs(tmp_path / "train.jsonl", images)[2]
+    data = script.VcrSplit(data_root=tmp_path, validation_items=2)
+    first = script.VcrPairs(data.training_items())[2]
     assert (first.key, first.text) == ("1.png", "person is a cat.")
     settings = script.AdaptTeacher(
-        annotations=tmp_path / "train.jsonl",
-        images=images,
+        data=data,
         out=tmp_path / "out",
         teacher=str(folder),
         training=config(steps=2),

@@ -13,6 +13,7 @@ from cliptd.training import TrainingConfig
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.vcr import FORMAT, VcrSizes, write_vcr
 from tasks.vcr.finetune import FinetuneVcr
+from tasks.vcr.split import VcrSplit
 
 
 def cache_folder() -> Path:
@@ -30,7 +31,7 @@ def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
 def vcr_settings() -> FinetuneVcr:
     """A first run: what CLIP-targeted distillation does for a small VisualBERT with 500 labelled items."""
     return FinetuneVcr(
-        data_root=None,
+        data=VcrSplit(items=500, validation_items=500, known_classes=False),
         student=str(STUDENT),
         regions=f"local-dir:{REGIONS}",
         region_cache=cache_folder() / "iconworld" / f"regions-{FORMAT}",
@@ -38,11 +39,8 @@ def vcr_settings() -> FinetuneVcr:
         methods=("none", "targeted"),
         # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
         distillation=DistillationChanges(visual_temperature=0.07, semantic_temperature=0.18),
-        items=500,
-        validation_items=500,
         test_sets=("val", "singular", "val_shifted"),
         max_test_items=1000,
-        known_classes=False,
         run_dir=Path("runs/vcr"),
         training=TrainingConfig(
             steps=300, batch_size=32, lr=5e-4, warmup_steps=30, eval_every=50, save_every=100, metric="mean"
@@ -50,11 +48,21 @@ def vcr_settings() -> FinetuneVcr:
     )
 
 
+def with_data(settings, **changes):
+    """The settings with some fields of their data changed."""
+    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, **changes))
+
+
+def names_data_root(arguments: list[str]) -> bool:
+    """Whether a command line asks for the user's own data."""
+    return any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in arguments)
+
+
 def vcr_settings_from_command_line(description: str | None) -> FinetuneVcr:
     """What the command line says; without --data-root the defaults and the data are iconworld's."""
-    own_data = any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in sys.argv)
+    own_data = names_data_root(sys.argv)
     settings = tyro.cli(FinetuneVcr, default=None if own_data else vcr_settings(), description=description)
     if own_data:
         return settings
     with PartialState().main_process_first():
-        return dataclasses.replace(settings, data_root=vcr_root())
+        return with_data(settings, data_root=vcr_root())

@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from tqdm import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
-from cliptd.data.splits import holdout_split, low_shot_split
 from cliptd.sources import LiveSource, Source
 from cliptd.store import StoreWriter, TeacherStore
 from cliptd.targeted.changes import DistillationChanges
@@ -32,14 +31,14 @@ from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
 from tasks.vcr.collate import PatchCollator, RegionCollator, text_batch
 from tasks.vcr.data import VcrDataset
-from tasks.vcr.names import VCR_CLASSES
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 from tasks.vcr.regions import RegionFeatures
-from tasks.vcr.shift import hold_out_movies, write_shifted
+from tasks.vcr.shift import write_shifted
+from tasks.vcr.split import VcrSplit, training_sets
 from tasks.vcr.students import MultipleChoice, load_student
 
 REGION_STUDENTS = ("visual_bert", "lxmert")
-RESULT_SETTINGS = ("tasks", "max_text_tokens", "teacher_text", "regions", "region_mode", "source")
+RESULT_SETTINGS = ("max_text_tokens", "teacher_text", "regions", "region_mode", "source")
 """Settings that change what is learned: a run folder refuses others when it is resumed."""
 
 
@@ -47,8 +46,7 @@ RESULT_SETTINGS = ("tasks", "max_text_tokens", "teacher_text", "regions", "regio
 class FinetuneVcr:
     """What to fine-tune, on what, and how to distil."""
 
-    data_root: Path | None = None
-    """Folder with VCR's train.jsonl, val.jsonl and vcr1images/. None: the embedded benchmark, iconworld."""
+    data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
     regions: str | None = None
@@ -69,16 +67,6 @@ class FinetuneVcr:
     """Precompute the teacher's knowledge, or ask the teacher at every step."""
     store: Path | None = None
     """A store made by build_store.py, only read here. None: made in the run folder."""
-    tasks: Literal["both", "q_to_a", "qa_to_r"] = "both"
-    """One model for answers and rationales, or for one of them."""
-    fraction: float | None = None
-    """Share of the training items that are labelled."""
-    items: int | None = None
-    """Number of training items that are labelled, instead of a share."""
-    validation_items: int = 1000
-    """Training items, of images of their own, that choose the best step."""
-    hold_out_movies: str | None = None
-    """Train without the movies of this prefix and test on them: domain shift by source."""
     test_sets: tuple[str, ...] = ("val", "singular", "plural")
     """Splits of the data root, and the shortcut-breaking edits "singular" and "plural" of its val.jsonl."""
     max_test_items: int | None = None
@@ -89,10 +77,6 @@ class FinetuneVcr:
     """Longer texts lose their end."""
     teacher_text: Literal["choice", "question_and_choice"] = "choice"
     """The sentence that the teacher embeds."""
-    known_classes: bool = True
-    """Object labels must be VCR's 80 classes; false allows any."""
-    on_bad_sample: Literal["raise", "skip"] = "raise"
-    """Stop at a bad item, or leave it out, counted and listed."""
     eval_batch_size: int = 64
     """Four-way choices a forward pass in evaluation."""
     run_dir: Path = Path("runs/vcr")
@@ -104,8 +88,6 @@ class FinetuneVcr:
     )
 
     def __post_init__(self):
-        if self.fraction is not None and self.items is not None:
-            raise ValueError("give fraction or items, not both")
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
         if self.source == "live" and self.training.num_workers > 0:
@@ -118,12 +100,6 @@ class FinetuneVcr:
     def seed(self) -> int:
         """Of the split, the fresh weights and the order of the examples."""
         return self.training.seed
-
-    @property
-    def dataset_options(self) -> dict[str, Any]:
-        """How annotation files are read."""
-        classes = VCR_CLASSES if self.known_classes else None
-        return {"classes": classes, "on_bad_sample": self.on_bad_sample}
 
     def method_config(self, method: Preset) -> TargetedDistillationConfig:
         """The distillation settings of one method."""
@@ -141,12 +117,12 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
     transformers.logging.disable_progress_bar()
     accelerator = make_accelerator(settings.training, settings.run_dir)
     main = accelerator.is_main_process
-    training_set, validation_set, split = training_sets(settings)
+    training_set, validation_set, split = training_sets(settings.data, settings.seed)
     tests = _test_sets(settings, accelerator)
     unlabelled = None
     if settings.leaderboard:  # its file must be there, and every item must be answered
-        options = {**settings.dataset_options, "on_bad_sample": "raise"}
-        unlabelled = VcrDataset.from_root(settings.data_root, "test", **options)
+        options = {**settings.data.dataset_options, "on_bad_sample": "raise"}
+        unlabelled = VcrDataset.from_root(settings.data.data_root, "test", **options)
     collate = load_collate(settings)
     asking_collate = copy.copy(collate)  # the same tokenizer and regions; its batches ask the teacher, too
     asking_collate.distillation = True
@@ -175,6 +151,7 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
             "teacher": f"{settings.teacher} {settings.pretrained or ''}".strip() if config.distils else None,
             "teacher_fingerprint": None if source is None else source.fingerprint,
             "split": split,
+            "tasks": settings.data.tasks,
             **{name: getattr(settings, name) for name in RESULT_SETTINGS},
         }
         result = train(
@@ -214,71 +191,31 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
     return rows
 
 
-def training_sets(settings: FinetuneVcr) -> tuple[VcrDataset, VcrDataset, dict[str, Any]]:
-    """(labelled training set, validation set, description of the split); no image is in both."""
-    options = settings.dataset_options
-    everything = VcrDataset.from_root(settings.data_root, "train", **options)
-    if settings.hold_out_movies:
-        kept, _ = hold_out_movies(everything.column("movie"), settings.hold_out_movies)
-        everything.indices = [everything.indices[k] for k in kept]
-    ids, images = everything.column("annot_id"), everything.column("img_fn")
-    # Validation is the same for every seed and number of labels, as a test set is.
-    rest, held_out = holdout_split(ids, images, count=settings.validation_items, seed=0)
-    labels = everything.column("answer_label")
-    fraction = 1.0 if settings.fraction is None else settings.fraction
-    if settings.items is not None:
-        if not 0 < settings.items <= len(rest):
-            raise ValueError(f"items is {settings.items}, expected 1 to {len(rest)}, the training items")
-        fraction = settings.items / len(rest)
-    chosen = low_shot_split(
-        [ids[i] for i in rest.indices],
-        [labels[i] for i in rest.indices],
-        fraction=fraction,
-        seed=settings.seed,
-    )
-    lines = [everything.indices[rest.indices[k]] for k in chosen.indices]
-    held_lines = [everything.indices[i] for i in held_out.indices]
-    options = {**options, "on_bad_sample": "raise"}  # bad ones were left out above
-    train_set = VcrDataset.from_root(
-        settings.data_root, "train", tasks=settings.tasks, indices=lines, **options
-    )
-    validation_set = VcrDataset.from_root(settings.data_root, "train", indices=held_lines, **options)
-    description = {
-        "labelled_items": len(lines),
-        "training_hash": chosen.hash,
-        "validation_items": len(held_lines),
-        "validation_hash": held_out.hash,
-        "bad_samples_left_out": everything.skipped,
-    }
-    return train_set, validation_set, description
-
-
 def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, VcrDataset]:
     """Named test sets; the edited ones are written to the run folder first."""
-    options = settings.dataset_options
-    images = settings.data_root / "vcr1images"
+    options = settings.data.dataset_options
+    images = settings.data.data_root / "vcr1images"
     files = {}
     for name in settings.test_sets:
-        files[name] = settings.data_root / f"{name}.jsonl"
+        files[name] = settings.data.data_root / f"{name}.jsonl"
         if name in ("singular", "plural"):
             files[name] = settings.run_dir / f"val_{name}.jsonl"
             if accelerator.is_main_process:
                 files[name].parent.mkdir(parents=True, exist_ok=True)
-                write_shifted(name, settings.data_root / "val.jsonl", files[name])
+                write_shifted(name, settings.data.data_root / "val.jsonl", files[name])
     accelerator.wait_for_everyone()
     tests = {}
     for name, path in files.items():
         if not path.is_file():
             raise FileNotFoundError(f"test set {name!r}: {path} does not exist; see --test-sets")
         tests[name] = VcrDataset(path, images, **options)
-    if settings.hold_out_movies:
+    if settings.data.hold_out_movies:
         for dataset in tests.values():  # what is in domain shows none of the held-out movies
             movies = zip(dataset.indices, dataset.column("movie"), strict=True)
-            dataset.indices = [k for k, movie in movies if not movie.startswith(settings.hold_out_movies)]
-        everything = VcrDataset.from_root(settings.data_root, "train", **options)
-        _, held = hold_out_movies(everything.column("movie"), settings.hold_out_movies)
-        everything.indices = [everything.indices[k] for k in held]
-        tests["held-out movies"] = everything
+            dataset.indices = [
+                k for k, movie in movies if not movie.startswith(settings.data.hold_out_movies)
+            ]
+        tests["held-out movies"] = settings.data.held_out_items()
     for dataset in tests.values():
         dataset.indices = dataset.indices[: settings.max_test_items]
     for name in [name for name, dataset in tests.items() if not dataset.num_items]:
@@ -386,7 +323,9 @@ def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelera
         num_workers=settings.training.num_workers,
         accelerator=accelerator,
     )
-    of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}[settings.tasks]
+    of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}[
+        settings.data.tasks
+    ]
     return {**scores, "mean": sum(scores[name] for name in of_task) / len(of_task)}
 
 
