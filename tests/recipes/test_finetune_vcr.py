@@ -1,10 +1,15 @@
 """finetune_vcr.py, build_store.py and benchmark_overhead.py as typed, on iconworld and on official files."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 
 import pytest
 import torch
-from recipe import run_script
+from recipe import command_of, environment, run_script
+from safetensors.torch import load_file
 from tiny_clip import tiny_open_clip_folder
 from tiny_vcr import pair_tokenizer, tiny_config, tiny_vcr
 from transformers import AutoTokenizer, ViltForMaskedLM, ViltImageProcessor, VisualBertForMultipleChoice
@@ -25,7 +30,7 @@ def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
     assert sets == {"validation", "val", "singular", "val_shifted"}
     assert all(row["items"] == 16 for row in results["rows"] if row["test_set"] != "validation")
     assert results["split"]["labelled_items"] == 24
-    assert {"data_root", "teacher", "training", "distillation"} <= set(results["settings"])
+    assert {"data", "teacher", "training", "distillation"} <= set(results["settings"])
     for name in ("report.md", "targeted/learning_curve.png", "targeted/config.json", "targeted/log.jsonl"):
         assert (run / name).is_file()
 
@@ -50,7 +55,7 @@ def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
 
 def test_a_store_built_before_gives_the_run_its_teacher(cache, tmp_path):
     store = tmp_path / "store"
-    built = run_script("build_store.py", *FEW, "--store", store, launch=False, cache=cache)
+    built = run_script("build_store.py", *FEW, "--store", store, launcher=None, cache=cache)
     report = json.loads(built.stdout[built.stdout.index("{\n") :])
     assert report["images"] > 0
     assert report["texts"] > report["images"]
@@ -137,7 +142,7 @@ def test_bad_arguments_are_named(cache, tmp_path, arguments, message):
         "--run-dir",
         tmp_path,
         *arguments,
-        launch=False,
+        launcher=None,
         cache=cache,
         check=False,
     )
@@ -147,8 +152,83 @@ def test_bad_arguments_are_named(cache, tmp_path, arguments, message):
 
 def test_the_overhead_benchmark_measures_every_kind_of_step(cache):
     done = run_script(
-        "benchmark_overhead.py", "--steps", 2, "--batch-size", 4, "--device", "cpu", launch=False, cache=cache
+        "benchmark_overhead.py",
+        "--steps",
+        2,
+        "--batch-size",
+        4,
+        "--device",
+        "cpu",
+        launcher=None,
+        cache=cache,
     )
     report = json.loads(done.stdout[done.stdout.index("{\n") :])
     assert set(report["median_ratio_to_plain"]) == {"stored", "live"}
     assert all(value > 0 for value in report["median_ms"].values())
+
+
+def losses(run_dir) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run_dir / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_run_of_one(cache, official, tmp_path):
+    root, student, teacher = official
+    common = (
+        "--data-root", root, "--student", student, "--teacher", teacher, "--validation-items", 8, *SHORT,
+        "--methods", "targeted", "--test-sets", "val",
+    )  # fmt: skip
+    rows = {}
+    for launcher in ("accelerate", "two processes"):
+        run = tmp_path / launcher
+        run_script("finetune_vcr.py", *common, "--run-dir", run, cache=cache, launcher=launcher)
+        rows[launcher] = json.loads((run / "results.json").read_text())["rows"]
+    one, two = (losses(tmp_path / launcher / "targeted") for launcher in rows)
+    assert torch.allclose(torch.tensor(one), torch.tensor(two), atol=2e-4)
+    assert rows["accelerate"] == rows["two processes"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_end(cache, tmp_path):
+    arguments = (*FEW, *SHORT, "--save-every", 1, "--methods", "targeted")
+    run_script("finetune_vcr.py", *arguments, "--run-dir", tmp_path / "whole", cache=cache)
+    command = command_of("finetune_vcr.py", (*arguments, "--run-dir", tmp_path / "killed"), None)
+    log = tmp_path / "killed" / "targeted" / "log.jsonl"
+    with open(tmp_path / "output", "w") as output:
+        victim = subprocess.Popen(
+            command, env=environment(cache), stdout=output, stderr=output, start_new_session=True
+        )
+        while victim.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 2):
+            time.sleep(0.02)
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.wait()
+    assert not (tmp_path / "killed" / "results.json").exists()
+    run_script("finetune_vcr.py", *arguments, "--run-dir", tmp_path / "killed", cache=cache, launcher=None)
+    students = [
+        load_file(tmp_path / name / "targeted" / "student" / "model.safetensors")
+        for name in ("whole", "killed")
+    ]
+    assert all(torch.equal(students[0][key], students[1][key]) for key in students[0])
+    assert losses(tmp_path / "whole" / "targeted") == losses(tmp_path / "killed" / "targeted")
+
+
+@pytest.mark.slow
+def test_held_out_movies_idf_and_bad_samples(cache, official, tmp_path):
+    root, student, teacher = official
+    lines = [json.loads(line) for line in (root / "train.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["movie"] = "other_movie" if number % 3 == 0 else line["movie"]
+    lines[1]["objects"][0] = "dragon"
+    (root / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_script(
+        "finetune_vcr.py", "--data-root", root, "--student", student, "--teacher", teacher, *SHORT,
+        "--validation-items", 4, "--hold-out-movies", "other", "--on-bad-sample", "skip",
+        "--distillation.semantic", "idf", "--test-sets", "val", "singular", "plural",
+        "--run-dir", tmp_path / "run", cache=cache,
+    )  # fmt: skip
+    assert "1 bad samples left out" in done.stdout
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert "dragon" in results["split"]["bad_samples_left_out"][0]
+    held = next(row for row in results["rows"] if row["test_set"] == "held-out movies")
+    assert held["items"] == sum(line["movie"] == "other_movie" for line in lines)
+    assert results["split"]["labelled_items"] + results["split"]["validation_items"] == 24 - held["items"] - 1
