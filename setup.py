@@ -27,6 +27,7 @@ setup(
         "tasks": ["**/*.md", "**/*.json", "**/*.txt", "**/*.safetensors"],
     },
     install_requires=[
+        "numpy>=1.26",
         "torch>=2.8",
         "torchvision>=0.23",
         "transformers>=5.0",

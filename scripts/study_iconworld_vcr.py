@@ -76,8 +76,7 @@ def cell(
     weight = trial.get("weight")
     changes = dataclasses.replace(settings.distillation)
     if weight is not None:
-        words = None if method == "naive" else weight
-        changes = dataclasses.replace(changes, image_weight=weight, text_weight=weight, word_weight=words)
+        changes = dataclasses.replace(changes, image_weight=weight, text_weight=weight, word_weight=weight)
     return dataclasses.replace(
         settings,
         data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items),

@@ -1,6 +1,7 @@
 """What the teacher makes of an image and a text: the words to distil, and whether the two match."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ class TeacherViews:
         self.config = config
         self.document_frequency = document_frequency
         self.room = room
-        self._views: dict[Pair, TeacherView] = {}
+        self._views: OrderedDict[Pair, TeacherView] = OrderedDict()
         self._mean: Tensor | None = None
         scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
         self.selects = config.word_weight > 0 or config.text_target == "selected"
@@ -94,7 +95,7 @@ class TeacherViews:
             for pair, view in zip(new, self._look(new, image_embeds[rows]), strict=True):
                 found[pair] = self._views[pair] = view
             while len(self._views) > self.room:
-                del self._views[next(iter(self._views))]
+                self._views.popitem(last=False)
         return [found[pair] for pair in pairs]
 
     def prompt(self, word: str) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,9 @@ from tasks.vcr.shift import write_shifted
 from tasks.vcr.split import VcrSplit, training_sets
 from tasks.vcr.students import MultipleChoice, load_student
 
+REGION_MEMORY = 2**29
+"""Bytes of region features that a process keeps; the others are read from the disk."""
+WEIGHTS = {"image_weight", "word_weight", "text_weight"}
 REGION_STUDENTS = ("visual_bert", "lxmert")
 RESULT_SETTINGS = ("max_text_tokens", "teacher_text", "regions", "region_mode", "source")
 """Settings that change what is learned: a run folder refuses others when it is resumed."""
@@ -54,7 +58,7 @@ class FinetuneVcr:
     region_mode: Literal["crop", "roi_align"] = "crop"
     """Region students: the backbone sees each box by itself, or the image once."""
     region_cache: Path | None = None
-    """Region students: folder where region features are kept between runs."""
+    """Region students: folder where region features are kept. None: inside the run folder."""
     teacher: str = "ViT-L-14"
     """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
     pretrained: str | None = None
@@ -102,8 +106,13 @@ class FinetuneVcr:
         return self.training.seed
 
     def method_config(self, method: Preset) -> TargetedDistillationConfig:
-        """The distillation settings of one method."""
-        return TargetedDistillationConfig.ladder(method, **self.distillation.given())
+        """The distillation settings of one method.
+
+        A term that the method leaves out stays out, whatever weight the changes give it: "none" distils nothing.
+        """
+        left_out = {k for k, v in vars(TargetedDistillationConfig.ladder(method)).items() if v == 0.0}
+        changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & WEIGHTS}
+        return TargetedDistillationConfig.ladder(method, **changes)
 
 
 def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
@@ -123,7 +132,9 @@ def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
     if settings.leaderboard:  # its file must be there, and every item must be answered
         options = {**settings.data.dataset_options, "on_bad_sample": "raise"}
         unlabelled = VcrDataset.from_root(settings.data.data_root, "test", **options)
-    collate = load_collate(settings)
+    collate = load_collate(settings, accelerator.device)
+    if isinstance(collate, RegionCollator):
+        _precompute_regions(collate.regions, [training_set, validation_set, *tests.values()], accelerator)
     asking_collate = copy.copy(collate)  # the same tokenizer and regions; its batches ask the teacher, too
     asking_collate.distillation = True
     rows = []
@@ -233,24 +244,32 @@ def load_vcr_student(settings: FinetuneVcr, collate: PatchCollator | RegionColla
     )
 
 
-def _regions(settings: FinetuneVcr) -> RegionFeatures:
+def load_collate(settings: FinetuneVcr, device: torch.device | str = "cpu") -> PatchCollator | RegionCollator:
+    """The student's own collator; a region backbone runs on `device`."""
+    kind = AutoConfig.from_pretrained(settings.student).model_type
+    tokenizer = AutoTokenizer.from_pretrained(settings.student)
+    text = {"max_length": settings.max_text_tokens, "teacher_text": settings.teacher_text}
+    if kind not in REGION_STUDENTS:
+        return PatchCollator(tokenizer, AutoImageProcessor.from_pretrained(settings.student), **text)
     if settings.regions is None:
         raise ValueError(
             f"student {settings.student!r} reads region features: name a backbone, such as --regions resnet50"
         )
-    return RegionFeatures(
-        settings.regions, mode=settings.region_mode, cache=settings.region_cache, memory=20_000
-    )
+    cache = settings.region_cache or settings.run_dir / "regions"
+    regions = RegionFeatures(settings.regions, mode=settings.region_mode, cache=cache, device=device)
+    collate = RegionCollator(tokenizer, regions, model=kind, **text)
+    regions.memory = REGION_MEMORY // (4 * regions.dim * collate.max_regions)
+    return collate
 
 
-def load_collate(settings: FinetuneVcr) -> PatchCollator | RegionCollator:
-    """The student's own collator."""
-    kind = AutoConfig.from_pretrained(settings.student).model_type
-    tokenizer = AutoTokenizer.from_pretrained(settings.student)
-    text = {"max_length": settings.max_text_tokens, "teacher_text": settings.teacher_text}
-    if kind in REGION_STUDENTS:
-        return RegionCollator(tokenizer, _regions(settings), model=kind, **text)
-    return PatchCollator(tokenizer, AutoImageProcessor.from_pretrained(settings.student), **text)
+def _precompute_regions(
+    regions: RegionFeatures, datasets: list[VcrDataset], accelerator: Accelerator
+) -> None:
+    """Compute every region feature once, on the accelerator; collating only reads them."""
+    if accelerator.is_main_process:
+        for dataset in datasets:
+            regions.precompute(dataset, partial(tqdm, desc="regions", unit="item", disable=None))
+    accelerator.wait_for_everyone()
 
 
 def teacher_source(
