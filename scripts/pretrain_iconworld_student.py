@@ -1,4 +1,4 @@
-"""Pre-train the default student, a small VisualBERT, on captions of half of iconworld's concepts.
+"""Pre-train the default student, a small VisualBERT, on captions of a quarter of iconworld's concepts.
 
 python scripts/pretrain_iconworld_student.py --out tasks/iconworld/models/student
 """
@@ -40,7 +40,7 @@ class PretrainStudent:
     """Scenes whose region features are computed once; their captions are new in every batch."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
-            steps=3000, batch_size=256, lr=1e-3, weight_decay=0.05, warmup_steps=200,
+            steps=1500, batch_size=256, lr=1e-3, weight_decay=0.05, warmup_steps=200,
             eval_every=250, metric="match", save_every=250, mixed_precision="bf16",
         )
     )  # fmt: skip

@@ -79,7 +79,7 @@ def cell(
         changes = dataclasses.replace(changes, image_weight=weight, text_weight=weight, word_weight=weight)
     return dataclasses.replace(
         settings,
-        data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items),
+        data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items, validation_items=500),
         methods=(method,),
         distillation=changes,
         store=study.out / "store",

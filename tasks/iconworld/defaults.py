@@ -29,9 +29,9 @@ def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
 
 
 def vcr_settings() -> FinetuneVcr:
-    """A first run: what CLIP-targeted distillation does for a small VisualBERT with 500 labelled items."""
+    """A first run: what CLIP-targeted distillation does for a small VisualBERT with 200 labelled items."""
     return FinetuneVcr(
-        data=VcrSplit(items=500, validation_items=500, known_classes=False),
+        data=VcrSplit(items=200, validation_items=300, known_classes=False),
         student=str(STUDENT),
         regions=f"local-dir:{REGIONS}",
         region_cache=cache_folder() / "iconworld" / f"regions-{FORMAT}",
@@ -40,10 +40,10 @@ def vcr_settings() -> FinetuneVcr:
         # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
         distillation=DistillationChanges(visual_temperature=0.07, semantic_temperature=0.18),
         test_sets=("val", "singular", "val_shifted"),
-        max_test_items=1000,
+        max_test_items=500,
         run_dir=Path("runs/vcr"),
         training=TrainingConfig(
-            steps=300, batch_size=32, lr=5e-4, warmup_steps=30, eval_every=50, save_every=100, metric="mean"
+            steps=200, batch_size=32, lr=1e-3, warmup_steps=20, eval_every=100, save_every=100, metric="mean"
         ),
     )
 

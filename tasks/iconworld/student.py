@@ -1,4 +1,4 @@
-"""The default student: a small VisualBERT over region features, pre-trained on half of iconworld's concepts.
+"""The default student: a small VisualBERT over region features, pre-trained on a quarter of iconworld's concepts.
 
 As a published VL model it comes with some knowledge of pictures and words, and it meets at fine-tuning concepts
 that its pre-training never showed. Pre-training is VisualBERT's own (arXiv 1908.03557): masked words given the
@@ -33,7 +33,7 @@ from tasks.iconworld.tokenizers import student_tokenizer
 from tasks.vcr.names import PERSON_NAMES
 from tasks.vcr.regions import RegionFeatures
 
-PRETRAINED_CONCEPTS = np.sort(np.random.default_rng(7).permutation(len(CONCEPTS))[: len(CONCEPTS) // 2])
+PRETRAINED_CONCEPTS = np.sort(np.random.default_rng(7).permutation(len(CONCEPTS))[: len(CONCEPTS) // 4])
 """Indices of the concepts in the student's pre-training; the others are new to it at fine-tuning."""
 MASK_CONTENT, MASK_OTHER = 0.35, 0.05
 

@@ -1,8 +1,8 @@
 """iconworld as Visual Commonsense Reasoning: items in VCR's official files.
 
-A person of a scene is asked about. The right choice names an icon that is in the picture, the wrong ones name what
-is not: its noun in another colour, another noun in its colour, colours swapped between the scene's icons, or an icon
-of another item. As in the real VCR, the right choice shares the question's person tag more often than the wrong ones
+A person of a scene is asked about. The right choice names an icon that is in the picture. As in the real VCR, most
+wrong ones are what is right for other items; one is a near miss: the noun in another colour, another noun in the
+colour, or colours swapped between the scene's icons. As in the real VCR, the right choice shares the question's person tag more often than the wrong ones
 (Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the picture.
 """
 
@@ -46,8 +46,11 @@ PLURAL_QUESTIONS = (
 RIGHT_TAG = (0.65, 0.20, 0.10, 0.05)
 WRONG_TAG = (0.35, 0.35, 0.20, 0.10)
 """How often a right or a wrong choice's subject is the question's tag, he or she, another person's tag, "someone"."""
-FORMAT = 2
+FORMAT = 3
 """Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
+NEAR_MISSES = (0.4, 0.4, 0.2)
+"""How often the wrong choice from the same picture has the noun in another colour, another noun in the colour, or a
+colour of the scene's other icon: which colour goes with which icon is what CLIP-like teachers are blind to."""
 SCENES_PER_MOVIE = 50
 ITEMS_PER_SCENE = 2
 
@@ -194,14 +197,10 @@ def _false(rng, scenes: Scenes, i: int, cell: int, rest: int) -> list[str]:
             if scenes.concept[j, k] not in scenes.concept[i]:
                 return scenes.concept[j, k], scenes.colour[j, k]
 
-    hues = rng.permutation(np.setdiff1d(np.arange(len(COLOUR_NAMES)), scenes.colour[i]))
-    pairs = [
-        (noun, hues[0]),
-        (borrowed()[0], colour),
-        (noun, scenes.colour[i, rest]) if rng.random() < 0.5 else (scenes.concept[i, rest], colour),
-        borrowed(),
-    ]
-    pairs = [pairs[k] for k in rng.permutation(len(pairs))[:3]]
+    other_hue = int(rng.choice(np.setdiff1d(np.arange(len(COLOUR_NAMES)), scenes.colour[i])))
+    swapped = (noun, scenes.colour[i, rest]) if rng.random() < 0.5 else (scenes.concept[i, rest], colour)
+    near = ((noun, other_hue), (borrowed()[0], colour), swapped)
+    pairs = [near[rng.choice(3, p=NEAR_MISSES)], borrowed(), borrowed()]
     assert not there.intersection(pairs)
     return [_phrase(*pair) for pair in pairs]
 

@@ -66,4 +66,4 @@ def test_the_student_and_its_tokenizer_fit():
     assert student.config.vocab_size == len(tokenizer)
     assert tokenizer.unk_token_id not in tokenizer("Casey is holding the red umbrella.")["input_ids"]
     known = card(STUDENT)["concepts"]
-    assert 0.4 < len(known) / len(CONCEPTS) < 0.6
+    assert 0.2 < len(known) / len(CONCEPTS) < 0.3
