@@ -2,8 +2,9 @@
 
 A person of a scene is asked about. The right choice names an icon that is in the picture. As in the real VCR, most
 wrong ones are what is right for other items; one is a near miss: the noun in another colour, another noun in the
-colour, or colours swapped between the scene's icons. As in the real VCR, the right choice shares the question's person tag more often than the wrong ones
-(Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the picture.
+colour, or colours swapped between the scene's icons. As there, too, the right choice shares the question's person tag
+more often than the wrong ones (Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the
+picture.
 """
 
 import fcntl
