@@ -47,7 +47,7 @@ def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
 
     # and another setting in the same folder is refused by name
     changed = run_script(
-        "finetune_vcr.py", *FEW, *SHORT, "--lr", 1e-3, "--run-dir", run, cache=cache, check=False
+        "finetune_vcr.py", *FEW, *SHORT, "--lr", 3e-3, "--run-dir", run, cache=cache, check=False
     )
     assert changed.returncode != 0
     assert "lr" in changed.stdout
