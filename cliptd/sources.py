@@ -1,9 +1,9 @@
 """Where a student's targets come from: anything that gives embeddings of images and texts.
 
-Three sources have one surface (`image_embeds`, `text_embeds`, `image_mean`): `LiveSource`, here, asks the
-teacher each time; `cliptd.store` has `TeacherStore`, which reads what was written once, and `StoreWriter`,
-which writes what is missing. Words are texts too: the caller formats the prompt. All return float32 on the
-CPU.
+Three sources have one surface (`image_embeds`, `region_embeds`, `text_embeds`, `image_mean`): `LiveSource`,
+here, asks the teacher each time; `cliptd.store` has `TeacherStore`, which reads what was written once, and
+`StoreWriter`, which writes what is missing. Words are texts too: the caller formats the prompt. All return
+float32 on the CPU.
 """
 
 from collections import OrderedDict
@@ -29,6 +29,9 @@ class Source(Protocol):
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
         """(n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""
+
+    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+        """As image_embeds, of parts of images: they do not count in image_mean."""
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         """(n, dim) of unit length."""
@@ -76,6 +79,8 @@ class LiveSource(Similarity):
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
         return encode_images(self.teacher, keys, images)
+
+    region_embeds = image_embeds
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]

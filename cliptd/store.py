@@ -33,7 +33,7 @@ from cliptd.sources import LiveSource, Picture, Source, as_source, encode_images
 __all__ = ["LiveSource", "Source", "StoreMissError", "StoreWriter", "TeacherStore", "as_source"]
 
 FORMAT_VERSION = 1
-KINDS = ("images", "texts")
+KINDS = ("images", "regions", "texts")
 
 
 class StoreMissError(KeyError):
@@ -54,7 +54,7 @@ class StoreMissError(KeyError):
 class TeacherStore(Similarity):
     """A store's embeddings, read-only and memory-mapped; forked and spawned workers may share it.
 
-    `store.images` and `store.texts` are the keys it holds; `len(store)` counts both.
+    `store.images`, `store.regions` and `store.texts` are the keys it holds; `len(store)` counts all.
     """
 
     def __init__(self, path: str | Path):
@@ -84,11 +84,15 @@ class TeacherStore(Similarity):
         return TeacherStore, (self.path,)
 
     def __len__(self) -> int:
-        return len(self.images) + len(self.texts)
+        return sum(len(table.rows) for table in self._tables.values())
 
     @property
     def images(self) -> Iterable[str]:
         return self._tables["images"].rows.keys()
+
+    @property
+    def regions(self) -> Iterable[str]:
+        return self._tables["regions"].rows.keys()
 
     @property
     def texts(self) -> Iterable[str]:
@@ -96,6 +100,9 @@ class TeacherStore(Similarity):
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture] = ()) -> Tensor:
         return self._look_up("images", keys)
+
+    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture] = ()) -> Tensor:
+        return self._look_up("regions", keys)
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         return self._look_up("texts", texts)
@@ -157,15 +164,19 @@ class StoreWriter(Similarity):
         self.close()
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+        return self._picture_embeds("images", keys, images)
+
+    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+        return self._picture_embeds("regions", keys, regions)
+
+    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
         if len(keys) != len(images):
-            raise ValueError(f"{len(keys)} image keys for {len(images)} images; expected one each")
+            raise ValueError(f"{len(keys)} keys for {len(images)} {kind}; expected one each")
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        missing = [key for key in dict.fromkeys(keys) if not self._has("images", key)]
+        missing = [key for key in dict.fromkeys(keys) if not self._has(kind, key)]
         for batch in self._batches(missing):
-            self._add(
-                "images", batch, encode_images(self.teacher, batch, [images[first[key]] for key in batch])
-            )
-        return self._read("images", keys)
+            self._add(kind, batch, encode_images(self.teacher, batch, [images[first[key]] for key in batch]))
+        return self._read(kind, keys)
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]

@@ -88,8 +88,8 @@ class DistilledModel(nn.Module):
     Attributes:
         student: the very object that was wrapped.
         objective: TargetedDistillation, with the heads.
-        last_terms: detached scalars of the last training forward: "task", "distillation", "image", "words",
-            "text".
+        last_terms: detached scalars of the last training forward: "task", "distillation", "image", "regions",
+            "words", "text".
     """
 
     accepts_loss_kwargs = False  # transformers.Trainer: losses here are means over the batch it passes
@@ -176,6 +176,7 @@ class DistilledModel(nn.Module):
             text_states=captured.text_states,
             text_cls=captured.text_cls,
             image_state=captured.image_state,
+            image_states=captured.image_states,
             student_probability=student_probability(logits, labels),
             labels=labels if hard else None,
             gather=gather_with_gradient if world_size() > 1 else None,
@@ -183,6 +184,7 @@ class DistilledModel(nn.Module):
         self.last_terms = {
             "distillation": terms.loss.detach(),
             "image": terms.image,
+            "regions": terms.regions,
             "words": terms.words,
             "text": terms.text,
         }

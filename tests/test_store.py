@@ -129,7 +129,7 @@ def test_writer_answers_from_pending_and_written_rows_and_encodes_each_once(tmp_
         assert opened == ["x", "y", "z"]
         mean = NumbersTeacher().encode_texts(list("xyz")).double().mean(0)
         torch.testing.assert_close(writer.image_mean().double(), mean)
-        with pytest.raises(ValueError, match="2 image keys for 1 images"):
+        with pytest.raises(ValueError, match="2 keys for 1 images"):
             writer.image_embeds(["p", "q"], [None])
         with pytest.raises(ImageError, match=r"image p cannot be read: .*no picture was given"):
             writer.image_embeds(["p"], [None])

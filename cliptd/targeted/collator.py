@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cliptd.sources import as_source
 from cliptd.targeted.config import TargetedDistillationConfig
@@ -20,8 +21,10 @@ class DistillationCollator:
     candidates, K kept words (padded), T student tokens and the teacher's width e:
     teacher_image_embeds (B, e), teacher_text_embeds (B, C, e), teacher_word_embeds (B, C, K, e),
     teacher_word_mask (B, C, K) bool, teacher_word_ids (B, C, T) int64 into the K kept words or -1, and
-    teacher_match (B, C), the teacher's logit that image and full text belong together. Words are selected
-    here, as a function of the image, the text and the settings alone. With all weights 0 nothing is added.
+    teacher_match (B, C), the teacher's logit that image and full text belong together; and, where the task
+    names R regions (padded) among the student's P image tokens, teacher_region_embeds (B, R, e) and
+    teacher_region_ids (B, P) int64 into them or -1. Words are selected here, as a function of the image, the
+    text and the settings alone. With all weights 0 nothing is added.
 
     Args:
         collate: the task's own, from examples to a dict with "distillation_inputs"; None for `columns` alone.
@@ -70,7 +73,8 @@ class DistillationCollator:
             for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
             for text, words in zip(texts, word_lists, strict=True)
         ]
-        views = self.views(pairs, images)
+        regions = self._regions(inputs, images.shape[1])
+        views = self.views(pairs, images, regions)
         indices = [view.kept if self.config.word_weight > 0 else () for view in views]
         word_ids = _renumber(inputs.word_ids.flatten(0, 1), indices)
         kept = [
@@ -87,15 +91,44 @@ class DistillationCollator:
                 )
             shift = _shift(inputs.image_keys)
             images = images.roll(-shift, 0)
+            regions = None if regions is None else regions[shift:] + regions[:shift]
             kept, targets, matches = _exchange(kept, targets, matches, shift * candidates)
         words, mask = _embed_padded(self.source, kept, images.shape[1])
         return {
+            **self._region_columns(inputs, regions),
             "teacher_image_embeds": images,
             "teacher_text_embeds": embed_texts(self.source, targets).view(batch, candidates, -1),
             "teacher_word_embeds": words.view(batch, candidates, -1, images.shape[1]),
             "teacher_word_mask": mask.view(batch, candidates, -1),
             "teacher_word_ids": word_ids.view(batch, candidates, -1),
             "teacher_match": matches.view(batch, candidates),
+        }
+
+    def _regions(self, inputs: DistillationInputs, embed_dim: int) -> list[Tensor] | None:
+        """B tensors (regions, e), or None where the settings or the task have no use for regions."""
+        if inputs.region_keys is None or not (self.config.region_weight > 0 or self.views.over_regions):
+            return None
+        pictures = inputs.regions or [[None] * len(keys) for keys in inputs.region_keys]
+        where = {}
+        for keys, row in zip(inputs.region_keys, pictures, strict=True):
+            where.update(zip(keys, row, strict=True))
+        if not where:
+            return [torch.zeros(0, embed_dim)] * len(inputs.region_keys)
+        embeds = self.source.region_embeds(list(where), list(where.values()))
+        embeds = check_finite(embeds, list(where), "region")
+        row_of = {key: n for n, key in enumerate(where)}
+        return [embeds[[row_of[key] for key in keys]] for keys in inputs.region_keys]
+
+    def _region_columns(self, inputs: DistillationInputs, regions: list[Tensor] | None) -> dict[str, Tensor]:
+        if regions is None or inputs.region_ids is None or self.config.region_weight == 0:
+            return {}
+        ids = inputs.region_ids
+        if self.config.shuffle_teacher:  # another instance's regions, in turn where it has fewer
+            counts = torch.tensor([len(region) for region in regions])[:, None]
+            ids = torch.where((ids < 0) | (counts == 0), -1, ids % counts.clamp(min=1))
+        return {
+            "teacher_region_embeds": pad_sequence(regions, batch_first=True),
+            "teacher_region_ids": ids,
         }
 
 
@@ -124,14 +157,15 @@ def precompute(
     done, seen = 0, []
     for inputs in batches:
         check_finite(writer.image_embeds(list(inputs.image_keys), inputs.images), inputs.image_keys, "image")
-        seen.append((inputs.image_keys, inputs.texts, inputs.words))
+        collator._regions(inputs, writer.embed_dim)
+        seen.append((inputs.image_keys, inputs.texts, inputs.words, inputs.region_keys))
         done += len(inputs.image_keys)
         if progress is not None:
             progress("images", done)
     done = 0
-    for keys, texts, words in seen:
+    for keys, texts, words, regions in seen:
         no_tokens = torch.zeros(len(keys), len(texts[0]), 0, dtype=torch.int64)
-        collator.columns(DistillationInputs(keys, [None] * len(keys), texts, words, no_tokens))
+        collator.columns(DistillationInputs(keys, [None] * len(keys), texts, words, no_tokens, regions))
         done += len(keys)
         if progress is not None:
             progress("texts", done)

@@ -10,6 +10,8 @@ Selection = Literal["mass", "top_k", "sample", "random", "all"]
 Score = Literal["product", "mean", "visual", "semantic"]
 Semantic = Literal["leave_one_out", "idf"]
 RelativeTo = Literal["corpus", "none"]
+VisualOver = Literal["regions", "image"]
+ShareHeads = Literal["none", "text", "all"]
 TextTarget = Literal["full", "selected"]
 TextCandidates = Literal["all", "right"]
 Confidence = Literal["ratio", "teacher", "constant"]
@@ -26,6 +28,9 @@ Preset = Literal[
     "shuffled_teacher",
 ]
 
+WEIGHTS = ("image_weight", "region_weight", "word_weight", "text_weight")
+"""The λ of the objective's terms."""
+
 _CHOICES = {
     "distance": Distance,
     "head": Head,
@@ -33,6 +38,8 @@ _CHOICES = {
     "score": Score,
     "semantic": Semantic,
     "relative_to": RelativeTo,
+    "visual_over": VisualOver,
+    "share_heads": ShareHeads,
     "text_target": TextTarget,
     "text_candidates": TextCandidates,
     "confidence": Confidence,
@@ -40,8 +47,14 @@ _CHOICES = {
 }
 
 _LADDER: dict[str, dict[str, Any]] = {
-    "none": {"image_weight": 0.0, "word_weight": 0.0, "text_weight": 0.0, "confidence": "constant"},
-    "naive": {"word_weight": 0.0, "confidence": "constant"},
+    "none": {
+        "image_weight": 0.0,
+        "region_weight": 0.0,
+        "word_weight": 0.0,
+        "text_weight": 0.0,
+        "confidence": "constant",
+    },
+    "naive": {"region_weight": 0.0, "word_weight": 0.0, "confidence": "constant"},
     "all_words": {"selection": "all", "drop_stopwords": False, "confidence": "constant"},
     "random_words": {"selection": "random", "confidence": "constant"},
     "visual_only": {"score": "visual", "confidence": "constant"},
@@ -58,13 +71,16 @@ class TargetedDistillationConfig:
 
     Args:
         image_weight: λ_v, weight of the image term; 0 leaves the term and its head out.
+        region_weight: λ_r, weight of the region term, the image term per box; 0 where batches name no regions.
         word_weight: λ_t, weight of the word term.
         text_weight: λ_s, weight of the sentence term.
         distance: D between a projected student state and its teacher embedding.
         infonce_temperature: divides the cosines of "infonce".
         normalise_projection: "l1" and "mse" compare unit vectors; False compares the head's raw output.
         head: "linear", or "mlp" (linear, GELU, linear); heads exist in training only.
-        share_text_head: words and sentences go through one head.
+        share_heads: "text": words and sentences go through one head, image and regions through another; "all":
+            one head for all, which puts what looks like a word beside that word (needs states of one width);
+            "none": a head a term.
         selection: how words are kept. "mass": the smallest set holding `mass` of the probability;
             "top_k"; "sample": as many as "mass" keeps, drawn without replacement in proportion to the score;
             "random": as many as "mass" keeps, drawn uniformly; "all".
@@ -72,6 +88,8 @@ class TargetedDistillationConfig:
         top_k: words kept by "top_k".
         score: "product" or "mean" of the visual and semantic softmax, or one of the two alone.
         semantic: "leave_one_out" (how far the sentence embedding moves without the word) or "idf".
+        visual_over: a word is as visible as in the most similar of the image's "regions" (of the whole image
+            where batches name none), or as in the whole "image".
         relative_to: visual relevance relative to the "corpus" mean image, or "none".
         visual_temperature: of the softmax over visual relevance (cosine units).
         semantic_temperature: of the softmax over semantic relevance (cosine units; nats for "idf").
@@ -101,18 +119,20 @@ class TargetedDistillationConfig:
     """
 
     image_weight: float = 1.0
+    region_weight: float = 1.0
     word_weight: float = 1.0
     text_weight: float = 1.0
     distance: Distance = "cosine"
     infonce_temperature: float = 0.07
     normalise_projection: bool = True
     head: Head = "linear"
-    share_text_head: bool = True
+    share_heads: ShareHeads = "text"
     selection: Selection = "mass"
     mass: float = 0.8
     top_k: int = 5
     score: Score = "product"
     semantic: Semantic = "leave_one_out"
+    visual_over: VisualOver = "regions"
     relative_to: RelativeTo = "corpus"
     visual_temperature: float = 0.02
     semantic_temperature: float = 0.05
@@ -132,7 +152,7 @@ class TargetedDistillationConfig:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), get_args(choices))
-        for name in ("image_weight", "word_weight", "text_weight"):
+        for name in WEIGHTS:
             _check_number(name, getattr(self, name), "a finite number of at least 0", lambda x: x >= 0)
         for name in (
             "infonce_temperature",
@@ -161,8 +181,8 @@ class TargetedDistillationConfig:
         """A rung of the ladder of baselines, as settings of the same objective.
 
         Args:
-            preset: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds every
-                word, stop-words too; (d) "random_words": content words at random, as many as (f);
+            preset: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
+                and every word, stop-words too; (d) "random_words": content words at random, as many as (f);
                 (e) "visual_only" and "semantic_only"; (f) "selected"; (g) "targeted": (f) with confidence
                 weights ((h) is (g) with an adapted teacher); control "shuffled_teacher": (g) with other
                 instances' targets.
@@ -180,7 +200,7 @@ class TargetedDistillationConfig:
     @property
     def distils(self) -> bool:
         """Whether any term has a weight above 0."""
-        return max(self.image_weight, self.word_weight, self.text_weight) > 0
+        return any(getattr(self, name) > 0 for name in WEIGHTS)
 
     @property
     def couples_batch(self) -> bool:

@@ -18,6 +18,10 @@ class DistillationInputs:
         texts: B lists of C teacher texts.
         words: B lists of C lists of the teacher's names of the words.
         word_ids: (B, C, T) index into the candidate's words of each student token, -1 for none.
+        region_keys: B lists of names of image regions, as image_keys; None: the task knows no regions.
+        regions: B lists of pictures of them, as images; None where a store is sure to hold them.
+        region_ids: (B, P) index into the instance's regions of each image token of the student, -1 for none;
+            None: the student's image tokens are no regions.
 
     Raises:
         ValueError: if the parts do not fit each other, naming the part and the instance.
@@ -28,6 +32,9 @@ class DistillationInputs:
     texts: list[list[str]]
     words: list[list[list[str]]]
     word_ids: Tensor
+    region_keys: list[list[str]] | None = None
+    regions: list[list[Any | Callable[[], Any]]] | None = None
+    region_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         batch = len(self.image_keys)
@@ -53,6 +60,33 @@ class DistillationInputs:
             )
         if self.word_ids.is_floating_point():
             raise ValueError(f"word_ids are {self.word_ids.dtype}; expected whole numbers")
+
+        self._check_regions(batch)
+
+    def _check_regions(self, batch: int) -> None:
+        if self.region_keys is None:
+            if self.regions is not None or self.region_ids is not None:
+                raise ValueError("distillation inputs hold regions without region_keys; give both")
+            return
+        counts = [len(keys) for keys in self.region_keys]
+        if len(counts) != batch or (self.regions is not None and counts != list(map(len, self.regions))):
+            found = None if self.regions is None else [len(regions) for regions in self.regions]
+            raise ValueError(
+                f"distillation inputs hold {counts} region keys and {found} regions for {batch} instances; "
+                "expected as many of each an instance"
+            )
+        if self.region_ids is None:
+            return
+        if self.region_ids.dim() != 2 or len(self.region_ids) != batch:
+            raise ValueError(
+                f"region_ids have shape {tuple(self.region_ids.shape)}; expected ({batch}, image tokens)"
+            )
+        for b, count in enumerate(counts):
+            if self.region_ids.shape[1] and int(self.region_ids[b].max()) >= count:
+                raise ValueError(
+                    f"region_ids of instance {b} (image {self.image_keys[b]!r}) hold "
+                    f"{int(self.region_ids[b].max())}, but it has {count} regions"
+                )
 
     @property
     def candidates(self) -> int:

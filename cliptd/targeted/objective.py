@@ -6,18 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cliptd.targeted.config import TargetedDistillationConfig
+from cliptd.targeted.config import WEIGHTS, TargetedDistillationConfig
 from cliptd.targeted.distances import embedding_distance
-from cliptd.targeted.shapes import COLUMNS, check_columns, check_labels, flat_rows
+from cliptd.targeted.shapes import COLUMNS, REGION_COLUMNS, check_columns, check_labels, flat_rows
 from cliptd.targeted.weighting import Gather, confidence_weights, teacher_probability
+
+TERMS = ("image", "regions", "words", "text")
+"""Of the objective, in the order of the configuration's WEIGHTS."""
 
 
 class DistillationTerms(NamedTuple):
     """What the objective returns.
 
     Args:
-        loss: scalar, λ_v·image + λ_t·words + λ_s·text; the only one with a gradient.
+        loss: scalar, λ_v·image + λ_r·regions + λ_t·words + λ_s·text; the only one with a gradient.
         image: scalar, unweighted by λ, for logs.
+        regions: as image.
         words: as image.
         text: as image.
         weights: (batch,) confidence weights.
@@ -25,6 +29,7 @@ class DistillationTerms(NamedTuple):
 
     loss: Tensor
     image: Tensor
+    regions: Tensor
     words: Tensor
     text: Tensor
     weights: Tensor
@@ -33,11 +38,13 @@ class DistillationTerms(NamedTuple):
 class TargetedDistillation(nn.Module):
     """CLIP-targeted distillation (arXiv 2201.05729), with the heads that exist in training only.
 
-    L = λ_v mean_i w_i D(P_v h^v_i, v_i) + λ_t mean_i w_i mean_c mean_{k∈K_ic} D(P_t h_ick, u_ick)
+    L = λ_v mean_i w_i D(P_v h^v_i, v_i) + λ_r mean_i w_i mean_r D(P_v h^v_ir, v_ir)
+      + λ_t mean_i w_i mean_c mean_{k∈K_ic} D(P_t h_ick, u_ick)
       + λ_s mean_i w_i mean_c D(P_s h^s_ic, s_ic)
 
-    for instances i, their candidates c (VCR: 4 answers) and kept words K_ic. Words are averaged over the
-    candidates that have any; an instance without words adds 0. Computed in float32, under autocast too.
+    for instances i, their regions r (VCR: boxes), candidates c (VCR: 4 answers) and kept words K_ic. Words are
+    averaged over the candidates that have any; an instance without words or regions adds 0. Computed in
+    float32, under autocast too.
 
     Args:
         config: the settings.
@@ -69,16 +76,21 @@ class TargetedDistillation(nn.Module):
         self.logit_scale = float(logit_scale)
         self.logit_bias = logit_bias
         self.heads = nn.ModuleDict()
-        if config.image_weight > 0:
-            self.heads["image"] = _head(config.head, image_width, embed_dim)
-        if config.share_text_head:
-            if config.word_weight > 0 or config.text_weight > 0:
-                self.heads["text"] = _head(config.head, text_width, embed_dim)
-        else:
-            if config.word_weight > 0:
-                self.heads["words"] = _head(config.head, text_width, embed_dim)
-            if config.text_weight > 0:
-                self.heads["text"] = _head(config.head, text_width, embed_dim)
+        if config.share_heads == "all" and text_width != image_width:
+            raise ValueError(
+                f'share_heads="all" needs states of one width, and this student\'s text states are {text_width} '
+                f'wide, its image states {image_width}; use "text"'
+            )
+        self.head_of = {
+            "all": dict.fromkeys(TERMS, "all"),
+            "text": {"image": "image", "regions": "image", "words": "text", "text": "text"},
+            "none": {term: term for term in TERMS},
+        }[config.share_heads]
+        for term, weight in zip(TERMS, WEIGHTS, strict=True):
+            name = self.head_of[term]
+            if getattr(config, weight) > 0 and name not in self.heads:
+                width = image_width if term in ("image", "regions") else text_width
+                self.heads[name] = _head(config.head, width, embed_dim)
 
     def forward(
         self,
@@ -87,6 +99,7 @@ class TargetedDistillation(nn.Module):
         text_states: Tensor,
         text_cls: Tensor,
         image_state: Tensor | None,
+        image_states: Tensor | None = None,
         student_probability: Tensor | None = None,
         labels: Tensor | None = None,
         gather: Gather | None = None,
@@ -98,27 +111,47 @@ class TargetedDistillation(nn.Module):
             text_states: (B*C, T, d) or (B, C, T, d); row b*C + c is candidate c of instance b.
             text_cls: (B*C, d) or (B, C, d).
             image_state: (B, d_v), or (B*C, d_v) one look a candidate; None without an image term.
+            image_states: (B, P, d_v) or (B*C, P, d_v) of the image tokens; read where columns name regions.
             student_probability: (B,) of the right answer; needed by confidence "ratio".
             labels: (B,) index of the right candidate, where C > 1 and the settings ask for it.
             gather: concatenates a tensor over processes; asked for teacher embeddings and weights only.
         """
         with torch.autocast(text_states.device.type, enabled=False):
             return self._forward(
-                columns, text_states, text_cls, image_state, student_probability, labels, gather
+                columns,
+                text_states,
+                text_cls,
+                image_state,
+                image_states,
+                student_probability,
+                labels,
+                gather,
             )
 
     def _forward(
-        self, columns, text_states, text_cls, image_state, student_probability, labels, gather
+        self,
+        columns,
+        text_states,
+        text_cls,
+        image_state,
+        image_states,
+        student_probability,
+        labels,
+        gather,
     ) -> DistillationTerms:
         config = self.config
         check_columns(columns, self.embed_dim)
-        columns = {name: columns[name].detach().to(text_states.device) for name in COLUMNS}
+        columns = {
+            name: columns[name].detach().to(text_states.device)
+            for name in (*COLUMNS, *REGION_COLUMNS)
+            if name in columns
+        }
         batch, candidates = columns["teacher_match"].shape
         rows = batch * candidates
         contrastive = config.distance == "infonce"
         weights = self._weights(columns, student_probability, labels, gather)
         share = self._candidate_share(labels, columns["teacher_match"])
-        image = words = text = torch.zeros((), device=text_states.device)
+        image = regions = words = text = torch.zeros((), device=text_states.device)
         if config.image_weight > 0:
             state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
             target = columns["teacher_image_embeds"]
@@ -126,6 +159,11 @@ class TargetedDistillation(nn.Module):
             looks = len(state) // batch
             distances = self._distance("image", state, target.repeat_interleave(looks, dim=0), rivals)
             image = (weights * distances.view(batch, looks).mean(dim=1)).mean()
+        if config.region_weight > 0 and "teacher_region_ids" in columns:
+            state = flat_rows("image_states", image_states, 2, self.image_width, {batch, rows})
+            looks = len(state) // batch
+            per_look = self._region_term(columns, state, looks, gather).view(batch, looks)
+            regions = (weights * per_look.mean(dim=1)).mean()
         if config.text_weight > 0:
             state = flat_rows("text_cls", text_cls, 1, self.text_width, {rows})
             target = columns["teacher_text_embeds"].flatten(0, 1)
@@ -135,8 +173,9 @@ class TargetedDistillation(nn.Module):
         if config.word_weight > 0:
             state = flat_rows("text_states", text_states, 2, self.text_width, {rows})
             words = (weights * self._word_term(columns, state, share, gather)).mean()
-        loss = config.image_weight * image + config.word_weight * words + config.text_weight * text
-        return DistillationTerms(loss, image.detach(), words.detach(), text.detach(), weights)
+        terms = (image, regions, words, text)
+        loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
+        return DistillationTerms(loss, *(term.detach() for term in terms), weights)
 
     def _weights(self, columns, student_probability, labels, gather) -> Tensor:
         config = self.config
@@ -173,6 +212,29 @@ class TargetedDistillation(nn.Module):
             return F.one_hot(labels, candidates).float()
         return torch.full_like(match, 1.0 / candidates, dtype=torch.float32)
 
+    def _region_term(self, columns, image_states: Tensor, looks: int, gather) -> Tensor:
+        """(B * looks,) mean distance of each look's regions; 0 where it has none."""
+        targets = columns["teacher_region_embeds"]
+        ids = columns["teacher_region_ids"]
+        if ids.shape[1] != image_states.shape[1]:
+            raise ValueError(
+                f"image_states hold {image_states.shape[1]} tokens and teacher_region_ids {ids.shape[1]}; "
+                "expected the same tokens in both: check the student's image slice"
+            )
+        present = ids >= 0
+        own = targets.gather(1, ids.clamp(min=0)[:, :, None].expand(-1, -1, targets.shape[-1]))
+        own = own * present[:, :, None]
+        rivals = rival_mask = None
+        if self.config.distance == "infonce":
+            rivals = _gather_padded(own, gather).flatten(0, 1)
+            rival_mask = rivals.any(dim=1)  # padding is 0
+        own = own.repeat_interleave(looks, dim=0)
+        distances = self._distance(
+            "regions", image_states.flatten(0, 1), own.flatten(0, 1), rivals, rival_mask
+        )
+        present = present.repeat_interleave(looks, dim=0)
+        return (distances.view(present.shape) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+
     def _word_term(self, columns, text_states: Tensor, share: Tensor, gather) -> Tensor:
         """(B,) mean distance of each instance's kept words; 0 where it has none."""
         target = columns["teacher_word_embeds"].flatten(0, 1)
@@ -187,7 +249,7 @@ class TargetedDistillation(nn.Module):
         rivals = rival_mask = None
         if self.config.distance == "infonce":
             rivals = target * columns["teacher_word_mask"].flatten(0, 1)[:, :, None]
-            rivals = _gather_words(rivals, gather).flatten(0, 1)
+            rivals = _gather_padded(rivals, gather).flatten(0, 1)
             rival_mask = rivals.any(dim=1)  # padding is 0
         distances = self._distance("words", states.flatten(0, 1), target.flatten(0, 1), rivals, rival_mask)
         distances = distances.view(kept.shape) * kept
@@ -205,7 +267,7 @@ class TargetedDistillation(nn.Module):
         rival_mask: Tensor | None = None,
     ) -> Tensor:
         """(rows, width) student states through the term's head, against (rows, e) targets → (rows,)."""
-        head = self.heads[term if term in self.heads else "text"]
+        head = self.heads[self.head_of[term]]
         projected = head(states.to(next(head.parameters()).dtype))
         return embedding_distance(
             projected,
@@ -247,7 +309,7 @@ def _head(kind: str, width: int, embed_dim: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, embed_dim))
 
 
-def _gather_words(padded: Tensor, gather: Gather | None) -> Tensor:
+def _gather_padded(padded: Tensor, gather: Gather | None) -> Tensor:
     """Gather (rows, K, e) where each process has padded to its own K."""
     if gather is None:
         return padded

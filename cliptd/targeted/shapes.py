@@ -10,6 +10,8 @@ COLUMNS = (
     "teacher_word_ids",
     "teacher_match",
 )
+REGION_COLUMNS = ("teacher_region_embeds", "teacher_region_ids")
+"""Of batches whose task names regions."""
 
 
 def flat_rows(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
@@ -44,6 +46,10 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
         "teacher_word_mask": (*lead, words),
         "teacher_word_ids": (*lead, columns["teacher_word_ids"].shape[-1]),
     }
+    if "teacher_region_ids" in columns:
+        regions = columns["teacher_region_embeds"].shape[1]
+        expected["teacher_region_embeds"] = (lead[0], regions, embed_dim)
+        expected["teacher_region_ids"] = (lead[0], columns["teacher_region_ids"].shape[-1])
     for name, shape in expected.items():
         if tuple(columns[name].shape) != shape:
             raise ValueError(

@@ -72,6 +72,7 @@ class TeacherViews:
         scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
         self.selects = config.word_weight > 0 or config.text_target == "selected"
         self._visual = scored and config.score != "semantic"
+        self.over_regions = self._visual and config.visual_over == "regions"
         self._semantic = scored and config.score != "visual"
         if self._semantic and config.semantic == "idf" and document_frequency is None:
             raise ValueError(
@@ -79,20 +80,28 @@ class TeacherViews:
                 "document_frequency=DocumentFrequency.fit(words of each text)"
             )
 
-    def __call__(self, pairs: Sequence[Pair], image_embeds: Tensor) -> list[TeacherView]:
+    def __call__(
+        self, pairs: Sequence[Pair], image_embeds: Tensor, regions: Sequence[Tensor] | None = None
+    ) -> list[TeacherView]:
         """The view of each pair.
 
         Args:
             pairs: B*C image keys, texts and words, the C of an image together.
             image_embeds: (B, embed_dim).
+            regions: (regions, embed_dim) of each image, where the task knows any.
         """
         found = {pair: self._views.get(pair) for pair in pairs}
         first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if found[pair] is None}
         if first:
             new = list(first)
             candidates = len(pairs) // len(image_embeds)
-            rows = torch.tensor([n // candidates for n in first.values()])
-            for pair, view in zip(new, self._look(new, image_embeds[rows]), strict=True):
+            rows = [n // candidates for n in first.values()]
+            looks = [image_embeds[row : row + 1] for row in rows]
+            if regions is not None and self.over_regions:
+                looks = [
+                    regions[row] if len(regions[row]) else look for row, look in zip(rows, looks, strict=True)
+                ]
+            for pair, view in zip(new, self._look(new, image_embeds[rows], looks), strict=True):
                 found[pair] = self._views[pair] = view
             while len(self._views) > self.room:
                 self._views.popitem(last=False)
@@ -102,9 +111,9 @@ class TeacherViews:
         """The teacher's text for a word."""
         return self.config.word_prompt.replace("{word}", word)
 
-    def _look(self, pairs: list[Pair], image_embeds: Tensor) -> list[TeacherView]:
+    def _look(self, pairs: list[Pair], image_embeds: Tensor, looks: Sequence[Tensor]) -> list[TeacherView]:
         text_embeds = embed_texts(self.source, [text for _, text, _ in pairs])
-        kept = self._keep(pairs, image_embeds, text_embeds) if self.selects else [()] * len(pairs)
+        kept = self._keep(pairs, looks, text_embeds) if self.selects else [()] * len(pairs)
         cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
         matches = self.source.logit_scale * cosines + (self.source.logit_bias or 0.0)
         views = []
@@ -119,8 +128,8 @@ class TeacherViews:
             embed_texts(self.source, targets)
         return views
 
-    def _keep(self, pairs: list[Pair], image_embeds: Tensor, text_embeds: Tensor) -> list[tuple[int, ...]]:
-        """The kept word indices of each pair."""
+    def _keep(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> list[tuple[int, ...]]:
+        """The kept word indices of each pair; a word is as visible as in the look most like it."""
         config = self.config
         places = [
             (n, k)
@@ -138,10 +147,12 @@ class TeacherViews:
         visual = semantic = None
         if self._visual:
             words = embed_texts(self.source, [self.prompt(pairs[n][2][k]) for n, k in places])
-            relevance = visual_relevance(
-                words[:, None].double(), image_embeds[rows].double(), self._image_mean()
-            )
-            visual = _scatter(relevance[:, 0], mask, rows, columns)
+            mean = self._image_mean()
+            relevance = [
+                visual_relevance(words[None, rows == n].double(), look.double(), mean).amax(dim=0)
+                for n, look in enumerate(looks)
+            ]
+            visual = _scatter(torch.cat(relevance), mask, rows, columns)
         if self._semantic:
             if config.semantic == "idf":
                 relevance = torch.tensor([self.document_frequency.idf(pairs[n][2][k]) for n, k in places])

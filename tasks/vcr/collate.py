@@ -6,6 +6,7 @@ outlined in the colours of their names. `RegionCollator` serves students that re
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.targeted.inputs import DistillationInputs
+from tasks.vcr.box_views import BoxViews, TeacherBoxes
 from tasks.vcr.data import VcrExample
 from tasks.vcr.marks import colours_of, outline
 from tasks.vcr.names import mentioned_objects
@@ -32,6 +34,7 @@ class PatchCollator:
         tensor (3, H, W); smaller tensors of a batch are padded and masked.
     mark: outline the objects that the instance mentions, colour-coded by name.
     distillation: also hand over `batch["distillation_inputs"]` (the image without marks).
+    teacher_boxes: what the teacher is shown of each box, see `BoxViews`; "none": whole images only.
     text_options: as for `ChoiceTexts`.
 
     A batch: input_ids, attention_mask and, if the tokenizer has them, token_type_ids (B, C, T); pixel_values
@@ -45,13 +48,18 @@ class PatchCollator:
         *,
         mark: bool = True,
         distillation: bool = False,
+        teacher_boxes: TeacherBoxes = "none",
         **text_options: Any,
     ) -> None:
         self.texts = ChoiceTexts(tokenizer, **text_options)
         self.image_transform, self.mark, self.distillation = image_transform, mark, distillation
+        self.teacher_boxes = teacher_boxes
 
     def __call__(self, examples: Sequence[VcrExample]) -> dict[str, Any]:
-        batch = text_batch(self.texts, examples, self.texts(examples), self.distillation)
+        encoded = self.texts(examples)
+        batch = _text_columns(self.texts, examples, encoded)
+        if self.distillation:
+            batch["distillation_inputs"] = _distillation_inputs(examples, encoded, self.teacher_boxes)
         images = [self._image(example) for example in examples]
         if hasattr(self.image_transform, "preprocess"):
             pixels = self.image_transform(images=images, return_tensors="pt")
@@ -63,6 +71,10 @@ class PatchCollator:
             values = pad_to_batch(tensors, 0.0)
             mask = pad_to_batch([torch.ones(tensor.shape[1:], dtype=torch.int64) for tensor in tensors], 0)
         return {**batch, "pixel_values": values, "pixel_mask": mask}
+
+    def distillation_inputs(self, examples: Sequence[VcrExample]) -> DistillationInputs:
+        """What the teacher is asked about the examples; no picture is opened for it."""
+        return _distillation_inputs(examples, self.texts(examples), self.teacher_boxes)
 
     def _image(self, example: VcrExample) -> Image.Image:
         image = example.image()
@@ -81,7 +93,7 @@ class RegionCollator:
     model: "visual_bert" or "lxmert".
     max_regions: per instance, the whole image included; the objects that the instance mentions come before
         others.
-    distillation, text_options: as for `PatchCollator`.
+    distillation, teacher_boxes, text_options: as for `PatchCollator`.
 
     A batch: the text columns of `PatchCollator`, labels (B,), and for VisualBERT visual_embeds (B, R, D),
     visual_attention_mask and visual_token_type_ids (B, R), image_text_alignment (B, C, R, L): positions of
@@ -98,6 +110,7 @@ class RegionCollator:
         model: Literal["visual_bert", "lxmert"] = "visual_bert",
         max_regions: int = 36,
         distillation: bool = False,
+        teacher_boxes: TeacherBoxes = "none",
         **text_options: Any,
     ) -> None:
         if model not in ("visual_bert", "lxmert"):
@@ -111,15 +124,21 @@ class RegionCollator:
             max_regions,
             distillation,
         )
+        self.teacher_boxes = teacher_boxes
 
     def __call__(self, examples: Sequence[VcrExample]) -> dict[str, Any]:
         encoded = self.texts(examples)
-        batch = text_batch(self.texts, examples, encoded, self.distillation)
+        batch = _text_columns(self.texts, examples, encoded)
+        kept = [self._kept_objects(example) for example in examples]
+        region_objects = pad_to_batch([torch.tensor([-1, *objects]) for objects in kept], -1)
+        if self.distillation:
+            batch["distillation_inputs"] = _distillation_inputs(
+                examples, encoded, self.teacher_boxes, region_objects
+            )
         boxes = [all_boxes(example) for example in examples]
         features = self.regions.lookup(
             [example.item.img_fn for example in examples], [example.image for example in examples], boxes
         )
-        kept = [self._kept_objects(example) for example in examples]
         rows = [torch.tensor([0, *(index + 1 for index in objects)]) for objects in kept]
         visual = pad_to_batch([x[r] for x, r in zip(features, rows, strict=True)], 0.0)
         mask = pad_to_batch([torch.ones(len(r), dtype=torch.int64) for r in rows], 0)
@@ -130,7 +149,6 @@ class RegionCollator:
             shares = [b[r] / scale for b, r, scale in zip(boxes, rows, scales, strict=True)]
             visual_pos = pad_to_batch(shares, 0.0)
             return {**batch, "visual_feats": visual, "visual_pos": visual_pos, "visual_attention_mask": mask}
-        region_objects = pad_to_batch([torch.tensor([-1, *objects]) for objects in kept], -1)
         object_ids = pad_to_batch([example.object_ids for example in encoded], -1)
         return {
             **batch,
@@ -139,6 +157,10 @@ class RegionCollator:
             "visual_token_type_ids": torch.ones_like(mask),
             "image_text_alignment": align(region_objects, object_ids),
         }
+
+    def distillation_inputs(self, examples: Sequence[VcrExample]) -> DistillationInputs:
+        """What the teacher is asked about the examples; no picture is opened for it."""
+        return _distillation_inputs(examples, self.texts(examples), self.teacher_boxes)
 
     def _kept_objects(self, example: VcrExample) -> list[int]:
         mentioned = mentioned_objects(*example.context, *example.choices)
@@ -174,21 +196,38 @@ def align(region_objects: Tensor, object_ids: Tensor) -> Tensor:
     return positions.masked_fill(positions == tokens, -1)
 
 
-def text_batch(
-    texts: ChoiceTexts, examples: Sequence[VcrExample], encoded: list[EncodedExample], distillation: bool
+def _text_columns(
+    texts: ChoiceTexts, examples: Sequence[VcrExample], encoded: list[EncodedExample]
 ) -> dict[str, Any]:
-    """The part of a batch that both kinds of student share: texts, labels and what the teacher is asked."""
+    """The student's columns that both kinds of student share: texts and labels."""
     names = encoded[0].columns
     batch = {name: pad_to_batch([e.columns[name] for e in encoded], texts.padding_of(name)) for name in names}
     labels = [example.label for example in examples]
     if None not in labels:
         batch["labels"] = torch.tensor(labels)
-    if distillation:
-        batch["distillation_inputs"] = DistillationInputs(
-            image_keys=[example.item.img_fn for example in examples],
-            images=[example.image for example in examples],
-            texts=[e.teacher_texts for e in encoded],
-            words=[e.words for e in encoded],
-            word_ids=pad_to_batch([e.word_ids for e in encoded], -1),
-        )
     return batch
+
+
+def _distillation_inputs(
+    examples: Sequence[VcrExample],
+    encoded: list[EncodedExample],
+    teacher_boxes: TeacherBoxes,
+    region_objects: Tensor | None = None,
+) -> DistillationInputs:
+    """What the teacher is asked; region_objects (B, P): the object that each image token of the student is."""
+    inputs = DistillationInputs(
+        image_keys=[example.item.img_fn for example in examples],
+        images=[example.image for example in examples],
+        texts=[e.teacher_texts for e in encoded],
+        words=[e.words for e in encoded],
+        word_ids=pad_to_batch([e.word_ids for e in encoded], -1),
+    )
+    if teacher_boxes == "none":
+        return inputs
+    views = [BoxViews(example, teacher_boxes) for example in examples]
+    return replace(
+        inputs,
+        region_keys=[view.keys for view in views],
+        regions=[view.pictures for view in views],
+        region_ids=region_objects,
+    )

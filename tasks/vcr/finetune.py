@@ -23,14 +23,15 @@ from cliptd.sources import LiveSource, Source
 from cliptd.store import StoreWriter, TeacherStore
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.collator import DistillationCollator, precompute
-from cliptd.targeted.config import Preset, TargetedDistillationConfig
+from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import Teacher, load_teacher
 from cliptd.training import TrainingConfig, make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
-from tasks.vcr.collate import PatchCollator, RegionCollator, text_batch
+from tasks.vcr.box_views import TeacherBoxes
+from tasks.vcr.collate import PatchCollator, RegionCollator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 from tasks.vcr.regions import RegionFeatures
@@ -40,9 +41,8 @@ from tasks.vcr.students import MultipleChoice, load_student
 
 REGION_MEMORY = 2**29
 """Bytes of region features that a process keeps; the others are read from the disk."""
-WEIGHTS = {"image_weight", "word_weight", "text_weight"}
 REGION_STUDENTS = ("visual_bert", "lxmert")
-RESULT_SETTINGS = ("max_text_tokens", "teacher_text", "regions", "region_mode", "source")
+RESULT_SETTINGS = ("max_text_tokens", "teacher_text", "teacher_boxes", "regions", "region_mode", "source")
 """Settings that change what is learned: a run folder refuses others when it is resumed."""
 
 
@@ -81,6 +81,9 @@ class FinetuneVcr:
     """Longer texts lose their end."""
     teacher_text: Literal["choice", "question_and_choice"] = "choice"
     """The sentence that the teacher embeds."""
+    teacher_boxes: TeacherBoxes = "crop"
+    """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
+    no magnified objects); "none": the teacher sees whole images only."""
     eval_batch_size: int = 64
     """Four-way choices a forward pass in evaluation."""
     run_dir: Path = Path("runs/vcr")
@@ -111,7 +114,7 @@ class FinetuneVcr:
         A term that the method leaves out stays out, whatever weight the changes give it: "none" distils nothing.
         """
         left_out = {k for k, v in vars(TargetedDistillationConfig.ladder(method)).items() if v == 0.0}
-        changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & WEIGHTS}
+        changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & {*WEIGHTS}}
         return TargetedDistillationConfig.ladder(method, **changes)
 
 
@@ -248,7 +251,11 @@ def load_collate(settings: FinetuneVcr, device: torch.device | str = "cpu") -> P
     """The student's own collator; a region backbone runs on `device`."""
     kind = AutoConfig.from_pretrained(settings.student).model_type
     tokenizer = AutoTokenizer.from_pretrained(settings.student)
-    text = {"max_length": settings.max_text_tokens, "teacher_text": settings.teacher_text}
+    text = {
+        "teacher_boxes": settings.teacher_boxes,
+        "max_length": settings.max_text_tokens,
+        "teacher_text": settings.teacher_text,
+    }
     if kind not in REGION_STUDENTS:
         return PatchCollator(tokenizer, AutoImageProcessor.from_pretrained(settings.student), **text)
     if settings.regions is None:
@@ -330,7 +337,7 @@ def distillation_inputs(
     """What the teacher is asked about a training set, in batches; no picture is opened for it."""
     for start in range(0, len(training_set), 64):
         examples = [training_set[k] for k in range(start, min(start + 64, len(training_set)))]
-        yield text_batch(collate.texts, examples, collate.texts(examples), True)["distillation_inputs"]
+        yield collate.distillation_inputs(examples)
 
 
 def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelerator) -> dict[str, float]:

@@ -78,8 +78,8 @@ def test_ladder_differs_from_the_full_method_in_settings_alone():
         )
     }
     assert changes == {
-        "none": {"image_weight", "word_weight", "text_weight", "confidence"},
-        "naive": {"word_weight", "confidence"},
+        "none": {"image_weight", "region_weight", "word_weight", "text_weight", "confidence"},
+        "naive": {"region_weight", "word_weight", "confidence"},
         "all_words": {"selection", "drop_stopwords", "confidence"},
         "random_words": {"selection", "confidence"},
         "visual_only": {"score", "confidence"},

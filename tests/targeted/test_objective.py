@@ -12,7 +12,8 @@ import torch
 from cliptd.targeted import TargetedDistillation, mean_by_word
 from cliptd.targeted import TargetedDistillationConfig as Config
 
-B, C, K, T, E, D, DV = 4, 3, 4, 7, 5, 6, 8
+B, C, K, T, E, D, DV, R, P = 4, 3, 4, 7, 5, 6, 8, 3, 5
+STATES = ("text_states", "text_cls", "image_state", "image_states")
 
 
 def make_columns(seed=0, batch=B, candidates=C):
@@ -37,6 +38,10 @@ def make_columns(seed=0, batch=B, candidates=C):
         "teacher_word_mask": mask,
         "teacher_word_ids": word_ids,
         "teacher_match": torch.randn(batch, candidates, generator=generator),
+        "teacher_region_embeds": unit(batch, R, E),
+        "teacher_region_ids": torch.tensor([[-1, 0, 1, 2, -1], [-1, 2, 0, -1, -1], [-1] * P, [0, 1, 2, 1, 0]])[
+            torch.arange(batch) % 4
+        ],
     }
 
 
@@ -46,6 +51,7 @@ def make_states(seed=1, batch=B, candidates=C, looks=1):
         "text_states": torch.randn(batch * candidates, T, D, generator=generator),
         "text_cls": torch.randn(batch * candidates, D, generator=generator),
         "image_state": torch.randn(batch * looks, DV, generator=generator),
+        "image_states": torch.randn(batch * looks, P, DV, generator=generator),
         "student_probability": torch.rand(batch, generator=generator),
         "labels": torch.randint(0, candidates, (batch,), generator=generator),
     }
@@ -73,7 +79,8 @@ def reference(objective, columns, states):
     }
 
     def distance(head, state, target, rivals):
-        weight, bias = heads[head if head in heads else "text"]
+        names = {"regions": "image", "words": "text"} if config.share_heads == "text" else {}
+        weight, bias = heads["all" if config.share_heads == "all" else names.get(head, head)]
         x, y = weight @ state.double() + bias, unit(target)
         if config.distance == "infonce":
             logits = [unit(x) @ y / config.infonce_temperature]
@@ -98,12 +105,19 @@ def reference(objective, columns, states):
                 weights[b] = weights[b].clamp(max=config.confidence_max_ratio)
         weights /= weights.mean()
 
-    image = words = text = 0.0
+    image = regions = words = text = 0.0
     for b in range(batch):
         chosen = [int(states["labels"][b])] if config.text_candidates == "right" else list(range(candidates))
         looks = states["image_state"].view(batch, -1, DV)[b]
         v = columns["teacher_image_embeds"]
         image += weights[b] * sum(distance("image", h, v[b], v) for h in looks) / len(looks) / batch
+        own, ids = columns["teacher_region_embeds"], columns["teacher_region_ids"]
+        seen = [own[a, i] for a in range(batch) for i in ids[a].tolist() if i >= 0]
+        looks = states["image_states"].view(batch, -1, P, DV)[b]
+        for h in looks:
+            found = [distance("regions", h[p], own[b, i], seen) for p, i in enumerate(ids[b].tolist()) if i >= 0]
+            if found:
+                regions += weights[b] * sum(found) / len(found) / len(looks) / batch
         s = columns["teacher_text_embeds"]
         h = states["text_cls"].view(batch, candidates, D)[b]
         text += (
@@ -125,8 +139,9 @@ def reference(objective, columns, states):
                 means.append(sum(found) / len(found))
         if means:
             words += weights[b] * sum(means) / len(means) / batch
-    loss = config.image_weight * image + config.word_weight * words + config.text_weight * text
-    return *(float(term.detach()) for term in (loss, image, words, text)), weights
+    loss = config.image_weight * image + config.region_weight * regions
+    loss = loss + config.word_weight * words + config.text_weight * text
+    return *(float(term.detach()) for term in (loss, image, regions, words, text)), weights
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l1", "mse", "infonce"])
@@ -135,20 +150,52 @@ def reference(objective, columns, states):
     [
         {},
         {"confidence": "constant"},
-        {"confidence": "teacher", "text_candidates": "right", "share_text_head": False},
-        {"image_weight": 0.3, "word_weight": 2.0, "text_weight": 0.7, "infonce_temperature": 0.3},
+        {"confidence": "teacher", "text_candidates": "right", "share_heads": "none"},
+        {"image_weight": 0.3, "region_weight": 1.5, "word_weight": 2.0, "text_weight": 0.7, "infonce_temperature": 0.3},
     ],
 )
 def test_loss_is_the_reference(distance, settings):
     objective = make_objective(Config(distance=distance, **settings))
     columns, states = make_columns(), make_states()
     found = objective(columns, **states)
-    loss, image, words, text, weights = reference(objective, columns, states)
+    loss, image, regions, words, text, weights = reference(objective, columns, states)
     assert found.loss.item() == pytest.approx(loss, rel=2e-5)
     assert found.image.item() == pytest.approx(image, rel=2e-5)
+    assert found.regions.item() == pytest.approx(regions, rel=2e-5)
     assert found.words.item() == pytest.approx(words, rel=2e-5)
     assert found.text.item() == pytest.approx(text, rel=2e-5)
     assert found.weights.tolist() == pytest.approx(weights.tolist(), rel=1e-5)
+
+
+def test_one_head_for_words_and_regions():
+    config = Config(share_heads="all", distance="infonce")
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="text states are 6 wide, its image states 8"):
+        make_objective(config)
+    objective = TargetedDistillation(config, embed_dim=E, text_width=D, image_width=D)
+    assert list(objective.heads) == ["all"]
+    columns, states = make_columns(), make_states()
+    for name in ("image_state", "image_states"):
+        states[name] = states[name][..., :D].contiguous()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{__name__}.DV", D)
+        expected = reference(objective, columns, states)[0]
+    assert objective(columns, **states).loss.item() == pytest.approx(expected, rel=2e-5)
+
+
+def test_a_batch_without_regions_has_no_region_term():
+    columns, states = make_columns(), make_states()
+    del columns["teacher_region_ids"], columns["teacher_region_embeds"], states["image_states"]
+    terms = make_objective(Config())(columns, **states)
+    assert terms.regions == 0
+    assert terms.loss.item() == pytest.approx(float(terms.image + terms.words + terms.text), rel=1e-6)
+
+
+def test_regions_of_other_tokens_than_the_student_has_are_refused():
+    columns, states = make_columns(), make_states()
+    columns["teacher_region_ids"] = columns["teacher_region_ids"][:, :-1]
+    with pytest.raises(ValueError, match="image_states hold 5 tokens and teacher_region_ids 4"):
+        make_objective(Config())(columns, **states)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "infonce"])
@@ -164,7 +211,7 @@ def test_states_may_keep_the_candidate_dimension():
     objective = make_objective(Config())
     columns, states = make_columns(), make_states(looks=C)
     flat = objective(columns, **states)
-    for name in ("text_states", "text_cls", "image_state"):
+    for name in STATES:
         states[name] = states[name].unflatten(0, (B, C))
     assert torch.equal(flat.loss, objective(columns, **states).loss)
 
@@ -227,12 +274,12 @@ def test_two_processes_average_to_one_loss_and_one_gradient(distance):
     for name, parameter in whole.named_parameters():
         summed = sum(dict(objective.named_parameters())[name].grad for objective, _ in results)
         assert torch.allclose(summed, parameter.grad, atol=1e-6)
-    for name in ("text_states", "text_cls", "image_state"):
+    for name in STATES:
         summed = torch.cat([part_states[name].grad for _, part_states in parts])
         assert torch.allclose(summed, whole_states[name].grad, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [Config(), Config(distance="infonce", head="mlp", share_text_head=False)])
+@pytest.mark.parametrize("config", [Config(), Config(distance="infonce", head="mlp", share_heads="none")])
 def test_gradients_reach_student_states_and_heads_only(config):
     objective = make_objective(config)
     columns, states = make_columns(), make_states()
@@ -243,7 +290,7 @@ def test_gradients_reach_student_states_and_heads_only(config):
     terms.loss.backward()
     assert all(x.grad is None or not x.grad.any() for x in columns.values() if x.is_floating_point())
     assert states["student_probability"].grad is None
-    for name in ("text_states", "text_cls", "image_state"):
+    for name in STATES:
         assert states[name].grad.abs().sum() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in objective.parameters())
     assert not any(x.requires_grad for x in terms[1:])
@@ -254,15 +301,16 @@ def test_gradients_reach_student_states_and_heads_only(config):
 
 
 def test_no_word_anywhere_is_zero_without_nan_and_every_head_has_a_gradient():
-    objective = make_objective(Config(share_text_head=False))
+    objective = make_objective(Config(share_heads="none"))
     columns, states = make_columns(), make_states()
     columns["teacher_word_mask"][:] = False
     columns["teacher_word_embeds"][:] = 0
     columns["teacher_word_ids"][:] = -1
+    columns["teacher_region_ids"][:] = -1
     states["text_states"].requires_grad_()
     terms = objective(columns, **states)
     terms.loss.backward()
-    assert terms.words == 0
+    assert terms.words == terms.regions == 0
     assert torch.isfinite(terms.loss)
     assert not states["text_states"].grad.any()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in objective.parameters())
@@ -290,10 +338,11 @@ def test_constant_and_uncoupled_weights_are_a_sum_over_instances():
     ("config", "heads"),
     [
         (Config(), ["image", "text"]),
-        (Config(share_text_head=False), ["image", "text", "words"]),
-        (Config(share_text_head=False, word_weight=0), ["image", "text"]),
-        (Config(image_weight=0, text_weight=0), ["text"]),
-        (Config(image_weight=0, text_weight=0, share_text_head=False), ["words"]),
+        (Config(share_heads="none"), ["image", "regions", "text", "words"]),
+        (Config(share_heads="none", word_weight=0), ["image", "regions", "text"]),
+        (Config(image_weight=0, region_weight=0, text_weight=0), ["text"]),
+        (Config(image_weight=0, text_weight=0), ["image", "text"]),
+        (Config(image_weight=0, region_weight=0, text_weight=0, share_heads="none"), ["words"]),
         (Config.ladder("none"), []),
     ],
 )
@@ -302,7 +351,7 @@ def test_heads_exist_for_terms_with_weight(config, heads):
     assert sorted(objective.heads) == heads
     states = make_states()
     if "image" not in heads:
-        states["image_state"] = None
+        states["image_state"] = states["image_states"] = None
     terms = objective(make_columns(), **states)
     assert torch.isfinite(terms.loss)
     assert terms.loss.requires_grad == bool(heads)
@@ -315,7 +364,7 @@ def test_float32_under_autocast_and_for_half_states():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(objective(columns, **states).loss, plain.loss)
     half = {
-        name: x.bfloat16() if name in ("text_states", "text_cls", "image_state") else x
+        name: x.bfloat16() if name in STATES else x
         for name, x in states.items()
     }
     loss = objective(columns, **half).loss
@@ -333,7 +382,8 @@ def test_mean_by_word_by_hand():
 
 def test_single_candidate_uses_the_batch_or_the_sigmoid():
     columns, states = make_columns(), make_states()
-    columns = {name: x[:, :1] if name != "teacher_image_embeds" else x for name, x in columns.items()}
+    per_instance = ("teacher_image_embeds", "teacher_region_embeds", "teacher_region_ids")
+    columns = {name: x if name in per_instance else x[:, :1] for name, x in columns.items()}
     states = {**make_states(candidates=1), "labels": None}
     config = Config(confidence="teacher", normalise_weights=False, confidence_eps=1e-9)
     sigmoid = make_objective(config, logit_bias=-10.0)(columns, **states).weights
