@@ -27,9 +27,10 @@ from cliptd.sources import LiveSource
 from cliptd.targeted import DistillationCollator, precompute
 from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
 from tasks.vcr.collate import PatchCollator
-from tasks.vcr.finetune import distillation_inputs, load_collate, load_vcr_student
+from tasks.vcr.finetune import load_collate, load_vcr_student
 from tasks.vcr.split import training_sets
 from tasks.vcr.students import MultipleChoice
+from tasks.vcr.teacher_source import TeacherQuestions
 
 
 @dataclass
@@ -68,7 +69,7 @@ def main(settings: BenchmarkOverhead) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         with cliptd.StoreWriter(folder, teacher) as writer:
-            precompute(distillation_inputs(examples, collate), writer, config)
+            precompute(TeacherQuestions(examples, collate), writer, config)
         store = cliptd.TeacherStore.open(folder, teacher)
         pictures = [examples.example(k, "q_to_a").image for k in range(100)]
 

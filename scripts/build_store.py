@@ -12,11 +12,12 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from cliptd.store import TeacherStore
+from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import vcr_settings_from_command_line
-from tasks.vcr.finetune import build_store, load_collate
+from tasks.vcr.finetune import load_collate
 from tasks.vcr.split import training_sets
+from tasks.vcr.teacher_source import build_store
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     training_set, _, _ = training_sets(settings.data, settings.seed)
     path = settings.store or settings.run_dir / "store"
     teacher = load_teacher(settings.teacher, settings.pretrained, device=PartialState().device)
-    old_images, old_texts = _counts(path)
+    old = _counts(path)
     before = time.perf_counter()
     collate = load_collate(settings)
     for method in settings.methods:
@@ -32,31 +33,29 @@ def main() -> None:
         if config.distils:
             build_store(path, teacher, config, training_set, collate)
     seconds = time.perf_counter() - before
-    images, texts = _counts(path)
+    new = _counts(path)
     size = sum(file.stat().st_size for file in path.iterdir())
     print(
         json.dumps(
             {
                 "store": str(path),
                 "fingerprint": teacher.fingerprint,
-                "images": images,
-                "texts": texts,
+                **new,
                 "megabytes": round(size / 1e6, 1),
                 "seconds": round(seconds, 1),
-                "images_per_second": round((images - old_images) / seconds, 1),
-                "texts_per_second": round((texts - old_texts) / seconds, 1),
+                **{f"{kind}_per_second": round((new[kind] - old[kind]) / seconds, 1) for kind in KINDS},
             },
             indent=2,
         )
     )
 
 
-def _counts(path: Path) -> tuple[int, int]:
-    """Images and texts in a store; none where there is no store yet."""
+def _counts(path: Path) -> dict[str, int]:
+    """How many embeddings of each kind a store holds; 0 where there is no store yet."""
     if not (path / "index.json").exists():
-        return 0, 0
+        return dict.fromkeys(KINDS, 0)
     store = TeacherStore.open(path)
-    return len(list(store.images)), len(list(store.texts))
+    return {kind: len(list(getattr(store, kind))) for kind in KINDS}
 
 
 if __name__ == "__main__":

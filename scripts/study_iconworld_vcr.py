@@ -4,7 +4,7 @@ Every method gets as many tuning trials as any other, scored on validation items
 with the best validation score runs with every seed and number of labels, and only then are the test sets opened. Cells
 that are finished are not run again.
 
-    python scripts/study_iconworld_vcr.py --out runs/study_vcr --processes 2 --mixed-precision bf16
+    python scripts/study_iconworld_vcr.py --out runs/study_vcr --processes 2
 """
 
 import dataclasses
@@ -24,8 +24,10 @@ from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig
 from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
-from tasks.vcr.finetune import FinetuneVcr, build_store, finetune, load_collate
+from tasks.vcr.finetune import finetune, load_collate
+from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import training_sets
+from tasks.vcr.teacher_source import build_store
 
 TEST_SETS = {"val": "in domain", "val_shifted": "unseen families", "singular": "shortcut broken"}
 
@@ -39,6 +41,8 @@ class Study:
     methods: tuple[Preset, ...] = ("none", "naive", "targeted")
     items: tuple[int, ...] = (200, 500, 3000)
     """Labelled items."""
+    steps: tuple[int, ...] = (300, 300, 600)
+    """Training steps at each number of labelled items, the same for every method."""
     seeds: tuple[int, ...] = (0, 1, 2)
     tuned_at: int = 500
     """Labelled items of the tuning trials; their seed is none of the study's."""
@@ -48,45 +52,31 @@ class Study:
     """Cells trained at the same time, one thread each on a CPU."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
-            steps=250, batch_size=32, warmup_steps=25, eval_every=125, save_every=0, metric="mean"
+            batch_size=16, warmup_steps=30, eval_every=150, save_every=0, metric="mean"
         )
     )
 
 
 TUNING_SEED = 1000
+LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+"""Tried for every method."""
 
 
-def trials(method: Preset) -> list[dict[str, float]]:
-    """Three settings of each method: learning rates for "none", learning rate and distillation weight else.
-
-    >>> [len(trials(method)) for method in ("none", "naive", "targeted")]
-    [3, 3, 3]
-    """
-    if method == "none":
-        return [{"lr": lr} for lr in (2e-4, 5e-4, 1e-3)]
-    return [{"lr": lr, "weight": weight} for lr, weight in ((5e-4, 0.25), (5e-4, 1.0), (1e-3, 0.25))]
-
-
-def cell(
-    study: Study, method: Preset, trial: dict[str, float], items: int, seed: int, *, test: bool
-) -> FinetuneVcr:
+def cell(study: Study, method: Preset, lr: float, items: int, seed: int, *, test: bool) -> FinetuneVcr:
     """The settings of one run."""
-    name = "_".join([method, *(f"{k}{v:g}" for k, v in trial.items()), f"items{items}", f"seed{seed}"])
+    steps = dict(zip(study.items, study.steps, strict=True))[items]
     settings = vcr_settings()
-    weight = trial.get("weight")
-    changes = dataclasses.replace(settings.distillation)
-    if weight is not None:
-        changes = dataclasses.replace(changes, image_weight=weight, text_weight=weight, word_weight=weight)
     return dataclasses.replace(
         settings,
         data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items, validation_items=500),
         methods=(method,),
-        distillation=changes,
         store=study.out / "store",
         test_sets=tuple(TEST_SETS) if test else (),
         max_test_items=study.test_items,
-        run_dir=study.out / ("cells" if test else "trials") / name,
-        training=dataclasses.replace(study.training, lr=trial["lr"], seed=seed),
+        run_dir=study.out
+        / ("cells" if test else "trials")
+        / f"{method}_lr{lr:g}_items{items}_steps{steps}_seed{seed}",
+        training=dataclasses.replace(study.training, lr=lr, steps=steps, seed=seed),
     )
 
 
@@ -107,14 +97,13 @@ def main(study: Study) -> None:
     with ProcessPoolExecutor(
         study.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
     ) as pool:
-        options = [(method, trial) for method in study.methods for trial in trials(method)]
-        cells = [cell(study, m, t, study.tuned_at, TUNING_SEED, test=False) for m, t in options]
+        options = [(method, lr) for method in study.methods for lr in LEARNING_RATES]
+        cells = [cell(study, m, lr, study.tuned_at, TUNING_SEED, test=False) for m, lr in options]
         scores = [validation_score(rows) for rows in pool.map(run_cell, cells)]
-        tuning = [{"method": m, **t, "validation": s} for (m, t), s in zip(options, scores, strict=True)]
-        chosen = {}
-        for method in study.methods:
-            best = max((row for row in tuning if row["method"] == method), key=lambda row: row["validation"])
-            chosen[method] = {key: best[key] for key in ("lr", "weight") if key in best}
+        tuning = [
+            {"method": m, "lr": lr, "validation": s} for (m, lr), s in zip(options, scores, strict=True)
+        ]
+        chosen = {row["method"]: row["lr"] for row in sorted(tuning, key=lambda row: row["validation"])}
         grid = [(m, n, s) for n in study.items for s in study.seeds for m in study.methods]
         cells = [cell(study, m, chosen[m], n, s, test=True) for m, n, s in grid]
         rows = [row for cell_rows in pool.map(run_cell, cells) for row in cell_rows]

@@ -1,6 +1,7 @@
 """The teacher's columns of a batch, from a live teacher or a store."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -145,28 +146,35 @@ def precompute(
     All images first, so that their mean is settled; then the same work as the collator's, against the writer.
 
     Args:
-        batches: the task's DistillationInputs; gone through once, a generator will do.
+        batches: the task's DistillationInputs. Gone through twice, so that no more than one is in memory: a
+            list, or any object that starts anew with each iteration.
         writer: a StoreWriter.
         config: the settings that training will use; None for the full method.
         progress: called as progress("images" or "texts", instances done so far).
         document_frequency: of the task's corpus, for semantic="idf".
+
+    Raises:
+        TypeError: for a generator, which can be gone through once only.
     """
+    if iter(batches) is batches:
+        raise TypeError(
+            f"batches is a {type(batches).__name__}, which ends after one pass, and precompute makes two; pass a "
+            "list or an object with __iter__"
+        )
     collator = DistillationCollator(None, writer, config, document_frequency=document_frequency)
     if not collator.config.distils:
         return
-    done, seen = 0, []
+    done = 0
     for inputs in batches:
         check_finite(writer.image_embeds(list(inputs.image_keys), inputs.images), inputs.image_keys, "image")
         collator._regions(inputs, writer.embed_dim)
-        seen.append((inputs.image_keys, inputs.texts, inputs.words, inputs.region_keys))
         done += len(inputs.image_keys)
         if progress is not None:
             progress("images", done)
     done = 0
-    for keys, texts, words, regions in seen:
-        no_tokens = torch.zeros(len(keys), len(texts[0]), 0, dtype=torch.int64)
-        collator.columns(DistillationInputs(keys, [None] * len(keys), texts, words, no_tokens, regions))
-        done += len(keys)
+    for inputs in batches:
+        collator.columns(replace(inputs, images=[None] * len(inputs.image_keys), regions=None))
+        done += len(inputs.image_keys)
         if progress is not None:
             progress("texts", done)
 

@@ -12,7 +12,7 @@ from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.vcr import FORMAT, VcrSizes, write_vcr
-from tasks.vcr.finetune import FinetuneVcr
+from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import VcrSplit
 
 
@@ -39,12 +39,14 @@ def vcr_settings() -> FinetuneVcr:
         methods=("none", "targeted"),
         teacher_boxes="alone",  # it knows icons of one size only
         # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
-        distillation=DistillationChanges(visual_temperature=0.07, semantic_temperature=0.18),
+        distillation=DistillationChanges(
+            visual_temperature=0.07, semantic_temperature=0.18, distance="infonce", share_heads="all"
+        ),
         test_sets=("val", "singular", "val_shifted"),
         max_test_items=500,
         run_dir=Path("runs/vcr"),
         training=TrainingConfig(
-            steps=200, batch_size=32, lr=1e-3, warmup_steps=20, eval_every=100, save_every=100, metric="mean"
+            steps=300, batch_size=16, lr=2e-3, warmup_steps=30, eval_every=150, save_every=150, metric="mean"
         ),
     )
 

@@ -6,116 +6,35 @@ Scripts parse `FinetuneVcr` from the command line; experiments call `finetune` d
 import copy
 import dataclasses
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
-import tyro
 from accelerate import Accelerator
 from tqdm import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
-from cliptd.sources import LiveSource, Source
-from cliptd.store import StoreWriter, TeacherStore
-from cliptd.targeted.changes import DistillationChanges
-from cliptd.targeted.collator import DistillationCollator, precompute
-from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
-from cliptd.targeted.inputs import DistillationInputs
-from cliptd.targeted.relevance import DocumentFrequency
-from cliptd.teachers import Teacher, load_teacher
-from cliptd.training import TrainingConfig, make_accelerator, train
+from cliptd.targeted.collator import DistillationCollator
+from cliptd.training import make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
-from tasks.vcr.box_views import TeacherBoxes
 from tasks.vcr.collate import PatchCollator, RegionCollator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 from tasks.vcr.regions import RegionFeatures
+from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.shift import write_shifted
-from tasks.vcr.split import VcrSplit, training_sets
+from tasks.vcr.split import training_sets
 from tasks.vcr.students import MultipleChoice, load_student
+from tasks.vcr.teacher_source import teacher_source
 
 REGION_MEMORY = 2**29
 """Bytes of region features that a process keeps; the others are read from the disk."""
 REGION_STUDENTS = ("visual_bert", "lxmert")
 RESULT_SETTINGS = ("max_text_tokens", "teacher_text", "teacher_boxes", "regions", "region_mode", "source")
 """Settings that change what is learned: a run folder refuses others when it is resumed."""
-
-
-@dataclass
-class FinetuneVcr:
-    """What to fine-tune, on what, and how to distil."""
-
-    data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
-    student: str = "dandelin/vilt-b32-mlm"
-    """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
-    regions: str | None = None
-    """Region students: a timm backbone, or local-dir:FOLDER, whose features the boxes get."""
-    region_mode: Literal["crop", "roi_align"] = "crop"
-    """Region students: the backbone sees each box by itself, or the image once."""
-    region_cache: Path | None = None
-    """Region students: folder where region features are kept. None: inside the run folder."""
-    teacher: str = "ViT-L-14"
-    """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
-    pretrained: str | None = None
-    """open_clip's tag of the teacher's weights, such as openai."""
-    methods: tuple[Preset, ...] = ("targeted",)
-    """Rungs of the ladder to train one after the other, each from the same start."""
-    distillation: DistillationChanges = field(default_factory=DistillationChanges)
-    """Settings that differ from each method's own."""
-    source: Literal["store", "live"] = "store"
-    """Precompute the teacher's knowledge, or ask the teacher at every step."""
-    store: Path | None = None
-    """A store made by build_store.py, only read here. None: made in the run folder."""
-    test_sets: tuple[str, ...] = ("val", "singular", "plural")
-    """Splits of the data root, and the shortcut-breaking edits "singular" and "plural" of its val.jsonl."""
-    max_test_items: int | None = None
-    """Score only the first items of each test set."""
-    leaderboard: bool = False
-    """Also write the leaderboard's CSV for test.jsonl."""
-    max_text_tokens: int = 64
-    """Longer texts lose their end."""
-    teacher_text: Literal["choice", "question_and_choice"] = "choice"
-    """The sentence that the teacher embeds."""
-    teacher_boxes: TeacherBoxes = "crop"
-    """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
-    no magnified objects); "none": the teacher sees whole images only."""
-    eval_batch_size: int = 64
-    """Four-way choices a forward pass in evaluation."""
-    run_dir: Path = Path("runs/vcr")
-    """Everything the run writes; the same command resumes there."""
-    training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
-        default_factory=lambda: TrainingConfig(
-            steps=2000, batch_size=32, lr=5e-5, warmup_steps=200, metric="mean"
-        )
-    )
-
-    def __post_init__(self):
-        if self.source == "live" and self.store is not None:
-            raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
-        if self.source == "live" and self.training.num_workers > 0:
-            raise ValueError(
-                f"source live asks the teacher while batches are made, in this process; num_workers is "
-                f"{self.training.num_workers}, expected 0 (or use --source store)"
-            )
-
-    @property
-    def seed(self) -> int:
-        """Of the split, the fresh weights and the order of the examples."""
-        return self.training.seed
-
-    def method_config(self, method: Preset) -> TargetedDistillationConfig:
-        """The distillation settings of one method.
-
-        A term that the method leaves out stays out, whatever weight the changes give it: "none" distils nothing.
-        """
-        left_out = {k for k, v in vars(TargetedDistillationConfig.ladder(method)).items() if v == 0.0}
-        changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & {*WEIGHTS}}
-        return TargetedDistillationConfig.ladder(method, **changes)
 
 
 def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
@@ -277,67 +196,6 @@ def _precompute_regions(
         for dataset in datasets:
             regions.precompute(dataset, partial(tqdm, desc="regions", unit="item", disable=None))
     accelerator.wait_for_everyone()
-
-
-def teacher_source(
-    settings: FinetuneVcr,
-    config: TargetedDistillationConfig,
-    training_set: VcrDataset,
-    collate: PatchCollator | RegionCollator,
-    accelerator: Accelerator,
-    training_hash: str,
-) -> tuple[Source, DocumentFrequency | None]:
-    """The teacher live, or a store that holds all that the training set asks for; and the corpus for "idf"."""
-    teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-    frequency = document_frequency(config, training_set, collate)
-    if settings.source == "live":
-        images = [training_set.example(k, "q_to_a").image for k in range(min(512, training_set.num_items))]
-        return LiveSource(teacher, calibration=images), frequency
-    if settings.store is not None:
-        return TeacherStore.open(settings.store, teacher), frequency
-    # a store per training set: other pictures would move the mean image, and with it the selection
-    path = settings.run_dir / f"store-{training_hash.rpartition(':')[2]}"
-    if accelerator.is_main_process:
-        build_store(path, teacher, config, training_set, collate)
-    accelerator.wait_for_everyone()
-    return TeacherStore.open(path, teacher), frequency
-
-
-def build_store(
-    path: Path, teacher: Teacher, config: TargetedDistillationConfig, training_set: VcrDataset, collate
-) -> None:
-    """Write what the teacher knows of a training set; what the store already holds is not asked again."""
-    frequency = document_frequency(config, training_set, collate)
-    total = 2 * len(training_set)
-    with (
-        StoreWriter(path, teacher) as writer,
-        tqdm(total=total, desc="teacher", unit="choice", disable=None) as bar,
-    ):
-
-        def progress(stage: str, done: int) -> None:
-            bar.update(done + (len(training_set) if stage == "texts" else 0) - bar.n)
-
-        batches = distillation_inputs(training_set, collate)
-        precompute(batches, writer, config, progress=progress, document_frequency=frequency)
-
-
-def document_frequency(
-    config: TargetedDistillationConfig, training_set: VcrDataset, collate
-) -> DocumentFrequency | None:
-    """Counted over the training set's texts if the configuration asks for "idf"."""
-    if config.semantic != "idf":
-        return None
-    batches = distillation_inputs(training_set, collate)
-    return DocumentFrequency.fit(words for inputs in batches for texts in inputs.words for words in texts)
-
-
-def distillation_inputs(
-    training_set: VcrDataset, collate: PatchCollator | RegionCollator
-) -> Iterable[DistillationInputs]:
-    """What the teacher is asked about a training set, in batches; no picture is opened for it."""
-    for start in range(0, len(training_set), 64):
-        examples = [training_set[k] for k in range(start, min(start + 64, len(training_set)))]
-        yield collate.distillation_inputs(examples)
 
 
 def _scores(model, dataset: VcrDataset, collate, settings: FinetuneVcr, accelerator) -> dict[str, float]:

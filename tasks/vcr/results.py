@@ -3,28 +3,34 @@
 from typing import Any
 
 from cliptd.report import markdown_table, plot_learning_curve, print_table
-from tasks.vcr.finetune import FinetuneVcr
+from tasks.vcr.settings import FinetuneVcr
 
 METRICS = {"q_to_a": "Q→A", "qa_to_r": "QA→R", "q_to_ar": "Q→AR"}
+TERMS = {
+    "image_weight": "image",
+    "region_weight": "boxes",
+    "word_weight": "words",
+    "text_weight": "sentences",
+}
 
 
 def table_rows(settings: FinetuneVcr, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Result rows as a reader sees them."""
+    """Result rows as a reader sees them; of a student of one subtask its metric alone."""
+    tasks = settings.data.tasks
+    metrics = METRICS if tasks == "both" else {tasks: METRICS[tasks]}
     shown = []
     for row in rows:
         config = settings.method_config(row["method"])
-        weights = {
-            "image": config.image_weight,
-            "words": config.word_weight,
-            "sentences": config.text_weight,
-        }
+        terms = [name for weight, name in TERMS.items() if getattr(config, weight) > 0]
+        if settings.teacher_boxes == "none" and "boxes" in terms:
+            terms.remove("boxes")
         shown.append(
             {
                 "method": row["method"],
-                "distilled": " + ".join(name for name, weight in weights.items() if weight > 0) or "nothing",
+                "distilled": " + ".join(terms) or "nothing",
                 "test set": row["test_set"],
                 "items": int(row["items"]),
-                **{name: row[key] for key, name in METRICS.items()},
+                **{name: row[key] for key, name in metrics.items()},
             }
         )
     return shown

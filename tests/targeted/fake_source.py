@@ -24,6 +24,9 @@ class FakeSource:
         self.asked_images.append(list(keys))
         return torch.stack([self.embed("image", key) for key in keys])
 
+    def region_embeds(self, keys, regions):
+        return torch.stack([self.embed("region", key) for key in keys])
+
     def text_embeds(self, texts):
         self.asked_texts.append(list(texts))
         return torch.stack([self.embed("text", text) for text in texts])

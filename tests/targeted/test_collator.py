@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -336,7 +337,7 @@ def test_no_instance_and_a_word_that_does_not_exist():
 )
 def test_after_precompute_a_store_answers_everything(config):
     writer, seen = RecordingWriter(), []
-    batches = (make_inputs(rows) for rows in ([0, 1, 2], [3, 0]))  # a generator: gone through once
+    batches = [make_inputs(rows) for rows in ([0, 1, 2], [3, 0])]
     precompute(batches, writer, config, progress=lambda stage, done: seen.append((stage, done)))
     assert seen == [("images", 3), ("images", 5), ("texts", 3), ("texts", 5)]
     assert not writer.asked_texts or len(writer.images) == 3
@@ -344,6 +345,11 @@ def test_after_precompute_a_store_answers_everything(config):
     expected = DistillationCollator(None, writer, config).columns(make_inputs())
     found = DistillationCollator(None, store, config).columns(make_inputs())
     assert all(torch.equal(found[name], expected[name]) for name in COLUMNS)
+
+
+def test_precompute_refuses_what_ends_after_one_pass():
+    with pytest.raises(TypeError, match="generator, which ends after one pass, and precompute makes two"):
+        precompute((make_inputs() for _ in range(2)), RecordingWriter(), Config())
 
 
 def test_precompute_of_none_asks_nothing():
@@ -392,3 +398,94 @@ def test_a_steady_batch_of_32_by_4_by_15_is_fast():
         collator.columns(inputs)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.05  # a few ms on an idle core; guards against working views out again
+
+
+REGIONS = [["r0", "r1"], ["r2"], ["r2"], []]
+
+
+def with_regions(inputs, rows=range(4)):
+    ids = torch.tensor([[-1, 0, 1], [-1, 0, -1], [0, 0, -1], [-1, -1, -1]])
+    return replace(
+        inputs,
+        region_keys=[REGIONS[b] for b in rows],
+        regions=[[object()] * len(REGIONS[b]) for b in rows],
+        region_ids=ids[list(rows)],
+    )
+
+
+def test_region_columns_are_the_sources_embeddings():
+    source = FakeSource()
+    columns = DistillationCollator(None, source, Config()).columns(with_regions(make_inputs()))
+    embeds, ids = columns["teacher_region_embeds"], columns["teacher_region_ids"]
+    assert embeds.shape == (4, 2, source.embed_dim)
+    for b, keys in enumerate(REGIONS):
+        for r, key in enumerate(keys):
+            assert torch.equal(embeds[b, r], source.embed("region", key))
+    assert torch.equal(ids, with_regions(make_inputs()).region_ids)
+    # none where the settings or the task have no use for them
+    for config, inputs in (
+        (Config(region_weight=0), with_regions(make_inputs())),
+        (Config.ladder("naive"), with_regions(make_inputs())),
+        (Config(), make_inputs()),
+        (Config(), replace(with_regions(make_inputs()), region_ids=None)),
+    ):
+        assert set(DistillationCollator(None, source, config).columns(inputs)) == COLUMNS
+
+
+def test_a_word_is_as_visible_as_in_the_region_most_like_it():
+    """The word whose own embedding is a region's is kept, though the whole image knows nothing of it."""
+    source = FakeSource()
+    config = Config(score="visual", selection="top_k", top_k=1, relative_to="none")
+    prompt = config.word_prompt.format(word="dog")
+    embed = source.embed
+    source.embed = lambda kind, name: (
+        embed("text", prompt) if (kind, name) == ("region", "r1") else embed(kind, name)
+    )
+    inputs = with_regions(make_inputs([0]), [0])
+    seen = DistillationCollator(None, source, config).columns(inputs)
+    for c, text in enumerate(TEXTS[0][:2]):
+        assert "dog" in text
+        assert torch.equal(seen["teacher_word_embeds"][0, c, 0], source.embed("text", prompt))
+    whole = DistillationCollator(None, source, replace(config, visual_over="image")).columns(inputs)
+    plain = DistillationCollator(None, source, config).columns(make_inputs([0]))
+    assert torch.equal(whole["teacher_word_embeds"], plain["teacher_word_embeds"])
+    assert not torch.equal(whole["teacher_word_embeds"], seen["teacher_word_embeds"])
+
+
+def test_a_shuffled_teacher_exchanges_regions_too():
+    source = FakeSource()
+    config = Config(shuffle_teacher=True)
+    rows = [0, 1, 3]
+    columns = DistillationCollator(None, source, config).columns(with_regions(make_inputs(rows), rows))
+    embeds, ids = columns["teacher_region_embeds"], columns["teacher_region_ids"]
+    assert torch.equal(embeds[0, 0], source.embed("region", "r2"))  # image 1's
+    assert ids.tolist() == [
+        [-1, 0, 0],
+        [-1, -1, -1],
+        [-1, -1, -1],
+    ]  # one region where it had two; none at all
+
+
+def test_after_precompute_regions_are_answered_too():
+    writer = RecordingWriter()
+    asked = []
+    writer.region_embeds = lambda keys, regions: (
+        asked.extend(zip(keys, regions, strict=True))
+        or torch.stack([writer.embed("region", key) for key in keys])
+    )
+    precompute([with_regions(make_inputs())], writer, Config())
+    assert {key for key, region in asked if region is not None} == {"r0", "r1", "r2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"region_keys": None}, "regions without region_keys"),
+        ({"region_keys": [["r0"]] * 4}, r"\[1, 1, 1, 1\] region keys and \[2, 1, 1, 0\] regions for 4"),
+        ({"region_ids": torch.zeros(4, dtype=torch.int64)}, r"shape \(4,\); expected \(4, image tokens\)"),
+        ({"region_ids": torch.full((4, 3), 1)}, "instance 1 .image 'img1'. hold 1, but it has 1 regions"),
+    ],
+)
+def test_regions_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(with_regions(make_inputs()), **changes)

@@ -39,9 +39,9 @@ def make_columns(seed=0, batch=B, candidates=C):
         "teacher_word_ids": word_ids,
         "teacher_match": torch.randn(batch, candidates, generator=generator),
         "teacher_region_embeds": unit(batch, R, E),
-        "teacher_region_ids": torch.tensor([[-1, 0, 1, 2, -1], [-1, 2, 0, -1, -1], [-1] * P, [0, 1, 2, 1, 0]])[
-            torch.arange(batch) % 4
-        ],
+        "teacher_region_ids": torch.tensor(
+            [[-1, 0, 1, 2, -1], [-1, 2, 0, -1, -1], [-1] * P, [0, 1, 2, 1, 0]]
+        )[torch.arange(batch) % 4],
     }
 
 
@@ -115,7 +115,9 @@ def reference(objective, columns, states):
         seen = [own[a, i] for a in range(batch) for i in ids[a].tolist() if i >= 0]
         looks = states["image_states"].view(batch, -1, P, DV)[b]
         for h in looks:
-            found = [distance("regions", h[p], own[b, i], seen) for p, i in enumerate(ids[b].tolist()) if i >= 0]
+            found = [
+                distance("regions", h[p], own[b, i], seen) for p, i in enumerate(ids[b].tolist()) if i >= 0
+            ]
             if found:
                 regions += weights[b] * sum(found) / len(found) / len(looks) / batch
         s = columns["teacher_text_embeds"]
@@ -151,7 +153,13 @@ def reference(objective, columns, states):
         {},
         {"confidence": "constant"},
         {"confidence": "teacher", "text_candidates": "right", "share_heads": "none"},
-        {"image_weight": 0.3, "region_weight": 1.5, "word_weight": 2.0, "text_weight": 0.7, "infonce_temperature": 0.3},
+        {
+            "image_weight": 0.3,
+            "region_weight": 1.5,
+            "word_weight": 2.0,
+            "text_weight": 0.7,
+            "infonce_temperature": 0.3,
+        },
     ],
 )
 def test_loss_is_the_reference(distance, settings):
@@ -363,10 +371,7 @@ def test_float32_under_autocast_and_for_half_states():
     plain = objective(columns, **states)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(objective(columns, **states).loss, plain.loss)
-    half = {
-        name: x.bfloat16() if name in STATES else x
-        for name, x in states.items()
-    }
+    half = {name: x.bfloat16() if name in STATES else x for name, x in states.items()}
     loss = objective(columns, **half).loss
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(plain.loss.item(), rel=0.02)

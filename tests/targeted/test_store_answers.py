@@ -30,6 +30,9 @@ def make_inputs(rows, images=True):
         [TEXTS[b] for b in rows],
         words,
         torch.tensor([[[-1, *range(len(text))][:7] for text in row] for row in words]),
+        region_keys=[[f"region{b}", f"region{b + 1}"] for b in rows],
+        regions=[[tiny_image(b + 10), tiny_image(b + 11)] for b in rows] if images else None,
+        region_ids=torch.tensor([[-1, 0, 1]] * len(rows)),
     )
 
 
@@ -50,6 +53,8 @@ def test_store_equals_live_and_misses_nothing(config, teacher, tmp_path):
     expected = DistillationCollator(None, live, config).columns(make_inputs([2, 0, 1]))
     for name, x in expected.items():
         assert torch.allclose(found[name].double(), x.double(), atol=1e-5), name
+    assert found["teacher_region_embeds"].shape == (3, 2, teacher.embed_dim)
+    assert list(store.regions) == ["region0", "region1", "region2", "region3"]
     assert 0 < found["teacher_word_mask"].sum() < sum(len(t.split()) for row in TEXTS for t in row)
 
 

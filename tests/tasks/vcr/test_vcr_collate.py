@@ -6,6 +6,7 @@ import torch
 from tiny_vcr import BOXES, SIZE, pair_tokenizer, tiny_config, tiny_item, tiny_vcr, write_items
 from transformers import ViltImageProcessor
 
+from tasks.vcr.box_views import BoxViews
 from tasks.vcr.collate import PatchCollator, RegionCollator, align
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import NAME_COLOURS, OBJECT_COLOURS, colours_of, outline
@@ -80,6 +81,32 @@ def test_distillation_inputs_tie_student_tokens_to_teacher_words(dataset):
     assert (inputs.word_ids == -1).eq(batch["attention_mask"] == 0)[batch["attention_mask"] == 0].all()
     plain = np.asarray(dataset[0].image())
     assert (np.asarray(inputs.images[0]()) == plain).all()  # the teacher's image has no marks
+
+
+def test_the_teacher_sees_each_box_by_itself(dataset):
+    example = dataset[0]
+    picture = np.asarray(example.image())
+    for view in ("crop", "alone"):
+        collate = RegionCollator(TOKENIZER, CountingRegions(), distillation=True, teacher_boxes=view)
+        inputs = collate([example, dataset[4]])["distillation_inputs"]
+        assert len(set(inputs.region_keys[0])) == len(inputs.region_keys[0]) == 3
+        assert not set(inputs.region_keys[0]) & set(inputs.region_keys[1])  # of another image
+        assert inputs.region_ids.tolist() == [[-1, 0, 1, 2]] * 2  # the whole image, then its objects
+        x1, y1, x2, y2 = BOXES[2][:4]
+        seen = np.asarray(inputs.regions[0][2]())
+        if view == "crop":
+            assert (seen == picture[y1:y2, x1:x2]).all()
+            continue
+        assert (seen[y1:y2, x1:x2] == picture[y1:y2, x1:x2]).all()
+        outside = np.ones(picture.shape[:2], bool)
+        outside[y1:y2, x1:x2] = False
+        assert (seen[outside] == np.median(picture.reshape(-1, 3), axis=0).astype(int)).all()
+    patches = PatchCollator(TOKENIZER, to_tensor, distillation=True, teacher_boxes="crop")
+    inputs = patches([example])["distillation_inputs"]
+    assert inputs.region_ids is None  # patches are no boxes, but words are looked for in the boxes
+    assert inputs.region_keys == patches.distillation_inputs([example]).region_keys
+    with pytest.raises(ValueError, match="view is 'blur'; choose 'crop' or 'alone'"):
+        BoxViews(example, "blur")
 
 
 def test_teacher_text_and_persons_are_switches(dataset):

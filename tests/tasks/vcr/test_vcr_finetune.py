@@ -4,7 +4,7 @@ import pytest
 
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
-from tasks.vcr.finetune import FinetuneVcr
+from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import VcrSplit
 
 
