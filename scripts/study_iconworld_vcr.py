@@ -41,7 +41,7 @@ class Study:
     methods: tuple[Preset, ...] = ("none", "naive", "targeted")
     items: tuple[int, ...] = (200, 500, 3000)
     """Labelled items."""
-    steps: tuple[int, ...] = (300, 300, 600)
+    steps_at: tuple[int, ...] = (300, 300, 600)
     """Training steps at each number of labelled items, the same for every method."""
     seeds: tuple[int, ...] = (0, 1, 2)
     tuned_at: int = 500
@@ -64,7 +64,7 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 
 def cell(study: Study, method: Preset, lr: float, items: int, seed: int, *, test: bool) -> FinetuneVcr:
     """The settings of one run."""
-    steps = dict(zip(study.items, study.steps, strict=True))[items]
+    steps = dict(zip(study.items, study.steps_at, strict=True))[items]
     settings = vcr_settings()
     return dataclasses.replace(
         settings,
