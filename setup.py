@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 TEST = [
     "pytest>=8.0",
-    "pytest-timeout>=2.3",
+    "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.6",
     "peft>=0.19",
     "tensorboard>=2.18",
@@ -36,7 +36,7 @@ setup(
         "datasets>=4.0",
         "accelerate>=1.10",
         "evaluate>=0.4.5",
-        "safetensors>=0.6",
+        "safetensors>=0.6.2",
         "pillow>=11.0",
         "tyro>=0.9.30",
         "rich>=13.7",

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from cliptd import embedding as embedding
     from cliptd import targeted as targeted
     from cliptd.sources import LiveSource as LiveSource
-    from cliptd.store import StoreWriter as StoreWriter
     from cliptd.store import TeacherStore as TeacherStore
+    from cliptd.store_writer import StoreWriter as StoreWriter
     from cliptd.students import StudentStates as StudentStates
     from cliptd.targeted.collator import DistillationCollator as DistillationCollator
     from cliptd.targeted.config import TargetedDistillationConfig as TargetedDistillationConfig
@@ -27,7 +27,7 @@ _HOMES = {
     "DistillationCollator": "cliptd.targeted.collator",
     "DistilledModel": "cliptd.wrap",
     "LiveSource": "cliptd.sources",
-    "StoreWriter": "cliptd.store",
+    "StoreWriter": "cliptd.store_writer",
     "StudentStates": "cliptd.students",
     "TargetedDistillationConfig": "cliptd.targeted.config",
     "Teacher": "cliptd.teachers",

@@ -1,8 +1,8 @@
 """Where a student's targets come from: anything that gives embeddings of images and texts.
 
 Three sources have one surface (`image_embeds`, `region_embeds`, `text_embeds`, `image_mean`): `LiveSource`,
-here, asks the teacher each time; `cliptd.store` has `TeacherStore`, which reads what was written once, and
-`StoreWriter`, which writes what is missing. Words are texts too: the caller formats the prompt. All return
+here, asks the teacher each time; `TeacherStore` (cliptd.store) reads what was written once, and `StoreWriter`
+(cliptd.store_writer) writes what is missing. Words are texts too: the caller formats the prompt. All return
 float32 on the CPU.
 """
 
@@ -52,7 +52,7 @@ def as_source(teacher_or_source) -> Source:
 
 
 class LiveSource(Similarity):
-    """Encodes on the fly; remembers the latest texts, since words recur.
+    """Encodes on the fly, each key of a call once; remembers the latest texts, since words recur.
 
     Args:
         teacher: a `Teacher` or `TeacherEnsemble`.
@@ -78,7 +78,10 @@ class LiveSource(Similarity):
         return self.teacher.fingerprint
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
-        return encode_images(self.teacher, keys, images)
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        embeds = encode_images(self.teacher, list(first), [images[i] for i in first.values()])
+        row = {key: n for n, key in enumerate(first)}
+        return embeds[[row[key] for key in keys]]
 
     region_embeds = image_embeds
 

@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, ViltConfig, ViltForImageAndTextRetrieval
 
 import cliptd
 from cliptd.sources import LiveSource
-from cliptd.targeted import DistillationCollator, precompute
+from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
 from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
 from tasks.vcr.collate import PatchCollator
 from tasks.vcr.finetune import load_collate, load_vcr_student
@@ -98,7 +98,7 @@ def main(settings: BenchmarkOverhead) -> None:
                         times["live_first_sight"].append(_time(device, _step, models[kind], fresh, batch))
                     collates[kind](batch)  # its texts are known from now on
                 times[kind].append(_time(device, _step, models[kind], collates[kind], batch))
-            opened = [example.image() for example in batch]
+            opened = _pictures(collate.distillation_inputs(batch))
             times["teacher_images"].append(_time(device, teacher.encode_images, opened))
         measured = {kind: values[3:] if len(values) > 3 else values for kind, values in times.items()}
     plain = measured["plain"]
@@ -136,6 +136,14 @@ def _step(trainable, collate: Callable, batch: list) -> None:
     model(**columns).loss.backward()
     optimizer.step()
     optimizer.zero_grad()
+
+
+def _pictures(inputs: DistillationInputs) -> list:
+    """What the live teacher looks at in a batch: each image and each region once, opened."""
+    found = dict(zip(inputs.image_keys, inputs.images, strict=True))
+    for keys, regions in zip(inputs.region_keys or [], inputs.regions or [], strict=True):
+        found.update(zip(keys, regions, strict=True))
+    return [picture() for picture in found.values()]
 
 
 def _time(device: torch.device, call: Callable, *arguments) -> float:

@@ -24,6 +24,7 @@ from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig
 from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
+from tasks.iconworld.vcr import VcrSizes
 from tasks.vcr.finetune import finetune, load_collate
 from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import training_sets
@@ -46,8 +47,14 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     tuned_at: int = 500
     """Labelled items of the tuning trials; their seed is none of the study's."""
+    lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    """Learning rates tried for every method."""
+    validation_items: int = 500
+    """Training items that choose the learning rate and the best step."""
     test_items: int = 2000
     """Items of each test set."""
+    sizes: VcrSizes = field(default_factory=VcrSizes)
+    """Items that the benchmark's files hold."""
     processes: int = 2
     """Cells trained at the same time, one thread each on a CPU."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
@@ -58,8 +65,6 @@ class Study:
 
 
 TUNING_SEED = 1000
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-"""Tried for every method."""
 
 
 def cell(study: Study, method: Preset, lr: float, items: int, seed: int, *, test: bool) -> FinetuneVcr:
@@ -68,7 +73,12 @@ def cell(study: Study, method: Preset, lr: float, items: int, seed: int, *, test
     settings = vcr_settings()
     return dataclasses.replace(
         settings,
-        data=dataclasses.replace(settings.data, data_root=vcr_root(), items=items, validation_items=500),
+        data=dataclasses.replace(
+            settings.data,
+            data_root=vcr_root(sizes=study.sizes),
+            items=items,
+            validation_items=study.validation_items,
+        ),
         methods=(method,),
         store=study.out / "store",
         test_sets=tuple(TEST_SETS) if test else (),
@@ -97,7 +107,7 @@ def main(study: Study) -> None:
     with ProcessPoolExecutor(
         study.processes, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
     ) as pool:
-        options = [(method, lr) for method in study.methods for lr in LEARNING_RATES]
+        options = [(method, lr) for method in study.methods for lr in study.lrs]
         cells = [cell(study, m, lr, study.tuned_at, TUNING_SEED, test=False) for m, lr in options]
         scores = [validation_score(rows) for rows in pool.map(run_cell, cells)]
         tuning = [
@@ -147,10 +157,11 @@ def summary(study: Study, rows: list[dict]) -> list[dict]:
 
 def _build_shared_store(study: Study) -> None:
     """The teacher looks at every training item once, for all cells."""
-    settings = with_data(vcr_settings(), data_root=vcr_root(), items=None)
+    settings = with_data(vcr_settings(), data_root=vcr_root(sizes=study.sizes), items=None)
     marker = study.out / "store" / "complete"
     if marker.exists() and marker.read_text() == " ".join(study.methods):
         return
+    settings = with_data(settings, validation_items=study.validation_items)
     training_set, _, _ = training_sets(settings.data, settings.seed)
     teacher, collate = load_teacher(settings.teacher), load_collate(settings)
     for method in study.methods:

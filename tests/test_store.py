@@ -18,7 +18,9 @@ from tiny_clip import tiny_image, tiny_open_clip_folder
 from torch.utils.data import DataLoader
 
 from cliptd.dual_encoders import ImageError
-from cliptd.store import LiveSource, StoreMissError, StoreWriter, TeacherStore, as_source
+from cliptd.sources import LiveSource, as_source
+from cliptd.store import StoreMissError, TeacherStore
+from cliptd.store_writer import StoreWriter
 from cliptd.teachers import load_teacher
 
 KEYS = [f"scene-{i}" for i in range(11)]

@@ -7,7 +7,8 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from cliptd.sources import LiveSource, Source
-from cliptd.store import StoreWriter, TeacherStore
+from cliptd.store import TeacherStore
+from cliptd.store_writer import StoreWriter
 from cliptd.targeted.collator import precompute
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs

@@ -99,13 +99,14 @@ def test_real_files_with_vilt_and_a_clip_teacher(cache, official, tmp_path):
     done = run_script(
         "finetune_vcr.py", "--data-root", root, "--student", student, "--teacher", teacher,
         "--fraction", 0.5, "--validation-items", 8, *SHORT, "--micro-batch-size", 8, "--methods", "naive",
-        "targeted", "--test-sets", "val", "--leaderboard", "--run-dir", run, cache=cache,
+        "targeted", "--test-sets", "val", "--leaderboard", "--track", "tensorboard", "--run-dir", run, cache=cache,
     )  # fmt: skip
     assert "validation" in done.stdout
     rows = json.loads((run / "results.json").read_text())["rows"]
     assert {(row["method"], row["test_set"]) for row in rows} == {
         (method, test_set) for method in ("naive", "targeted") for test_set in ("validation", "val")
     }
+    assert list(run.rglob("events.out.tfevents.*"))
     lines = (run / "targeted" / "leaderboard.csv").read_text().splitlines()
     assert len(lines) == 1 + 4
     assert len(lines[0].split(",")) == 21

@@ -5,7 +5,8 @@ import torch
 from tiny_clip import tiny_image, tiny_open_clip_folder
 
 from cliptd.sources import LiveSource
-from cliptd.store import StoreMissError, StoreWriter, TeacherStore
+from cliptd.store import StoreMissError, TeacherStore
+from cliptd.store_writer import StoreWriter
 from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
 from cliptd.targeted import TargetedDistillationConfig as Config
 from cliptd.teachers import load_teacher

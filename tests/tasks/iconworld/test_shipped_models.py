@@ -8,12 +8,15 @@ import torch
 from transformers import AutoTokenizer, VisualBertForPreTraining
 
 import cliptd
-from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, UNSEEN_FAMILIES
+from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, UNSEEN_FAMILIES
 from tasks.iconworld.language import article, sample_captions
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.scenes import EMPTY, PERSON_INDEX, render, sample_scenes
 from tasks.iconworld.teacher import tokenize
 from tasks.iconworld.tokenizers import teacher_tokenizer
+from tasks.iconworld.vcr import ITEMS_PER_SCENE, VcrSizes, write_vcr
+from tasks.vcr.box_views import BoxViews
+from tasks.vcr.data import VcrDataset
 from tasks.vcr.regions import RegionFeatures
 
 
@@ -67,3 +70,25 @@ def test_the_student_and_its_tokenizer_fit():
     assert tokenizer.unk_token_id not in tokenizer("Casey is holding the red umbrella.")["input_ids"]
     known = card(STUDENT)["concepts"]
     assert 0.2 < len(known) / len(CONCEPTS) < 0.3
+
+
+def test_the_teacher_names_an_icon_by_its_box_where_it_cannot_name_two_in_one_picture(teacher, tmp_path):
+    """What makes regions, and words looked for in regions, worth their price."""
+    words = teacher.encode_texts([f"a photo of {article(concept)}" for concept in CONCEPTS])
+    root = write_vcr(tmp_path, sizes=VcrSizes(train=0, val=60, val_shifted=60, test=0))
+    for split in ("val", "val_shifted"):
+        dataset = VcrDataset.from_root(root, split, classes=None, tasks="q_to_a")
+        examples = [dataset[k] for k in range(0, 60, ITEMS_PER_SCENE)]
+        right = both = total = 0
+        whole = (teacher.encode_images([e.image() for e in examples]) @ words.T).topk(2).indices
+        for example, top in zip(examples, whole, strict=True):
+            shown = [
+                (k, CONCEPTS.index(name)) for k, name in enumerate(example.item.objects) if name != PERSON
+            ]
+            views = BoxViews(example, "alone")
+            named = (teacher.encode_images([views.picture(k) for k, _ in shown]) @ words.T).argmax(1)
+            right += sum(int(name) == concept for name, (_, concept) in zip(named, shown, strict=True))
+            both += len({concept for _, concept in shown} & set(top.tolist()))
+            total += len(shown)
+        assert right / total > 0.93
+        assert both / total < 0.6

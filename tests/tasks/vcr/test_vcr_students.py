@@ -8,7 +8,8 @@ import transformers as tf
 from safetensors.torch import save_file
 from tiny_vcr import tiny_config
 
-from tasks.vcr.students import ARCHITECTURES, FlavaForImageTextScore, MultipleChoice, load_student
+from tasks.vcr.architectures import ARCHITECTURES, FlavaForImageTextScore
+from tasks.vcr.students import MultipleChoice, load_student
 
 TYPES = list(ARCHITECTURES)
 VOCABULARY, VISUAL_DIM = 50, 6
