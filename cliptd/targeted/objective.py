@@ -76,7 +76,8 @@ class TargetedDistillation(nn.Module):
         self.logit_scale = float(logit_scale)
         self.logit_bias = logit_bias
         self.heads = nn.ModuleDict()
-        if config.share_heads == "all" and text_width != image_width:
+        sees = config.image_weight > 0 or config.region_weight > 0
+        if config.share_heads == "all" and sees and text_width != image_width:
             raise ValueError(
                 f'share_heads="all" needs states of one width, and this student\'s text states are {text_width} '
                 f'wide, its image states {image_width}; use "text"'
@@ -117,65 +118,48 @@ class TargetedDistillation(nn.Module):
             gather: concatenates a tensor over processes; asked for teacher embeddings and weights only.
         """
         with torch.autocast(text_states.device.type, enabled=False):
-            return self._forward(
-                columns,
-                text_states,
-                text_cls,
-                image_state,
-                image_states,
-                student_probability,
-                labels,
-                gather,
-            )
-
-    def _forward(
-        self,
-        columns,
-        text_states,
-        text_cls,
-        image_state,
-        image_states,
-        student_probability,
-        labels,
-        gather,
-    ) -> DistillationTerms:
-        config = self.config
-        check_columns(columns, self.embed_dim)
-        columns = {
-            name: columns[name].detach().to(text_states.device)
-            for name in (*COLUMNS, *REGION_COLUMNS)
-            if name in columns
-        }
-        batch, candidates = columns["teacher_match"].shape
-        rows = batch * candidates
-        contrastive = config.distance == "infonce"
-        weights = self._weights(columns, student_probability, labels, gather)
-        share = self._candidate_share(labels, columns["teacher_match"])
-        image = regions = words = text = torch.zeros((), device=text_states.device)
-        if config.image_weight > 0:
-            state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
-            target = columns["teacher_image_embeds"]
-            rivals = target if gather is None or not contrastive else gather(target)
-            looks = len(state) // batch
-            distances = self._distance("image", state, target.repeat_interleave(looks, dim=0), rivals)
-            image = (weights * distances.view(batch, looks).mean(dim=1)).mean()
-        if config.region_weight > 0 and "teacher_region_ids" in columns:
-            state = flat_rows("image_states", image_states, 2, self.image_width, {batch, rows})
-            looks = len(state) // batch
-            per_look = self._region_term(columns, state, looks, gather).view(batch, looks)
-            regions = (weights * per_look.mean(dim=1)).mean()
-        if config.text_weight > 0:
-            state = flat_rows("text_cls", text_cls, 1, self.text_width, {rows})
-            target = columns["teacher_text_embeds"].flatten(0, 1)
-            rivals = target if gather is None or not contrastive else gather(target)
-            distances = self._distance("text", state, target, rivals).view(batch, candidates)
-            text = (weights * (share * distances).sum(dim=1)).mean()
-        if config.word_weight > 0:
-            state = flat_rows("text_states", text_states, 2, self.text_width, {rows})
-            words = (weights * self._word_term(columns, state, share, gather)).mean()
-        terms = (image, regions, words, text)
-        loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
-        return DistillationTerms(loss, *(term.detach() for term in terms), weights)
+            config = self.config
+            check_columns(columns, self.embed_dim)
+            columns = {
+                name: columns[name].detach().to(text_states.device)
+                for name in (*COLUMNS, *REGION_COLUMNS)
+                if name in columns
+            }
+            batch, candidates = columns["teacher_match"].shape
+            rows = batch * candidates
+            contrastive = config.distance == "infonce"
+            weights = self._weights(columns, student_probability, labels, gather)
+            share = self._candidate_share(labels, columns["teacher_match"])
+            image = regions = words = text = torch.zeros((), device=text_states.device)
+            if config.image_weight > 0:
+                state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
+                target = columns["teacher_image_embeds"]
+                rivals = target if gather is None or not contrastive else gather(target)
+                looks = len(state) // batch
+                distances = self._distance("image", state, target.repeat_interleave(looks, dim=0), rivals)
+                image = (weights * distances.view(batch, looks).mean(dim=1)).mean()
+            if config.region_weight > 0 and "teacher_region_ids" in columns:
+                if image_states is None:
+                    raise ValueError(
+                        "the batch names regions and the student gives no image token states to compare with them; "
+                        "name its image states, or set region_weight=0"
+                    )
+                state = flat_rows("image_states", image_states, 2, self.image_width, {batch, rows})
+                looks = len(state) // batch
+                per_look = self._region_term(columns, state, looks, gather).view(batch, looks)
+                regions = (weights * per_look.mean(dim=1)).mean()
+            if config.text_weight > 0:
+                state = flat_rows("text_cls", text_cls, 1, self.text_width, {rows})
+                target = columns["teacher_text_embeds"].flatten(0, 1)
+                rivals = target if gather is None or not contrastive else gather(target)
+                distances = self._distance("text", state, target, rivals).view(batch, candidates)
+                text = (weights * (share * distances).sum(dim=1)).mean()
+            if config.word_weight > 0:
+                state = flat_rows("text_states", text_states, 2, self.text_width, {rows})
+                words = (weights * self._word_term(columns, state, share, gather)).mean()
+            terms = (image, regions, words, text)
+            loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
+            return DistillationTerms(loss, *(term.detach() for term in terms), weights)
 
     def _weights(self, columns, student_probability, labels, gather) -> Tensor:
         config = self.config

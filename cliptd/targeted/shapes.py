@@ -34,6 +34,11 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
             f"the batch lacks the teacher's columns {', '.join(missing)}; collate it with "
             "DistillationCollator"
         )
+    found = [name for name in REGION_COLUMNS if name in columns]
+    if len(found) == 1:
+        raise ValueError(
+            f"the batch holds {found[0]} alone; expected both of {', '.join(REGION_COLUMNS)}, or none"
+        )
     match = columns["teacher_match"]
     if match.dim() != 2:
         raise ValueError(f"teacher_match has shape {tuple(match.shape)}; expected (instances, candidates)")

@@ -46,7 +46,7 @@ def vcr_settings() -> FinetuneVcr:
         max_test_items=500,
         run_dir=Path("runs/vcr"),
         training=TrainingConfig(
-            steps=300, batch_size=16, lr=2e-3, warmup_steps=30, eval_every=150, save_every=150, metric="mean"
+            steps=300, batch_size=16, lr=1e-3, warmup_steps=30, eval_every=150, save_every=150, metric="mean"
         ),
     )
 

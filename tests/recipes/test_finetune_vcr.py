@@ -195,6 +195,17 @@ def test_two_processes_make_the_run_of_one(cache, official, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_patch_student_runs_on_the_embedded_benchmark(cache, official, tmp_path):
+    _, student, _ = official
+    run = tmp_path / "run"
+    run_script("finetune_vcr.py", *FEW, *SHORT, "--student", student, "--run-dir", run, cache=cache)
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    assert {row["method"] for row in rows} == {"none", "targeted"}
+    log = [json.loads(line) for line in (run / "targeted" / "log.jsonl").read_text().splitlines()]
+    assert all(row["loss_words"] > 0 and row["loss_regions"] == 0 for row in log)  # patches are no boxes
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(cache, tmp_path):
     arguments = (*FEW, *SHORT, "--save-every", 1, "--methods", "targeted")
     run_script("finetune_vcr.py", *arguments, "--run-dir", tmp_path / "whole", cache=cache)

@@ -177,7 +177,7 @@ def test_loss_is_the_reference(distance, settings):
 
 def test_one_head_for_words_and_regions():
     config = Config(share_heads="all", distance="infonce")
-    torch.manual_seed(0)
+    make_objective(replace(config, image_weight=0, region_weight=0))  # text alone has one width
     with pytest.raises(ValueError, match="text states are 6 wide, its image states 8"):
         make_objective(config)
     objective = TargetedDistillation(config, embed_dim=E, text_width=D, image_width=D)
@@ -197,6 +197,15 @@ def test_a_batch_without_regions_has_no_region_term():
     terms = make_objective(Config())(columns, **states)
     assert terms.regions == 0
     assert terms.loss.item() == pytest.approx(float(terms.image + terms.words + terms.text), rel=1e-6)
+
+
+def test_regions_without_image_states_or_by_halves_are_refused():
+    columns, states = make_columns(), make_states()
+    with pytest.raises(ValueError, match="the student gives no image token states"):
+        make_objective(Config())(columns, **{**states, "image_states": None})
+    del columns["teacher_region_embeds"]
+    with pytest.raises(ValueError, match="holds teacher_region_ids alone"):
+        make_objective(Config())(columns, **states)
 
 
 def test_regions_of_other_tokens_than_the_student_has_are_refused():
