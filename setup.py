@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 TEST = [
     "pytest>=8.0",
     "pytest-timeout>=2.3.1",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.6.1",
     "peft>=0.19",
     "tensorboard>=2.18",
     "ruff>=0.12",
