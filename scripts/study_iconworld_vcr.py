@@ -111,9 +111,13 @@ def main(study: Study) -> None:
         cells = [cell(study, m, lr, study.tuned_at, TUNING_SEED, test=False) for m, lr in options]
         scores = [validation_score(rows) for rows in pool.map(run_cell, cells)]
         tuning = [
-            {"method": m, "lr": lr, "validation": s} for (m, lr), s in zip(options, scores, strict=True)
+            {"method": m, "learning rate": f"{lr:g}", "validation": score}
+            for (m, lr), score in zip(options, scores, strict=True)
         ]
-        chosen = {row["method"]: row["lr"] for row in sorted(tuning, key=lambda row: row["validation"])}
+        chosen = {
+            method: lr
+            for (method, lr), _ in sorted(zip(options, scores, strict=True), key=lambda pair: pair[1])
+        }
         grid = [(m, n, s) for n in study.items for s in study.seeds for m in study.methods]
         cells = [cell(study, m, chosen[m], n, s, test=True) for m, n, s in grid]
         rows = [row for cell_rows in pool.map(run_cell, cells) for row in cell_rows]
