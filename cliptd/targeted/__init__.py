@@ -4,7 +4,7 @@ from cliptd.targeted.collator import DistillationCollator, precompute
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.distances import embedding_distance
 from cliptd.targeted.inputs import DistillationInputs
-from cliptd.targeted.objective import DistillationTerms, TargetedDistillation, mean_by_word
+from cliptd.targeted.objective import DistillationTerms, TargetedDistillation
 from cliptd.targeted.relevance import (
     DocumentFrequency,
     combine_relevance,
@@ -14,6 +14,7 @@ from cliptd.targeted.relevance import (
 )
 from cliptd.targeted.selection import select_tokens
 from cliptd.targeted.stopwords import STOP_WORDS, is_content_word
+from cliptd.targeted.token_states import mean_by_word
 from cliptd.targeted.weighting import confidence_weights, teacher_probability
 from cliptd.targeted.words import WordedText, encode_with_words
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cliptd.targeted.config import WEIGHTS, TargetedDistillationConfig
 from cliptd.targeted.distances import embedding_distance
 from cliptd.targeted.shapes import COLUMNS, REGION_COLUMNS, check_columns, check_labels, flat_rows
+from cliptd.targeted.token_states import gather_padded, mean_by_word
 from cliptd.targeted.weighting import Gather, confidence_weights, teacher_probability
 
 TERMS = ("image", "regions", "words", "text")
@@ -210,7 +211,7 @@ class TargetedDistillation(nn.Module):
         own = own * present[:, :, None]
         rivals = rival_mask = None
         if self.config.distance == "infonce":
-            rivals = _gather_padded(own, gather).flatten(0, 1)
+            rivals = gather_padded(own, gather).flatten(0, 1)
             rival_mask = rivals.any(dim=1)  # padding is 0
         own = own.repeat_interleave(looks, dim=0)
         distances = self._distance(
@@ -233,7 +234,7 @@ class TargetedDistillation(nn.Module):
         rivals = rival_mask = None
         if self.config.distance == "infonce":
             rivals = target * columns["teacher_word_mask"].flatten(0, 1)[:, :, None]
-            rivals = _gather_padded(rivals, gather).flatten(0, 1)
+            rivals = gather_padded(rivals, gather).flatten(0, 1)
             rival_mask = rivals.any(dim=1)  # padding is 0
         distances = self._distance("words", states.flatten(0, 1), target.flatten(0, 1), rivals, rival_mask)
         distances = distances.view(kept.shape) * kept
@@ -264,38 +265,7 @@ class TargetedDistillation(nn.Module):
         )
 
 
-def mean_by_word(states: Tensor, word_ids: Tensor, words: int) -> tuple[Tensor, Tensor]:
-    """Word states: the mean of each word's token states.
-
-    Args:
-        states: (rows, tokens, width).
-        word_ids: (rows, tokens) index of the token's word, -1 for none.
-        words: K, how many words a row has room for.
-
-    Returns:
-        (rows, K, width) float32 means, 0 for a word without tokens, and (rows, K) bool, whether it has any.
-
-    >>> import torch
-    >>> states = torch.tensor([[[1.0], [3.0], [5.0]]])
-    >>> mean_by_word(states, torch.tensor([[0, 0, -1]]), 2)
-    (tensor([[[2.],
-             [0.]]]), tensor([[ True, False]]))
-    """
-    belongs = word_ids[:, None, :] == torch.arange(words, device=word_ids.device)[None, :, None]
-    counts = belongs.sum(dim=2)
-    means = torch.bmm(belongs.float(), states.float()) / counts.clamp(min=1)[:, :, None]
-    return means, counts > 0
-
-
 def _head(kind: str, width: int, embed_dim: int) -> nn.Module:
     if kind == "linear":
         return nn.Linear(width, embed_dim)
     return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, embed_dim))
-
-
-def _gather_padded(padded: Tensor, gather: Gather | None) -> Tensor:
-    """Gather (rows, K, e) where each process has padded to its own K."""
-    if gather is None:
-        return padded
-    room = int(gather(torch.tensor([padded.shape[1]], device=padded.device)).max())
-    return gather(F.pad(padded, (0, 0, 0, room - padded.shape[1])))
