@@ -37,9 +37,8 @@ class _Watch:
 
     def __call__(self, module, args, kwargs, output):
         if self.capture.active:
-            self.capture.calls[self.name] = Call(
-                {**dict(zip(self.parameters, args, strict=False)), **kwargs}, output
-            )
+            named = {self.parameters[i]: args[i] for i in range(min(len(args), len(self.parameters)))}
+            self.capture.calls[self.name] = Call({**named, **kwargs}, output)
 
 
 class StateCapture:
