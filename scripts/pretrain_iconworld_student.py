@@ -1,6 +1,8 @@
 """Pre-train the default student, a small VisualBERT, on captions of a quarter of iconworld's concepts.
 
-python scripts/pretrain_iconworld_student.py --out tasks/iconworld/models/student
+    python scripts/pretrain_iconworld_student.py --out tasks/iconworld/models/student
+
+A CPU without bfloat16 instructions needs `--mixed-precision no`: it is many times slower in bfloat16.
 """
 
 import dataclasses
