@@ -15,7 +15,6 @@ def embedding_distance(
     normalise: bool = True,
     temperature: float = 0.07,
     rivals: Tensor | None = None,
-    rival_mask: Tensor | None = None,
 ) -> Tensor:
     """Distance of each row to its target, in float32.
 
@@ -30,7 +29,6 @@ def embedding_distance(
         normalise: "mse" and "l1" take the states' directions; False their raw values.
         temperature: of "infonce".
         rivals: (others, embed_dim) teacher embeddings, the rows' own among them or not; the targets if None.
-        rival_mask: (others,) bool, False where a rival is padding.
 
     Returns:
         (rows,) distances.
@@ -49,12 +47,10 @@ def embedding_distance(
     if distance == "l1":
         return (states - targets).abs().sum(dim=-1) / states.shape[-1] ** 0.5
     rivals = targets if rivals is None else F.normalize(rivals.float(), dim=-1)
-    return negative_log_softmax(states, targets, rivals, 1 / temperature, rival_mask=rival_mask)
+    return negative_log_softmax(states, targets, rivals, 1 / temperature)
 
 
-def negative_log_softmax(
-    anchors: Tensor, own: Tensor, rivals: Tensor, scale: float, *, rival_mask: Tensor | None = None
-) -> Tensor:
+def negative_log_softmax(anchors: Tensor, own: Tensor, rivals: Tensor, scale: float) -> Tensor:
     """−log softmax at each anchor's own target, against the rivals that are other targets.
 
     −log p_i = log(1 + Σ_j exp(scale · (a_i·r_j − a_i·o_i))) over the rivals j that differ from o_i: a rival
@@ -65,14 +61,11 @@ def negative_log_softmax(
         own: (rows, embed_dim), unit norm.
         rivals: (others, embed_dim), unit norm; may hold the rows of `own` themselves.
         scale: multiplies the inner products.
-        rival_mask: (others,) bool, False where a rival is padding.
 
     Returns:
         (rows,) at least 0.
     """
     margin = scale * (anchors @ rivals.T - (anchors * own).sum(dim=1, keepdim=True))
     left_out = own @ rivals.T > 1 - 1e-5
-    if rival_mask is not None:
-        left_out = left_out | ~rival_mask
     margin = torch.cat([torch.zeros_like(margin[:, :1]), margin.masked_fill(left_out, -torch.inf)], dim=1)
     return torch.logsumexp(margin, dim=1)

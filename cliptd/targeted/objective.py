@@ -209,16 +209,10 @@ class TargetedDistillation(nn.Module):
         present = ids >= 0
         own = targets.gather(1, ids.clamp(min=0)[:, :, None].expand(-1, -1, targets.shape[-1]))
         own = own * present[:, :, None]
-        rivals = rival_mask = None
-        if self.config.distance == "infonce":
-            rivals = gather_padded(own, gather).flatten(0, 1)
-            rival_mask = rivals.any(dim=1)  # padding is 0
-        own = own.repeat_interleave(looks, dim=0)
-        distances = self._distance(
-            "regions", image_states.flatten(0, 1), own.flatten(0, 1), rivals, rival_mask
-        )
-        present = present.repeat_interleave(looks, dim=0)
-        return (distances.view(present.shape) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        rivals = self._rivals(own, gather)
+        own, present = (x.repeat_interleave(looks, dim=0) for x in (own, present))
+        distances = self._distances_where(present, "regions", image_states, own, rivals)
+        return distances.sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
     def _word_term(self, columns, text_states: Tensor, share: Tensor, gather) -> Tensor:
         """(B,) mean distance of each instance's kept words; 0 where it has none."""
@@ -231,26 +225,28 @@ class TargetedDistillation(nn.Module):
             )
         states, present = mean_by_word(text_states, word_ids, target.shape[1])
         kept = columns["teacher_word_mask"].flatten(0, 1) & present
-        rivals = rival_mask = None
-        if self.config.distance == "infonce":
-            rivals = target * columns["teacher_word_mask"].flatten(0, 1)[:, :, None]
-            rivals = gather_padded(rivals, gather).flatten(0, 1)
-            rival_mask = rivals.any(dim=1)  # padding is 0
-        distances = self._distance("words", states.flatten(0, 1), target.flatten(0, 1), rivals, rival_mask)
-        distances = distances.view(kept.shape) * kept
+        rivals = self._rivals(target * columns["teacher_word_mask"].flatten(0, 1)[:, :, None], gather)
+        distances = self._distances_where(kept, "words", states, target, rivals)
         per_candidate = (distances.sum(dim=1) / kept.sum(dim=1).clamp(min=1)).view(share.shape)
         share = share * kept.any(dim=1).view(share.shape)
         share = share / share.sum(dim=1, keepdim=True).clamp(min=1e-12)
         return (share * per_candidate).sum(dim=1)
 
-    def _distance(
-        self,
-        term: str,
-        states: Tensor,
-        targets: Tensor,
-        rivals: Tensor | None,
-        rival_mask: Tensor | None = None,
+    def _rivals(self, padded: Tensor, gather: Gather | None) -> Tensor | None:
+        """(others, e): the rows of (rows, K, e) over all processes that are no padding, which is 0."""
+        if self.config.distance != "infonce":
+            return None
+        rows = gather_padded(padded, gather).flatten(0, 1)
+        return rows[rows.any(dim=1)]
+
+    def _distances_where(
+        self, mask: Tensor, term: str, states: Tensor, targets: Tensor, rivals: Tensor | None
     ) -> Tensor:
+        """(rows, K) distances under the mask, 0 elsewhere: padding, most of the places, costs nothing."""
+        distances = torch.zeros(mask.shape, device=states.device)
+        return distances.masked_scatter(mask, self._distance(term, states[mask], targets[mask], rivals))
+
+    def _distance(self, term: str, states: Tensor, targets: Tensor, rivals: Tensor | None) -> Tensor:
         """(rows, width) student states through the term's head, against (rows, e) targets → (rows,)."""
         head = self.heads[self.head_of[term]]
         projected = head(states.to(next(head.parameters()).dtype))
@@ -261,7 +257,6 @@ class TargetedDistillation(nn.Module):
             normalise=self.config.normalise_projection,
             temperature=self.config.infonce_temperature,
             rivals=rivals,
-            rival_mask=rival_mask,
         )
 
 

@@ -37,12 +37,11 @@ def test_cosine_l1_and_mse(normalise):
             assert found[i].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_infonce_counts_equal_targets_once_and_padding_never():
+def test_infonce_counts_equal_targets_once():
     states, targets = rows(4, 5, 0), rows(4, 5, 1)
     targets[2] = targets[0]
-    rivals = torch.cat([targets, rows(3, 5, 2), torch.zeros(1, 5)])
-    mask = torch.tensor([True] * 6 + [False] * 2)
-    found = embedding_distance(states, targets, "infonce", temperature=0.5, rivals=rivals, rival_mask=mask)
+    rivals = torch.cat([targets, rows(2, 5, 2)])
+    found = embedding_distance(states, targets, "infonce", temperature=0.5, rivals=rivals)
     for i in range(4):
         x, y = unit(states[i].tolist()), unit(targets[i].tolist())
         others = [unit(rivals[j].tolist()) for j in range(6) if not torch.equal(rivals[j], targets[i])]
