@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, ViltConfig, ViltForImageAndTextRetrieval
 import cliptd
 from cliptd.sources import LiveSource
 from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
-from tasks.iconworld.defaults import vcr_root, vcr_settings, with_data
+from tasks.iconworld.defaults import on_iconworld, vcr_root, vcr_settings, with_data
 from tasks.vcr.collate import PatchCollator
 from tasks.vcr.finetune import load_collate, load_vcr_student
 from tasks.vcr.split import training_sets
@@ -54,7 +54,7 @@ def main(settings: BenchmarkOverhead) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
-    task = with_data(vcr_settings(), data_root=vcr_root(), items=200)
+    task = on_iconworld(with_data(vcr_settings(), items=200), vcr_root())
     examples, _, _ = training_sets(task.data, task.seed)
     if settings.student_size == "iconworld":
         collate = load_collate(task)

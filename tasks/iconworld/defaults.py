@@ -34,7 +34,6 @@ def vcr_settings() -> FinetuneVcr:
         data=VcrSplit(items=200, validation_items=300, known_classes=False),
         student=str(STUDENT),
         regions=f"local-dir:{REGIONS}",
-        region_cache=cache_folder() / "iconworld" / f"regions-{FORMAT}",
         teacher=str(TEACHER),
         methods=("none", "targeted"),
         teacher_boxes="alone",  # it knows icons of one size only
@@ -56,6 +55,12 @@ def with_data(settings, **changes):
     return dataclasses.replace(settings, data=dataclasses.replace(settings.data, **changes))
 
 
+def on_iconworld(settings: FinetuneVcr, root: Path) -> FinetuneVcr:
+    """The settings on the files of `vcr_root`; region features are kept beside the pictures they are of."""
+    region_cache = settings.region_cache or root / "regions"
+    return dataclasses.replace(with_data(settings, data_root=root), region_cache=region_cache)
+
+
 def names_data_root(arguments: list[str]) -> bool:
     """Whether a command line asks for the user's own data."""
     return any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in arguments)
@@ -68,4 +73,4 @@ def vcr_settings_from_command_line(description: str | None) -> FinetuneVcr:
     if own_data:
         return settings
     with PartialState().main_process_first():
-        return with_data(settings, data_root=vcr_root())
+        return on_iconworld(settings, vcr_root())

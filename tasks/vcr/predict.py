@@ -46,6 +46,22 @@ class _Requests(torch.utils.data.Dataset):
         return self.requests[index], self.dataset.example(*self.requests[index])
 
 
+def _longest_first(
+    dataset: VcrDataset, positions: Iterable[int], given: Literal["gold", "all"]
+) -> list[tuple[int, str, int | None]]:
+    """Requests of the items, by falling length of text: little padding, and a batch too large fails at once."""
+    lengths: dict[tuple[int, str, int | None], int] = {}
+    for position in positions:
+        item = dataset.item(position)
+        question, answers = len(item.question), [len(choice) for choice in item.answer_choices]
+        lengths[position, "q_to_a", None] = question + max(answers)
+        rationale = question + max(len(choice) for choice in item.rationale_choices)
+        for i in [None] if given == "gold" else range(4):
+            answer = item.answer_label if i is None else i
+            lengths[position, "qa_to_r", i] = rationale + (0 if answer is None else answers[answer])
+    return sorted(lengths, key=lengths.__getitem__, reverse=True)
+
+
 def _collate(collate: Callable, pairs: Sequence[tuple]) -> tuple[list, dict[str, Any]]:
     batch = collate([example for _, example in pairs])
     columns = {k: v for k, v in batch.items() if k not in NO_STUDENT_COLUMNS and not k.startswith("teacher_")}
@@ -81,12 +97,9 @@ def predict(
     if accelerator is not None:
         model = accelerator.unwrap_model(model)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    requests: list[tuple[int, str, int | None]] = []
-    for position in range(rank * dataset.num_items // processes, (rank + 1) * dataset.num_items // processes):
-        requests.append((position, "q_to_a", None))
-        requests += [(position, "qa_to_r", i) for i in ([None] if given == "gold" else range(4))]
+    positions = range(rank * dataset.num_items // processes, (rank + 1) * dataset.num_items // processes)
     loader = DataLoader(
-        _Requests(dataset, requests),
+        _Requests(dataset, _longest_first(dataset, positions, given)),
         batch_size,
         num_workers=num_workers,
         collate_fn=partial(_collate, collate),
