@@ -36,6 +36,7 @@ setup(
         "datasets>=4.0",
         "accelerate>=1.10",
         "evaluate>=0.4.5",
+        "ijson>=3.3",
         "safetensors>=0.6.2",
         "pillow>=11.0",
         "tyro>=0.9.30",

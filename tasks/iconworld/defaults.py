@@ -1,24 +1,19 @@
 """The tasks' settings on the embedded benchmark: its data, its teacher, its students."""
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
 import tyro
 from accelerate import PartialState
 
+from cliptd.data.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.vcr import FORMAT, VcrSizes, write_vcr
 from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import VcrSplit
-
-
-def cache_folder() -> Path:
-    """Where generated files are kept between runs: $CLIPTD_CACHE, or ~/.cache/cliptd."""
-    return Path(os.environ.get("CLIPTD_CACHE", Path.home() / ".cache" / "cliptd"))
 
 
 def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:

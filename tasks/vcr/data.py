@@ -8,15 +8,15 @@ images by the example that needs them.
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
+from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
 from tasks.vcr.items import VcrItem, parse_item
 from tasks.vcr.names import VCR_CLASSES
@@ -40,7 +40,7 @@ class VcrExample:
     label: int | None
     boxes: np.ndarray = field(repr=False)
     size: tuple[int, int]
-    image: Callable[[], Image.Image] = field(repr=False)  # opens the image, RGB
+    image: ImageFile = field(repr=False)
 
     @property
     def context(self) -> list[list]:
@@ -160,7 +160,8 @@ class VcrDataset:
                     "test file"
                 )
         boxes, size = self._boxes(item)
-        image = partial(_open_image, self.images_root / item.img_fn, size, item.where)
+        path, hint = self.images_root / item.img_fn, "unpack vcr1images.zip whole"
+        image = ImageFile(path, item.where, hint, size)
         return VcrExample(item, task, given, label, boxes, size, image)
 
     def _boxes(self, item: VcrItem) -> tuple[np.ndarray, tuple[int, int]]:
@@ -204,7 +205,7 @@ class VcrDataset:
                 example = self.example(position, "q_to_a")
                 name = example.item.img_fn
                 if name not in images:
-                    images[name] = _complaint(partial(example.image, quick=True))
+                    images[name] = example.image.complaint()
                 if images[name]:
                     raise ValueError(f"{example.item.where}: {images[name]}")
                 good.append(index)
@@ -229,34 +230,3 @@ def _read_metadata(path: Path) -> tuple[np.ndarray, int, int]:
     boxes = boxes[:, :4] if len(boxes) else np.zeros((0, 4), np.float32)
     boxes.setflags(write=False)
     return boxes, int(metadata["width"]), int(metadata["height"])
-
-
-def _open_image(path: Path, size: tuple[int, int], where: str, quick: bool = False) -> Image.Image:
-    """RGB image; `quick` decodes a JPEG at an eighth of its size, enough to see that it is whole."""
-    try:
-        with Image.open(path) as image:
-            found = image.size
-            if quick:
-                image.draft("RGB", (max(1, found[0] // 8), max(1, found[1] // 8)))
-            loaded = image.convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{where}: image {path} is missing; unpack vcr1images.zip whole") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{where}: image {path} is corrupt ({error}); unpack it again or leave it out"
-        ) from error
-    if found != size:
-        raise ValueError(
-            f"{where}: image {path} is {found[0]} x {found[1]} pixels, its metadata says {size[0]} x "
-            f"{size[1]}, so its boxes would be misplaced; use the image and metadata of the same release, "
-            "unscaled"
-        )
-    return loaded
-
-
-def _complaint(open_image: Callable[[], Image.Image]) -> str | None:
-    try:
-        open_image()
-    except (ValueError, OSError) as error:
-        return str(error).split(": ", 1)[1]
-    return None

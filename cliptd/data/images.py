@@ -1,0 +1,56 @@
+"""A picture of a data set that opens when it is asked for, or says why it cannot."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Call it for the RGB image.
+
+    where: the item that asks for it ("file:line, id"), the beginning of every error message. hint: what to do if it
+        is missing. size: (width, height) that boxes were made for; another one is an error.
+    """
+
+    path: Path
+    where: str
+    hint: str
+    size: tuple[int, int] | None = None
+
+    def __call__(self) -> Image.Image:
+        """Raises FileNotFoundError if the file is missing, ValueError if it is no whole image or of another size."""
+        try:
+            return self._open()
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{self.where}: {error}") from error.__cause__
+
+    def complaint(self) -> str | None:
+        """What is wrong with the image, or None; a JPEG is decoded at an eighth of its size, which tells as much."""
+        try:
+            self._open(quick=True)
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return None
+
+    def _open(self, quick: bool = False) -> Image.Image:
+        try:
+            with Image.open(self.path) as image:
+                found = image.size
+                if quick:
+                    image.draft("RGB", (max(1, found[0] // 8), max(1, found[1] // 8)))
+                loaded = image.convert("RGB")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"image {self.path} is missing; {self.hint}") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(
+                f"image {self.path} is corrupt ({error}); unpack it again or leave it out"
+            ) from error
+        if self.size is not None and found != self.size:
+            raise ValueError(
+                f"image {self.path} is {found[0]} x {found[1]} pixels, its metadata says {self.size[0]} x "
+                f"{self.size[1]}, so its boxes would be misplaced; use the image and metadata of the same "
+                "release, unscaled"
+            )
+        return loaded

@@ -1,0 +1,89 @@
+"""Which answers a VQA model chooses from, and how right each of them is."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tasks.vqa.metric import answer_accuracy
+from tasks.vqa.normalisation import clean, normalise
+
+MIN_OCCURRENCES = 9  # of VQA v2's usual vocabulary of 3,129 answers, counted over train and val
+
+
+class AnswerVocabulary:
+    """Answers by number.
+
+    Raises ValueError for no answer or a double one.
+    """
+
+    def __init__(self, answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.index = {answer: number for number, answer in enumerate(self.answers)}
+        if not self.answers or len(self.index) != len(self.answers):
+            double = [answer for answer, times in Counter(self.answers).items() if times > 1]
+            raise ValueError(f"a vocabulary of {len(self.answers)} answers, {double[:5]} more than once")
+
+    @classmethod
+    def build(
+        cls, most_frequent: Iterable[str], *, min_occurrences: int = MIN_OCCURRENCES
+    ) -> "AnswerVocabulary":
+        """The normalised answers that occur often enough, most frequent first, equals in alphabetical order.
+
+        most_frequent: "multiple_choice_answer" of every question.
+        Raises ValueError if none does.
+        """
+        counts = Counter(normalise(clean(answer)) for answer in most_frequent)
+        kept = [answer for answer, times in counts.items() if times >= min_occurrences and answer]
+        if not kept:
+            raise ValueError(
+                f"none of {len(counts)} answers occurs {min_occurrences} times; lower min_occurrences"
+            )
+        return cls(sorted(kept, key=lambda answer: (-counts[answer], answer)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "AnswerVocabulary":
+        """From the JSON list that `save` writes."""
+        answers = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+            raise ValueError(f"{path}: expected a JSON list of answers")
+        return cls(answers)
+
+    def save(self, path: str | Path) -> None:
+        """As a JSON list."""
+        Path(path).write_text(json.dumps(self.answers, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def soft_targets(self, annotated: Sequence[str]) -> dict[int, float]:
+        """Number → official accuracy of every answer of the vocabulary that scores at all.
+
+        annotated: the annotators' answers, as written.
+        """
+        spellings = {form for answer in set(annotated) for form in (clean(answer), normalise(clean(answer)))}
+        scores = {
+            self.index[form]: answer_accuracy(form, annotated) for form in spellings if form in self.index
+        }
+        return {number: score for number, score in scores.items() if score > 0}
+
+    def target_matrix(self, annotated: Sequence[Sequence[str]]) -> Tensor:
+        """(batch, answers) float32 soft targets."""
+        targets = torch.zeros(len(annotated), len(self))
+        for row, answers in enumerate(annotated):
+            for number, score in self.soft_targets(answers).items():
+                targets[row, number] = score
+        return targets
+
+    def coverage(self, annotated: Iterable[Sequence[str]]) -> float:
+        """Best accuracy that choosing from this vocabulary allows, in percent.
+
+        Raises ValueError for no question.
+        """
+        best = [max(self.soft_targets(answers).values(), default=0.0) for answers in annotated]
+        if not best:
+            raise ValueError("there is no question to cover")
+        return 100 * sum(best) / len(best)
