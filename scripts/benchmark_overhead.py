@@ -26,11 +26,11 @@ import cliptd
 from cliptd.sources import LiveSource
 from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
 from tasks.iconworld.defaults import on_iconworld, vcr_root, vcr_settings, with_data
-from tasks.vcr.collate import PatchCollator
+from tasks.students import MultipleChoice
+from tasks.teacher_source import TeacherQuestions
+from tasks.vcr.collate import patch_collator
 from tasks.vcr.finetune import load_collate, load_vcr_student
 from tasks.vcr.split import training_sets
-from tasks.vcr.students import MultipleChoice
-from tasks.vcr.teacher_source import TeacherQuestions
 
 
 @dataclass
@@ -63,7 +63,7 @@ def main(settings: BenchmarkOverhead) -> None:
     else:
         student = MultipleChoice(ViltForImageAndTextRetrieval(ViltConfig(max_position_embeddings=64)))
         tokenizer = AutoTokenizer.from_pretrained(task.student)
-        collate = PatchCollator(tokenizer, ViltImageProcessor(), max_length=64)
+        collate = patch_collator(tokenizer, ViltImageProcessor(), max_length=64)
     config = task.method_config("targeted")
     teacher = cliptd.load_teacher(task.teacher, device=device)
 

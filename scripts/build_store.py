@@ -15,9 +15,9 @@ from accelerate import PartialState
 from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import vcr_settings_from_command_line
+from tasks.teacher_source import build_store
 from tasks.vcr.finetune import load_collate
 from tasks.vcr.split import training_sets
-from tasks.vcr.teacher_source import build_store
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from tasks.iconworld.student import (
     matching_accuracy,
     tokenizer,
 )
-from tasks.vcr.regions import RegionFeatures
+from tasks.regions import RegionFeatures
 
 
 @dataclass

@@ -26,10 +26,10 @@ from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig
 from tasks.iconworld.defaults import on_iconworld, vcr_root, vcr_settings, with_data
 from tasks.iconworld.vcr import VcrSizes
+from tasks.teacher_source import build_store
 from tasks.vcr.finetune import finetune, load_collate
 from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import training_sets
-from tasks.vcr.teacher_source import build_store
 
 TEST_SETS = {"val": "in domain", "val_shifted": "unseen families", "singular": "shortcut broken"}
 

@@ -30,8 +30,8 @@ from tasks.iconworld.scenes import (
     sample_scenes,
 )
 from tasks.iconworld.tokenizers import student_tokenizer
+from tasks.regions import RegionFeatures
 from tasks.vcr.names import PERSON_NAMES
-from tasks.vcr.regions import RegionFeatures
 
 PRETRAINED_CONCEPTS = np.sort(np.random.default_rng(7).permutation(len(CONCEPTS))[: len(CONCEPTS) // 4])
 """Indices of the concepts in the student's pre-training; the others are new to it at fine-tuning."""

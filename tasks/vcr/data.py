@@ -19,7 +19,7 @@ import numpy as np
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
 from tasks.vcr.items import VcrItem, parse_item
-from tasks.vcr.names import VCR_CLASSES
+from tasks.vcr.names import VCR_CLASSES, mentioned_objects
 
 TASKS = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}
 BOX_TOLERANCE = 1.0  # pixels a box may stand outside its image before it is an error
@@ -47,6 +47,16 @@ class VcrExample:
         """Token lists read before the choice: the question, and for "qa_to_r" the given answer."""
         given = [] if self.given is None else [self.item.answer_choices[self.given]]
         return [self.item.question, *given]
+
+    @property
+    def image_key(self) -> str:
+        """The same for every question about the image."""
+        return self.item.img_fn
+
+    @property
+    def mentioned(self) -> list[int]:
+        """The objects that the context or a choice names."""
+        return mentioned_objects(*self.context, *self.choices)
 
     @property
     def choices(self) -> list[list]:

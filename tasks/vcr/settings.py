@@ -6,53 +6,22 @@ from typing import Literal
 
 import tyro
 
-from cliptd.targeted.changes import DistillationChanges
-from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
 from cliptd.training import TrainingConfig
-from tasks.vcr.box_views import TeacherBoxes
+from tasks.settings import FinetuneSettings
 from tasks.vcr.split import VcrSplit
 
 
-@dataclass
-class FinetuneVcr:
+@dataclass(kw_only=True)
+class FinetuneVcr(FinetuneSettings):
     """What to fine-tune, on what, and how to distil."""
 
     data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
-    student: str = "dandelin/vilt-b32-mlm"
-    """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
-    regions: str | None = None
-    """Region students: a timm backbone, or local-dir:FOLDER, whose features the boxes get."""
-    region_mode: Literal["crop", "roi_align"] = "crop"
-    """Region students: the backbone sees each box by itself, or the image once."""
-    region_cache: Path | None = None
-    """Region students: folder where region features are kept. None: inside the run folder."""
-    teacher: str = "ViT-L-14"
-    """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
-    pretrained: str | None = None
-    """open_clip's tag of the teacher's weights, such as openai."""
-    methods: tuple[Preset, ...] = ("targeted",)
-    """Rungs of the ladder to train one after the other, each from the same start."""
-    distillation: DistillationChanges = field(default_factory=DistillationChanges)
-    """Settings that differ from each method's own."""
-    source: Literal["store", "live"] = "store"
-    """Precompute the teacher's knowledge, or ask the teacher at every step."""
-    store: Path | None = None
-    """A store made by build_store.py, only read here. None: made in the run folder."""
     test_sets: tuple[str, ...] = ("val", "singular", "plural")
     """Splits of the data root, and the shortcut-breaking edits "singular" and "plural" of its val.jsonl."""
-    max_test_items: int | None = None
-    """Score only the first items of each test set."""
     leaderboard: bool = False
     """Also write the leaderboard's CSV for test.jsonl."""
-    max_text_tokens: int = 64
-    """Longer texts lose their end."""
     teacher_text: Literal["choice", "question_and_choice"] = "choice"
     """The sentence that the teacher embeds."""
-    teacher_boxes: TeacherBoxes = "crop"
-    """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
-    no magnified objects); "none": the teacher sees whole images only."""
-    eval_batch_size: int = 64
-    """Four-way choices a forward pass in evaluation."""
     run_dir: Path = Path("runs/vcr")
     """Everything the run writes; the same command resumes there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
@@ -60,26 +29,3 @@ class FinetuneVcr:
             steps=2000, batch_size=32, lr=5e-5, warmup_steps=200, metric="mean"
         )
     )
-
-    def __post_init__(self):
-        if self.source == "live" and self.store is not None:
-            raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
-        if self.source == "live" and self.training.num_workers > 0:
-            raise ValueError(
-                f"source live asks the teacher while batches are made, in this process; num_workers is "
-                f"{self.training.num_workers}, expected 0 (or use --source store)"
-            )
-
-    @property
-    def seed(self) -> int:
-        """Of the split, the fresh weights and the order of the examples."""
-        return self.training.seed
-
-    def method_config(self, method: Preset) -> TargetedDistillationConfig:
-        """The distillation settings of one method.
-
-        A term that the method leaves out stays out, whatever weight the changes give it: "none" distils nothing.
-        """
-        left_out = {k for k, v in vars(TargetedDistillationConfig.ladder(method)).items() if v == 0.0}
-        changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & {*WEIGHTS}}
-        return TargetedDistillationConfig.ladder(method, **changes)

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, VisualBertForPreTraining
 
 import cliptd
+from tasks.box_views import BoxViews
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, UNSEEN_FAMILIES
 from tasks.iconworld.language import article, sample_captions
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
@@ -15,9 +16,8 @@ from tasks.iconworld.scenes import EMPTY, PERSON_INDEX, render, sample_scenes
 from tasks.iconworld.teacher import tokenize
 from tasks.iconworld.tokenizers import teacher_tokenizer
 from tasks.iconworld.vcr import ITEMS_PER_SCENE, VcrSizes, write_vcr
-from tasks.vcr.box_views import BoxViews
+from tasks.regions import RegionFeatures
 from tasks.vcr.data import VcrDataset
-from tasks.vcr.regions import RegionFeatures
 
 
 def card(folder):

@@ -6,12 +6,13 @@ import torch
 from tiny_vcr import BOXES, SIZE, pair_tokenizer, tiny_config, tiny_item, tiny_vcr, write_items
 from transformers import ViltImageProcessor
 
-from tasks.vcr.box_views import BoxViews
-from tasks.vcr.collate import PatchCollator, RegionCollator, align
+from tasks.box_views import BoxViews
+from tasks.collate import align
+from tasks.students import MultipleChoice
+from tasks.vcr.collate import patch_collator, region_collator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import NAME_COLOURS, OBJECT_COLOURS, colours_of, outline
 from tasks.vcr.names import PERSON_NAMES
-from tasks.vcr.students import MultipleChoice
 from tasks.vcr.texts import ChoiceTexts
 
 TOKENIZER = pair_tokenizer()
@@ -38,7 +39,7 @@ def dataset(tmp_path_factory):
 
 
 def test_texts_are_question_and_choice_and_in_qa_to_r_the_right_answer_between(dataset):
-    batch = PatchCollator(TOKENIZER, to_tensor)([dataset[0], dataset[1]])
+    batch = patch_collator(TOKENIZER, to_tensor)([dataset[0], dataset[1]])
     assert batch["input_ids"].shape[:2] == (2, 4)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == batch["token_type_ids"].shape
     for b, context in enumerate(
@@ -62,11 +63,11 @@ def choice_text(tokens):
 
 def test_labels_are_left_out_where_unknown(tmp_path):
     dataset = VcrDataset.from_root(tiny_vcr(tmp_path, split="test", labels=False), "test", tasks="q_to_a")
-    assert "labels" not in PatchCollator(TOKENIZER, to_tensor)([dataset[0]])
+    assert "labels" not in patch_collator(TOKENIZER, to_tensor)([dataset[0]])
 
 
 def test_distillation_inputs_tie_student_tokens_to_teacher_words(dataset):
-    collate = PatchCollator(TOKENIZER, to_tensor, distillation=True)
+    collate = patch_collator(TOKENIZER, to_tensor, distillation=True)
     batch = collate([dataset[0], dataset[1]])
     inputs = batch["distillation_inputs"]
     assert inputs.image_keys == ["lsmdc_0001_Tiny/0.jpg"] * 2
@@ -87,7 +88,7 @@ def test_the_teacher_sees_each_box_by_itself(dataset):
     example = dataset[0]
     picture = np.asarray(example.image())
     for view in ("crop", "alone"):
-        collate = RegionCollator(TOKENIZER, CountingRegions(), distillation=True, teacher_boxes=view)
+        collate = region_collator(TOKENIZER, CountingRegions(), distillation=True, teacher_boxes=view)
         inputs = collate([example, dataset[4]])["distillation_inputs"]
         assert len(set(inputs.region_keys[0])) == len(inputs.region_keys[0]) == 3
         assert not set(inputs.region_keys[0]) & set(inputs.region_keys[1])  # of another image
@@ -101,7 +102,7 @@ def test_the_teacher_sees_each_box_by_itself(dataset):
         outside = np.ones(picture.shape[:2], bool)
         outside[y1:y2, x1:x2] = False
         assert (seen[outside] == np.median(picture.reshape(-1, 3), axis=0).astype(int)).all()
-    patches = PatchCollator(TOKENIZER, to_tensor, distillation=True, teacher_boxes="crop")
+    patches = patch_collator(TOKENIZER, to_tensor, distillation=True, teacher_boxes="crop")
     inputs = patches([example])["distillation_inputs"]
     assert inputs.region_ids is None  # patches are no boxes, but words are looked for in the boxes
     assert inputs.region_keys == patches.distillation_inputs([example]).region_keys
@@ -111,10 +112,10 @@ def test_the_teacher_sees_each_box_by_itself(dataset):
 
 def test_teacher_text_and_persons_are_switches(dataset):
     options = {"teacher_text": "question_and_choice", "teacher_persons": "names", "distillation": True}
-    inputs = PatchCollator(TOKENIZER, to_tensor, **options)([dataset[0]])["distillation_inputs"]
+    inputs = patch_collator(TOKENIZER, to_tensor, **options)([dataset[0]])["distillation_inputs"]
     assert inputs.texts[0][0] == "What is Casey holding? Casey is holding wine glass."
     with pytest.raises(ValueError, match="teacher_text is 'all'; choose 'choice' or 'question_and_choice'"):
-        PatchCollator(TOKENIZER, to_tensor, teacher_text="all")
+        patch_collator(TOKENIZER, to_tensor, teacher_text="all")
 
 
 def test_a_tokenizer_without_padding_is_refused():
@@ -147,17 +148,17 @@ def test_texts_are_tokenised_once(dataset, monkeypatch):
 
 
 def test_long_texts_are_cut(dataset):
-    batch = PatchCollator(TOKENIZER, to_tensor, max_length=12)([dataset[0]])
+    batch = patch_collator(TOKENIZER, to_tensor, max_length=12)([dataset[0]])
     assert batch["input_ids"].shape[-1] == 12
 
 
 def test_mentioned_objects_are_outlined_in_the_colours_of_their_names(dataset):
-    pixels = PatchCollator(TOKENIZER, to_tensor)([dataset[0]])["pixel_values"][0]
+    pixels = patch_collator(TOKENIZER, to_tensor)([dataset[0]])["pixel_values"][0]
     for box, colour in zip(
         BOXES, [NAME_COLOURS["Casey"], NAME_COLOURS["Riley"], OBJECT_COLOURS[0]], strict=True
     ):
         assert (pixels[:, box[1], box[0]] * 255).round().tolist() == list(colour)
-    unmarked = PatchCollator(TOKENIZER, to_tensor, mark=False)([dataset[0]])["pixel_values"][0]
+    unmarked = patch_collator(TOKENIZER, to_tensor, mark=False)([dataset[0]])["pixel_values"][0]
     assert torch.equal(unmarked, to_tensor(dataset[0].image()))
     inside = (slice(None), slice(10, 30), slice(5, 15))
     assert torch.equal(pixels[inside], unmarked[inside])
@@ -169,7 +170,7 @@ def test_objects_that_the_instance_does_not_mention_have_no_outline(tmp_path):
         root / "val.jsonl", [tiny_item(0, answer_choices=[["no"]] * 4)]
     )  # rationales mention all objects
     dataset = VcrDataset.from_root(root, "val")
-    collate = PatchCollator(TOKENIZER, to_tensor)
+    collate = patch_collator(TOKENIZER, to_tensor)
     plain = to_tensor(dataset[0].image())
     q_to_a, qa_to_r = (collate([dataset[i]])["pixel_values"][0] for i in (0, 1))
     corner = (slice(None), BOXES[1][1], BOXES[1][0])
@@ -192,7 +193,7 @@ def test_outlines_differ_by_name_and_do_not_touch_the_image():
 
 def test_pixels_come_from_image_processors_and_functions_alike(dataset):
     processor = ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=16, do_pad=True)
-    batch = PatchCollator(TOKENIZER, processor)([dataset[0], dataset[2]])
+    batch = patch_collator(TOKENIZER, processor)([dataset[0], dataset[2]])
     assert batch["pixel_values"].shape[:2] == (2, 3)
     assert batch["pixel_mask"].shape == batch["pixel_values"].shape[:1] + batch["pixel_values"].shape[2:]
 
@@ -200,13 +201,13 @@ def test_pixels_come_from_image_processors_and_functions_alike(dataset):
         return to_tensor(image)[:, : 20 + next(rows)]
 
     rows = iter([4, 0])
-    batch = PatchCollator(TOKENIZER, uneven)([dataset[0], dataset[1]])
+    batch = patch_collator(TOKENIZER, uneven)([dataset[0], dataset[1]])
     assert batch["pixel_values"].shape == (2, 3, 24, 64)
     assert batch["pixel_mask"].sum((1, 2)).tolist() == [24 * 64, 20 * 64]
 
 
 def test_regions_begin_with_the_whole_image_and_are_tied_to_the_tokens_that_name_them(dataset):
-    batch = RegionCollator(TOKENIZER, CountingRegions())([dataset[0], dataset[4]])
+    batch = region_collator(TOKENIZER, CountingRegions())([dataset[0], dataset[4]])
     assert batch["visual_embeds"].tolist() == [[[9, n], [10, n], [11, n], [12, n]] for n in (0, 1)]
     assert batch["visual_attention_mask"].tolist() == [[1] * 4] * 2
     assert batch["visual_token_type_ids"].tolist() == [[1] * 4] * 2
@@ -229,10 +230,10 @@ def test_mentioned_objects_come_first_when_regions_are_few(tmp_path):
     root = tiny_vcr(tmp_path)
     write_items(root / "val.jsonl", [tiny_item(0, question=["Is", [2], "?"], answer_choices=[["no"]] * 4)])
     example = VcrDataset.from_root(root, "val")[0]
-    batch = RegionCollator(TOKENIZER, CountingRegions(), max_regions=3)([example])
+    batch = region_collator(TOKENIZER, CountingRegions(), max_regions=3)([example])
     assert batch["visual_embeds"][0, :, 0].tolist() == [9, 10, 12]
     with pytest.raises(ValueError, match="max_regions is 0; at least 1"):
-        RegionCollator(TOKENIZER, CountingRegions(), max_regions=0)
+        region_collator(TOKENIZER, CountingRegions(), max_regions=0)
 
 
 def test_instances_with_fewer_regions_are_masked(tmp_path):
@@ -244,19 +245,19 @@ def test_instances_with_fewer_regions_are_masked(tmp_path):
     lone = tiny_item(0, objects=["person"], answer_choices=[["no"]] * 4, rationale_choices=[["no"]] * 4)
     write_items(root / "val.jsonl", [lone, tiny_item(2)])
     dataset = VcrDataset.from_root(root, "val", tasks="q_to_a")
-    batch = RegionCollator(TOKENIZER, CountingRegions())([dataset[0], dataset[1]])
+    batch = region_collator(TOKENIZER, CountingRegions())([dataset[0], dataset[1]])
     assert batch["visual_attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
     assert (batch["visual_embeds"][0, 2:] == 0).all()
 
 
 def test_lxmert_gets_boxes_as_shares_of_the_image(dataset):
-    batch = RegionCollator(TOKENIZER, CountingRegions(), model="lxmert")([dataset[0]])
+    batch = region_collator(TOKENIZER, CountingRegions(), model="lxmert")([dataset[0]])
     assert batch["visual_feats"].shape == (1, 4, 2)
     expected = [[0, 0, 1, 1], *([b[0] / 64, b[1] / 48, b[2] / 64, b[3] / 48] for b in BOXES)]
     torch.testing.assert_close(batch["visual_pos"][0], torch.tensor(expected))
     assert "image_text_alignment" not in batch
     with pytest.raises(ValueError, match="model is 'vilt'; region students are"):
-        RegionCollator(TOKENIZER, CountingRegions(), model="vilt")
+        region_collator(TOKENIZER, CountingRegions(), model="vilt")
 
 
 def test_align_by_hand():
@@ -274,7 +275,7 @@ def test_visual_bert_does_not_complain_about_the_alignment(dataset, monkeypatch)
     monkeypatch.setattr(modeling_visual_bert.logger, "warning", complaints.append)
     config = tiny_config("visual_bert", len(TOKENIZER), visual_dim=2)
     model = MultipleChoice(modeling_visual_bert.VisualBertForMultipleChoice(config))
-    batch = RegionCollator(TOKENIZER, CountingRegions())([dataset[0], dataset[1]])
+    batch = region_collator(TOKENIZER, CountingRegions())([dataset[0], dataset[1]])
     model(**batch)
     assert not complaints
     batch["image_text_alignment"][:] = -1

@@ -8,12 +8,12 @@ import torch
 from tiny_vcr import pair_tokenizer, tiny_vcr
 from torch import nn
 
-from tasks.vcr.collate import PatchCollator
+from tasks.vcr.collate import patch_collator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import read_leaderboard, score_leaderboard
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 
-COLLATE = PatchCollator(
+COLLATE = patch_collator(
     pair_tokenizer(),
     lambda image: torch.tensor(np.asarray(image.resize((4, 4)))).permute(2, 0, 1) / 255,
     distillation=True,

@@ -23,7 +23,7 @@ from torchvision.ops import roi_align
 from torchvision.transforms.functional import pil_to_tensor, resize
 
 if TYPE_CHECKING:
-    from tasks.vcr.data import VcrDataset
+    from tasks.collate import Example
 
 GEOMETRY_DIM = 6
 
@@ -113,22 +113,20 @@ class RegionFeatures:
             self._recent.popitem(last=False)
         return [found[name] for name in names]
 
-    def precompute(self, dataset: "VcrDataset", progress: Callable[[Iterable], Iterable] = iter) -> int:
-        """Fill the cache with every image of a dataset (`progress`: e.g. tqdm); returns the number of
-        images."""
-        from tasks.vcr.collate import all_boxes
+    def precompute(self, examples: "Iterable[Example]") -> int:
+        """Fill the cache with every image of some examples; returns the number of images."""
+        from tasks.collate import all_boxes
 
         seen, waiting = set(), []
 
         def look_up() -> None:
-            keys, images = [e.item.img_fn for e in waiting], [e.image for e in waiting]
+            keys, images = [e.image_key for e in waiting], [e.image for e in waiting]
             self.lookup(keys, images, [all_boxes(e) for e in waiting])
             waiting.clear()
 
-        for position in progress(range(dataset.num_items)):
-            example = dataset.example(position, "q_to_a")
-            if example.item.img_fn not in seen:
-                seen.add(example.item.img_fn)
+        for example in examples:
+            if example.image_key not in seen:
+                seen.add(example.image_key)
                 waiting.append(example)
             if len(waiting) == self.batch_size:
                 look_up()

@@ -1,9 +1,10 @@
-"""The teacher's knowledge of a VCR training set: asked live, or kept in a store that holds all it is asked."""
+"""The teacher's knowledge of a training set: asked live, or kept in a store that holds all it is asked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
+from PIL.Image import Image
 from tqdm import tqdm
 
 from cliptd.sources import LiveSource, Source
@@ -14,15 +15,17 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import Teacher, load_teacher
-from tasks.vcr.collate import PatchCollator, RegionCollator
-from tasks.vcr.data import VcrDataset
-from tasks.vcr.settings import FinetuneVcr
+from tasks.collate import Example, PatchCollator, RegionCollator
+from tasks.settings import FinetuneSettings
+
+CALIBRATION_IMAGES = 512
+"""From which a live teacher's mean image is taken."""
 
 
 def teacher_source(
-    settings: FinetuneVcr,
+    settings: FinetuneSettings,
     config: TargetedDistillationConfig,
-    training_set: VcrDataset,
+    training_set: Sequence[Example],
     collate: PatchCollator | RegionCollator,
     accelerator: Accelerator,
     training_hash: str,
@@ -31,8 +34,7 @@ def teacher_source(
     teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
     frequency = document_frequency(config, training_set, collate)
     if settings.source == "live":
-        images = [training_set.example(k, "q_to_a").image for k in range(min(512, training_set.num_items))]
-        return LiveSource(teacher, calibration=images), frequency
+        return LiveSource(teacher, calibration=calibration_images(training_set)), frequency
     if settings.store is not None:
         return TeacherStore.open(settings.store, teacher), frequency
     # a store per training set: other pictures would move the mean image, and with it the selection
@@ -43,8 +45,19 @@ def teacher_source(
     return TeacherStore.open(path, teacher), frequency
 
 
+def calibration_images(training_set: Sequence[Example]) -> list[Callable[[], Image]]:
+    """The first different images of a training set, as functions that open them."""
+    images: dict[str, Callable[[], Image]] = {}
+    for k in range(len(training_set)):
+        if len(images) == CALIBRATION_IMAGES:
+            break
+        example = training_set[k]
+        images.setdefault(example.image_key, example.image)
+    return list(images.values())
+
+
 def build_store(
-    path: Path, teacher: Teacher, config: TargetedDistillationConfig, training_set: VcrDataset, collate
+    path: Path, teacher: Teacher, config: TargetedDistillationConfig, training_set: Sequence[Example], collate
 ) -> None:
     """Write what the teacher knows of a training set; what the store already holds is not asked again."""
     frequency = document_frequency(config, training_set, collate)
@@ -67,7 +80,7 @@ def build_store(
 
 
 def document_frequency(
-    config: TargetedDistillationConfig, training_set: VcrDataset, collate
+    config: TargetedDistillationConfig, training_set: Sequence[Example], collate
 ) -> DocumentFrequency | None:
     """Counted over the training set's texts if the configuration asks for "idf"."""
     if config.semantic != "idf":
@@ -82,7 +95,7 @@ class TeacherQuestions:
     Each iteration starts anew: no more than a batch is in memory.
     """
 
-    def __init__(self, training_set: VcrDataset, collate: PatchCollator | RegionCollator) -> None:
+    def __init__(self, training_set: Sequence[Example], collate: PatchCollator | RegionCollator) -> None:
         self.training_set, self.collate = training_set, collate
 
     def __iter__(self) -> Iterator[DistillationInputs]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-
-from tasks.vcr.data import VcrExample
 
 TeacherBoxes = Literal["crop", "alone", "none"]
 
@@ -15,14 +13,14 @@ TeacherBoxes = Literal["crop", "alone", "none"]
 class BoxViews:
     """The boxes of one example, as pictures that are made when they are asked for; the image is opened once.
 
-    example: its image and its boxes, in pixels.
+    example: of any task, its image and its boxes, in pixels.
     view: "crop", or "alone": where it is and as large as it is, on the median colour of the image, for
         teachers that know no magnified objects.
 
     Raises ValueError for an unknown view.
     """
 
-    def __init__(self, example: VcrExample, view: Literal["crop", "alone"]) -> None:
+    def __init__(self, example: Any, view: Literal["crop", "alone"]) -> None:
         if view not in ("crop", "alone"):
             raise ValueError(f"view is {view!r}; choose 'crop' or 'alone'")
         self.example, self.view = example, view
@@ -31,7 +29,7 @@ class BoxViews:
     def keys(self) -> list[str]:
         """A name for each box; the same name is always the same picture."""
         places = (",".join(f"{value:g}" for value in box) for box in self.example.boxes.tolist())
-        return [f"{self.example.item.img_fn}#{self.view}:{place}" for place in places]
+        return [f"{self.example.image_key}#{self.view}:{place}" for place in places]
 
     @property
     def pictures(self) -> list[Callable[[], Image.Image]]:

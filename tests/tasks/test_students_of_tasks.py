@@ -8,8 +8,9 @@ import transformers as tf
 from safetensors.torch import save_file
 from tiny_vcr import tiny_config
 
-from tasks.vcr.architectures import ARCHITECTURES, FlavaForImageTextScore
-from tasks.vcr.students import MultipleChoice, load_student
+import cliptd
+from tasks.architectures import ARCHITECTURES, FlavaForImageTextScore
+from tasks.students import Classifier, MultipleChoice, load_classifier, load_student
 
 TYPES = list(ARCHITECTURES)
 VOCABULARY, VISUAL_DIM = 50, 6
@@ -21,7 +22,7 @@ def tiny_student(model_type):
     config = tiny_config(model_type, VOCABULARY, VISUAL_DIM)
     if model_type == "lxmert":
         config.num_qa_labels = 1
-    native = ARCHITECTURES[model_type].native(config)
+    native = ARCHITECTURES[model_type].score.native(config)
     for parameter in native.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # so that no head starts at zero
     return MultipleChoice(native).eval()
@@ -107,7 +108,7 @@ def test_logits_are_the_native_models_scores_of_each_candidate(model_type):
 def test_what_is_saved_is_the_native_model(model_type, tmp_path):
     student, batch = tiny_student(model_type), batch_for(model_type)
     student.save_pretrained(tmp_path)
-    native_class = tf.FlavaModel if model_type == "flava" else ARCHITECTURES[model_type].native
+    native_class = tf.FlavaModel if model_type == "flava" else ARCHITECTURES[model_type].score.native
     native, report = native_class.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     own = dict(student.native.named_parameters())
@@ -138,7 +139,7 @@ def test_the_backbone_of_another_tasks_checkpoint_gets_a_fresh_head_and_says_so(
     other.save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match=r"fresh, to be trained: "):
         student = load_student(tmp_path)
-    heads = ARCHITECTURES[model_type].head
+    heads = ARCHITECTURES[model_type].score.fresh
     assert student.fresh_parameters
     assert all(name.startswith(heads) for name in student.fresh_parameters)
     theirs = {name.removeprefix("flava."): value for name, value in other.named_parameters()}
@@ -197,7 +198,8 @@ def test_unsupported_and_foreign_models_are_named(tmp_path):
     )
     bert.save_pretrained(tmp_path)
     with pytest.raises(
-        ValueError, match=r"model type 'bert' is not supported as a VCR student; expected one of vilt"
+        ValueError,
+        match=r"model type 'bert' is not supported as a student of the tasks; expected one of vilt",
     ):
         load_student(tmp_path)
     with pytest.raises(
@@ -242,3 +244,114 @@ def test_gradients_reach_the_backbone_with_gradient_checkpointing():
 
 def test_flava_score_is_a_transformers_model():
     assert issubclass(FlavaForImageTextScore, tf.PreTrainedModel)
+
+
+ANSWERS = 5
+
+
+def tiny_classifier(model_type, **options):
+    torch.manual_seed(0)
+    config = tiny_config(model_type, VOCABULARY, VISUAL_DIM)
+    config.num_labels = config.num_qa_labels = ANSWERS
+    native = ARCHITECTURES[model_type].classify.native(config)
+    for parameter in native.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return Classifier(native, **options).eval()
+
+
+def one_text(batch):
+    """The batch with its first candidate only."""
+    texts = ("input_ids", "attention_mask", "token_type_ids", "image_text_alignment")
+    return {name: value[:, :1] if name in texts else value for name, value in batch.items()}
+
+
+def native_logits(model_type, native, row, folder):
+    """The answers' logits of one row by the native class's documented call."""
+    text = {name: row[name] for name in ("input_ids", "attention_mask")}
+    types = {"token_type_ids": row["token_type_ids"]}
+    images = {name: value[None] for name, value in row.items() if name not in text | types}
+    if model_type == "visual_bert":
+        images["image_text_alignment"] = row["image_text_alignment"]  # its only candidate is its row
+    if model_type == "visual_bert":
+        return native(**text, **types, **images).logits[0]
+    if model_type == "lxmert":
+        return native(**text, **types, **images).question_answering_score[0]
+    if model_type == "vilt":
+        return native(**text, **types, **images).logits[0]
+    if model_type == "bridgetower":
+        backbone, head = tf.BridgeTowerModel.from_pretrained(folder), native.classifier
+        state = backbone(**text, **types, **images).pooler_output[0]
+    elif model_type == "flava":
+        backbone, head = tf.FlavaModel.from_pretrained(folder), native.score
+        state = backbone(**text, **types, pixel_values=images["pixel_values"]).multimodal_embeddings[0, 0]
+    else:
+        backbone, head = tf.BlipForImageTextRetrieval.from_pretrained(folder), native.classifier
+        state = backbone(**text, pixel_values=images["pixel_values"]).question_embeds[0, 0]
+    return head.weight @ state + head.bias
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+@torch.no_grad()
+def test_a_classifiers_logits_are_the_native_models(model_type, tmp_path):
+    student, batch = tiny_classifier(model_type), one_text(batch_for(model_type))
+    student.save_pretrained(tmp_path)
+    output = student(**batch)
+    rows = []
+    for b in range(BATCH):
+        row = {name: value[b] for name, value in batch.items()}
+        rows.append(native_logits(model_type, student.native, row, tmp_path))
+    assert torch.stack(rows).std() > 1e-4
+    torch.testing.assert_close(output.logits, torch.stack(rows), atol=2e-5, rtol=1e-4)
+    assert output.loss is None
+    again = load_classifier(tmp_path, ANSWERS).eval()
+    assert again.fresh_parameters == ()
+    torch.manual_seed(0)
+    first = student(**batch).logits
+    torch.manual_seed(0)
+    assert torch.equal(again(**batch).logits, first)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_another_number_of_answers_or_another_task_means_a_fresh_head(model_type, tmp_path):
+    tiny_classifier(model_type).save_pretrained(tmp_path / "five")
+    tiny_student(model_type).save_pretrained(tmp_path / "choices")
+    heads = ARCHITECTURES[model_type].classify.fresh
+    for folder in ("five", "choices"):
+        with pytest.warns(UserWarning, match=r"fresh, to be trained: "):
+            student = load_classifier(tmp_path / folder, ANSWERS + 1)
+        assert student.fresh_parameters
+        assert all(name.startswith(heads) for name in student.fresh_parameters)
+        assert student(**one_text(batch_for(model_type))).logits.shape == (BATCH, ANSWERS + 1)
+
+
+@torch.no_grad()
+def test_the_losses_of_a_classifier_by_hand():
+    student, batch = tiny_classifier("visual_bert"), one_text(batch_for("visual_bert"))
+    logits = student(**batch).logits.double()
+    soft = torch.tensor([[1, 0.3, 0, 0, 0], [0, 0, 0.6, 0.9, 0]])
+    p = 1 / (1 + (-logits).exp())
+    by_hand = -(soft * p.log() + (1 - soft) * (1 - p).log()).sum() / BATCH
+    torch.testing.assert_close(student(**batch, labels=soft).loss.double(), by_hand, atol=1e-5, rtol=1e-5)
+    log_softmax = logits - logits.exp().sum(1, keepdim=True).log()
+    hard = -(log_softmax[0, 3] + log_softmax[1, 1]) / 2
+    loss = student(**batch, labels=torch.tensor([3, 1])).loss.double()
+    torch.testing.assert_close(loss, hard, atol=1e-5, rtol=1e-5)
+    student.multi_label = False
+    shares = soft.double() / torch.tensor([[1.3], [1.5]]).double()
+    by_hand = -(shares * log_softmax).sum() / BATCH
+    torch.testing.assert_close(student(**batch, labels=soft).loss.double(), by_hand, atol=1e-5, rtol=1e-5)
+    nothing = torch.zeros(BATCH, ANSWERS)  # no answer of the vocabulary is right
+    assert student(**batch, labels=nothing).loss == 0
+    with pytest.raises(ValueError, match=r"labels have shape \(2, 4\), expected \(2, 5\)"):
+        student(**batch, labels=nothing[:, 1:])
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_a_classifier_can_be_wrapped(model_type):
+    student, batch = tiny_classifier(model_type), one_text(batch_for(model_type))
+    torch.manual_seed(0)
+    bare = student(**batch).logits
+    model = cliptd.wrap(student, embed_dim=6, config=cliptd.TargetedDistillationConfig())
+    torch.manual_seed(0)
+    assert torch.equal(model(**batch).logits, bare)
+    assert model.unwrap() is student

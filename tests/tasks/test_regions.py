@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from tiny_vcr import tiny_backbone_folder, tiny_vcr
 
-from tasks.vcr.collate import all_boxes
+from tasks.collate import all_boxes
+from tasks.regions import RegionFeatures
 from tasks.vcr.data import VcrDataset
-from tasks.vcr.regions import RegionFeatures
 
 BOXES = torch.tensor([[0.0, 0, 64, 48], [10, 8, 42, 40], [40, 10, 60, 30]])
 
