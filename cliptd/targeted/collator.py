@@ -12,7 +12,7 @@ from cliptd.sources import as_source
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
-from cliptd.targeted.teacher_view import TeacherViews, check_finite, embed_texts
+from cliptd.targeted.teacher_view import TeacherViews, check_finite, embed_texts, match_logits
 
 
 class DistillationCollator:
@@ -26,6 +26,8 @@ class DistillationCollator:
     names R regions (padded) among the student's P image tokens, teacher_region_embeds (B, R, e) and
     teacher_region_ids (B, P) int64 into them or -1. Words are selected here, as a function of the image, the
     text and the settings alone. With all weights 0 nothing is added.
+
+    Where the inputs name R rival texts (padded): teacher_rival_match (B, R), likewise, -inf for padding.
 
     Args:
         collate: the task's own, from examples to a dict with "distillation_inputs"; None for `columns` alone.
@@ -84,6 +86,7 @@ class DistillationCollator:
         ]
         targets = [view.target for view in views]
         matches = torch.tensor([view.match for view in views], dtype=torch.float32)
+        rivals = self._rival_columns(inputs, images)
         if self.config.shuffle_teacher:
             if batch < 2:
                 raise ValueError(
@@ -94,9 +97,11 @@ class DistillationCollator:
             images = images.roll(-shift, 0)
             regions = None if regions is None else regions[shift:] + regions[:shift]
             kept, targets, matches = _exchange(kept, targets, matches, shift * candidates)
+            rivals = {name: column.roll(-shift, 0) for name, column in rivals.items()}
         words, mask = _embed_padded(self.source, kept, images.shape[1])
         return {
             **self._region_columns(inputs, regions),
+            **rivals,
             "teacher_image_embeds": images,
             "teacher_text_embeds": embed_texts(self.source, targets).view(batch, candidates, -1),
             "teacher_word_embeds": words.view(batch, candidates, -1, images.shape[1]),
@@ -131,6 +136,19 @@ class DistillationCollator:
             "teacher_region_embeds": pad_sequence(regions, batch_first=True),
             "teacher_region_ids": ids,
         }
+
+    def _rival_columns(self, inputs: DistillationInputs, images: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        if inputs.rival_texts is None or config.confidence == "constant" or config.confidence_over == "batch":
+            return {}
+        counts = [len(texts) for texts in inputs.rival_texts]
+        padded = torch.full((len(counts), max(1, *counts)), -torch.inf)
+        if any(counts):
+            rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+            texts = [text for texts in inputs.rival_texts for text in texts]
+            logits = match_logits(self.source, images[rows], embed_texts(self.source, texts))
+            padded[torch.arange(padded.shape[1]) < torch.tensor(counts)[:, None]] = logits.float()
+        return {"teacher_rival_match": padded}
 
 
 def precompute(

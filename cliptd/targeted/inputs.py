@@ -22,6 +22,8 @@ class DistillationInputs:
         regions: B lists of pictures of them, as images; None where a store is sure to hold them.
         region_ids: (B, P) index into the instance's regions of each image token of the student, -1 for none;
             None: the student's image tokens are no regions.
+        rival_texts: B lists of wrong texts, any number each, that an instance's one text competes with in the teacher's
+            eyes (VQA: the question with other answers); only confidence weights read them.
 
     Raises:
         ValueError: if the parts do not fit each other, naming the part and the instance.
@@ -35,6 +37,7 @@ class DistillationInputs:
     region_keys: list[list[str]] | None = None
     regions: list[list[Any | Callable[[], Any]]] | None = None
     region_ids: Tensor | None = None
+    rival_texts: list[list[str]] | None = None
 
     def __post_init__(self) -> None:
         batch = len(self.image_keys)
@@ -61,6 +64,11 @@ class DistillationInputs:
         if self.word_ids.is_floating_point():
             raise ValueError(f"word_ids are {self.word_ids.dtype}; expected whole numbers")
 
+        if self.rival_texts is not None and (len(self.rival_texts) != batch or candidates > 1):
+            raise ValueError(
+                f"distillation inputs hold {len(self.rival_texts)} lists of rival texts for {batch} instances of "
+                f"{candidates} candidates; expected one an instance, where instances have one candidate"
+            )
         self._check_regions(batch)
 
     def _check_regions(self, batch: int) -> None:

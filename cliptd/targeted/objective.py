@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from cliptd.targeted.config import WEIGHTS, TargetedDistillationConfig
 from cliptd.targeted.distances import embedding_distance
-from cliptd.targeted.shapes import COLUMNS, REGION_COLUMNS, check_columns, check_labels, flat_rows
+from cliptd.targeted.shapes import (
+    COLUMNS,
+    REGION_COLUMNS,
+    RIVAL_COLUMN,
+    check_columns,
+    check_labels,
+    flat_rows,
+)
 from cliptd.targeted.token_states import gather_padded, mean_by_word
 from cliptd.targeted.weighting import Gather, confidence_weights, teacher_probability
 
@@ -123,7 +130,7 @@ class TargetedDistillation(nn.Module):
             check_columns(columns, self.embed_dim)
             columns = {
                 name: columns[name].detach().to(text_states.device)
-                for name in (*COLUMNS, *REGION_COLUMNS)
+                for name in (*COLUMNS, *REGION_COLUMNS, RIVAL_COLUMN)
                 if name in columns
             }
             batch, candidates = columns["teacher_match"].shape
@@ -173,6 +180,7 @@ class TargetedDistillation(nn.Module):
                 columns["teacher_image_embeds"],
                 columns["teacher_text_embeds"],
                 labels=labels,
+                rivals=columns.get(RIVAL_COLUMN),
                 logit_scale=self.logit_scale,
                 sigmoid=self.logit_bias is not None,
                 over=config.confidence_over,

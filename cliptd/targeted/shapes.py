@@ -12,6 +12,8 @@ COLUMNS = (
 )
 REGION_COLUMNS = ("teacher_region_embeds", "teacher_region_ids")
 """Of batches whose task names regions."""
+RIVAL_COLUMN = "teacher_rival_match"
+"""Of batches whose task names rival texts."""
 
 
 def flat_rows(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
@@ -55,6 +57,8 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
         regions = columns["teacher_region_embeds"].shape[1]
         expected["teacher_region_embeds"] = (lead[0], regions, embed_dim)
         expected["teacher_region_ids"] = (lead[0], columns["teacher_region_ids"].shape[-1])
+    if RIVAL_COLUMN in columns:
+        expected[RIVAL_COLUMN] = (lead[0], columns[RIVAL_COLUMN].shape[-1])
     for name, shape in expected.items():
         if tuple(columns[name].shape) != shape:
             raise ValueError(

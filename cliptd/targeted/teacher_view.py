@@ -114,8 +114,7 @@ class TeacherViews:
     def _look(self, pairs: list[Pair], image_embeds: Tensor, looks: Sequence[Tensor]) -> list[TeacherView]:
         text_embeds = embed_texts(self.source, [text for _, text, _ in pairs])
         kept = self._keep(pairs, looks, text_embeds) if self.selects else [()] * len(pairs)
-        cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
-        matches = self.source.logit_scale * cosines + (self.source.logit_bias or 0.0)
+        matches = match_logits(self.source, image_embeds, text_embeds)
         views = []
         for (_, text, words), indices, match in zip(pairs, kept, matches.tolist(), strict=True):
             target = text
@@ -191,6 +190,12 @@ class TeacherViews:
             if not torch.isfinite(self._mean).all():
                 raise ValueError("the source's image_mean holds NaN or infinity; rebuild the store")
         return self._mean
+
+
+def match_logits(source: Any, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """(n,) float64 logits of the teacher that images and texts (n, embed_dim) belong together."""
+    cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
+    return source.logit_scale * cosines + (source.logit_bias or 0.0)
 
 
 def embed_texts(source: Any, texts: Sequence[str]) -> Tensor:

@@ -82,6 +82,7 @@ def teacher_probability(
     text_embeds: Tensor,
     *,
     labels: Tensor | None = None,
+    rivals: Tensor | None = None,
     logit_scale: float = 100.0,
     sigmoid: bool = False,
     over: Literal["candidates", "batch"] = "candidates",
@@ -89,15 +90,17 @@ def teacher_probability(
 ) -> Tensor:
     """The teacher's probability that each instance's image and right text belong together.
 
-    Over the instance's own candidates where it has several: softmax of `match` at the label. Else over the
-    batch: a sigmoid teacher's own probability of the pair, or the softmax of the image's cosine with each
-    text of the gathered batch, at its own text; texts equal to its own are no rivals of it.
+    Over the instance's own candidates where it has several: softmax of `match` at the label. With one candidate and
+    rivals: softmax of `match` among them. Else over the batch: a sigmoid teacher's own probability of the pair, or the
+    softmax of the image's cosine with each text of the gathered batch, at its own text; texts equal to its own are no
+    rivals of it.
 
     Args:
         match: (batch, candidates) teacher logits that image and text belong together.
         image_embeds: (batch, embed_dim); normalised here.
         text_embeds: (batch, candidates, embed_dim); normalised here.
         labels: (batch,) index of the right candidate; needed with several candidates.
+        rivals: (batch, rivals) teacher logits of wrong texts, -inf for none, where there is one candidate.
         logit_scale: multiplies cosines.
         sigmoid: the teacher's logits are per pair, as SigLIP's.
         over: "candidates" as above, or the "batch" always, with the right candidate's text.
@@ -114,6 +117,8 @@ def teacher_probability(
         check_labels(labels, batch, candidates, "confidence weights")
         if over == "candidates":
             return match.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    elif rivals is not None and over == "candidates":
+        return torch.cat([match, rivals.to(match)], dim=1).float().softmax(dim=1)[:, 0]
     right = torch.zeros(batch, dtype=torch.long, device=match.device) if candidates == 1 else labels
     rows = torch.arange(batch, device=match.device)
     if sigmoid:

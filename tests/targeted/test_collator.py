@@ -489,3 +489,56 @@ def test_after_precompute_regions_are_answered_too():
 def test_regions_that_do_not_fit_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(with_regions(make_inputs()), **changes)
+
+
+def with_rivals(rivals, rows=range(4)):
+    inputs = make_inputs(rows, texts=[row[:1] for row in TEXTS])
+    return replace(inputs, rival_texts=rivals)
+
+
+RIVALS = [["a cat", "a dog"], [], ["the red car"], ["a bird", "nothing", "a cat"]]
+
+
+def test_rivals_are_the_teachers_logits_padded_with_minus_infinity():
+    source = FakeSource()
+    columns = DistillationCollator(None, source, Config()).columns(with_rivals(RIVALS))
+    found = columns["teacher_rival_match"]
+    assert found.shape == (4, 3)
+    for b, texts in enumerate(RIVALS):
+        image = source.embed("image", KEYS[b]).double()
+        for r in range(3):
+            if r >= len(texts):
+                assert found[b, r] == -torch.inf
+                continue
+            expected = source.logit_scale * float(image @ source.embed("text", texts[r]).double())
+            assert float(found[b, r]) == pytest.approx(expected + (source.logit_bias or 0), abs=1e-4)
+    for config in (Config(confidence="constant"), Config(confidence_over="batch")):
+        assert set(DistillationCollator(None, source, config).columns(with_rivals(RIVALS))) == COLUMNS
+    none = DistillationCollator(None, source, Config()).columns(with_rivals([[]] * 4))["teacher_rival_match"]
+    assert (none == -torch.inf).all()
+
+
+def test_after_precompute_a_store_answers_rivals_too():
+    writer = RecordingWriter()
+    precompute([with_rivals(RIVALS)], writer, Config())
+    store = FrozenStore(writer)
+    live = DistillationCollator(None, FakeSource(), Config()).columns(with_rivals(RIVALS))
+    stored = DistillationCollator(None, store, Config()).columns(with_rivals(RIVALS))
+    assert torch.equal(live["teacher_rival_match"], stored["teacher_rival_match"])
+
+
+def test_a_shuffled_teacher_exchanges_rivals_too():
+    config = Config(shuffle_teacher=True)
+    plain = DistillationCollator(None, FakeSource(), Config()).columns(with_rivals(RIVALS))
+    shuffled = DistillationCollator(None, FakeSource(), config).columns(with_rivals(RIVALS))
+    shift = next(
+        d for d in range(1, 4) if torch.equal(plain["teacher_match"].roll(-d, 0), shuffled["teacher_match"])
+    )
+    assert torch.equal(shuffled["teacher_rival_match"], plain["teacher_rival_match"].roll(-shift, 0))
+
+
+def test_rivals_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="3 lists of rival texts for 4 instances of 1 candidates"):
+        with_rivals(RIVALS[:3])
+    with pytest.raises(ValueError, match="4 lists of rival texts for 4 instances of 3 candidates"):
+        replace(make_inputs(), rival_texts=RIVALS)

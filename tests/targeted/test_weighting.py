@@ -133,3 +133,16 @@ def test_several_candidates_need_labels():
         teacher_probability(
             torch.zeros(2, 4), embeds(2, 3), embeds(2, 4, 3), labels=torch.zeros(2, 1, dtype=torch.long)
         )
+
+
+def test_rivals_of_a_single_candidate_are_its_softmax():
+    match, rivals = (
+        torch.tensor([[2.0], [0.0], [1.0]]),
+        torch.tensor([[1.0, 0.0], [3.0, -torch.inf], [-torch.inf] * 2]),
+    )
+    images, texts = embeds(3, 4), embeds(3, 1, 4, seed=1)
+    found = teacher_probability(match, images, texts, rivals=rivals)
+    e = math.exp
+    assert found.tolist() == pytest.approx([e(2) / (e(2) + e(1) + 1), 1 / (1 + e(3)), 1.0])
+    batch = teacher_probability(match, images, texts, rivals=rivals, over="batch", logit_scale=3.0)
+    assert batch.tolist() == pytest.approx(softmax_at_own(images, texts[:, 0], 3.0), rel=1e-4)
