@@ -25,12 +25,14 @@ from transformers import AutoTokenizer, ViltConfig, ViltForImageAndTextRetrieval
 import cliptd
 from cliptd.sources import LiveSource
 from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
+from tasks.collate import PatchCollator
 from tasks.iconworld.defaults import on_iconworld, vcr_root, vcr_settings, with_data
 from tasks.students import MultipleChoice
 from tasks.teacher_source import TeacherQuestions
-from tasks.vcr.collate import patch_collator
 from tasks.vcr.finetune import load_collate, load_vcr_student
+from tasks.vcr.marks import marked
 from tasks.vcr.split import training_sets
+from tasks.vcr.texts import ChoiceTexts
 
 
 @dataclass
@@ -63,7 +65,8 @@ def main(settings: BenchmarkOverhead) -> None:
     else:
         student = MultipleChoice(ViltForImageAndTextRetrieval(ViltConfig(max_position_embeddings=64)))
         tokenizer = AutoTokenizer.from_pretrained(task.student)
-        collate = patch_collator(tokenizer, ViltImageProcessor(), max_length=64)
+        texts = ChoiceTexts(tokenizer, max_length=64)
+        collate = PatchCollator(texts, ViltImageProcessor(), draw=marked(texts))
     config = task.method_config("targeted")
     teacher = cliptd.load_teacher(task.teacher, device=device)
 

@@ -23,6 +23,7 @@ from tasks.regions import RegionFeatures
 from tasks.settings import FinetuneSettings
 from tasks.students import NativeStudent
 from tasks.teacher_source import teacher_source
+from tasks.texts import ExampleTexts
 
 REGION_MEMORY = 2**29
 """Bytes of region features that a process keeps; the others are read from the disk."""
@@ -178,10 +179,13 @@ class StudentInput:
         cache = settings.region_cache or settings.run_dir / "regions"
         return RegionFeatures(settings.regions, mode=settings.region_mode, cache=cache, device=self.device)
 
-    def limit_memory(self, collate: PatchCollator | RegionCollator) -> PatchCollator | RegionCollator:
-        """The collator, its region features in memory bounded by REGION_MEMORY."""
-        if isinstance(collate, RegionCollator):
-            collate.regions.memory = REGION_MEMORY // (4 * collate.regions.dim * collate.max_regions)
+    def collator(self, texts: ExampleTexts, **options: Any) -> PatchCollator | RegionCollator:
+        """The student's own; options: as for `PatchCollator`, if it reads pixels."""
+        boxes = self.settings.teacher_boxes
+        if not self.reads_regions:
+            return PatchCollator(texts, self.image_transform(), teacher_boxes=boxes, **options)
+        collate = RegionCollator(texts, self.regions(), model=self.kind, teacher_boxes=boxes)
+        collate.regions.memory = REGION_MEMORY // (4 * collate.regions.dim * collate.max_regions)
         return collate
 
     def model_options(self, collate: PatchCollator | RegionCollator) -> dict[str, int | None]:

@@ -26,6 +26,14 @@ class ImageFile:
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{self.where}: {error}") from error.__cause__
 
+    def dimensions(self) -> tuple[int, int]:
+        """(width, height), from the head of the file; raises as a call does."""
+        try:
+            with Image.open(self.path) as image:
+                return image.size
+        except (OSError, SyntaxError, ValueError):
+            return self().size  # says what is wrong
+
     def complaint(self) -> str | None:
         """What is wrong with the image, or None; a JPEG is decoded at an eighth of its size, which tells as much."""
         try:

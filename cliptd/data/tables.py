@@ -1,9 +1,10 @@
 """Large annotation files as memory-mapped tables, made on first use, and data sets of their rows."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import datasets
 from datasets.exceptions import DatasetGenerationError
@@ -93,6 +94,12 @@ class TableDataset:
         if not 0 <= position < len(self):
             raise IndexError(f"example {position} of {len(self)}")
         return self.table[self.indices[position]]
+
+    def subset(self, positions: Sequence[int]) -> Self:
+        """The rows at these positions among the kept ones, in this order; their images are not looked at again."""
+        part = copy.copy(self)
+        part.indices = [self.indices[position] for position in positions]
+        return part
 
     def keep(self, indices: Sequence[int] | None) -> None:
         """Keep these of the rows, in this order, and under "skip" look at their images; None: all.

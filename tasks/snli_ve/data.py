@@ -5,6 +5,7 @@ input. About 9 % of audited labels are wrong, mostly neutral ones (arXiv 2004.03
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import datasets
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
 from cliptd.data.tables import TableDataset, cached_table
+from tasks.proposals import GridProposals, Proposals, ProposedBoxes
 
 LABELS = ("entailment", "neutral", "contradiction")
 NO_LABEL = "-"  # the annotators did not agree
@@ -35,7 +37,7 @@ FEATURES = datasets.Features(
 
 
 @dataclass(frozen=True)
-class SnliVeExample:
+class SnliVeExample(ProposedBoxes):
     """Does the image entail the hypothesis?
 
     label: index into `LABELS`; None in files without gold labels.
@@ -46,6 +48,7 @@ class SnliVeExample:
     hypothesis: str
     label: int | None
     image: ImageFile = field(repr=False)
+    proposals: Proposals = field(repr=False, compare=False)
 
 
 class SnliVeDataset(TableDataset):
@@ -54,6 +57,7 @@ class SnliVeDataset(TableDataset):
     annotations: an SNLI-VE jsonl. images_root: folder of Flickr30K's images.
     corrected_labels: CSV or TSV with the columns pairID and gold_label (or label), such as e-SNLI-VE's: its labels take
         the place of the file's; `corrected` counts those that differ.
+    proposals: gives the boxes of an image; default none.
     indices: keep these pairs only, in this order; numbers among the pairs with a label.
     on_bad_sample: "raise" at a bad line now and at an image that is missing or corrupt when it is asked for, or "skip":
         look at every line and image now, leave bad pairs out, list them in `skipped` and warn with their number.
@@ -69,10 +73,11 @@ class SnliVeDataset(TableDataset):
         images_root: str | Path,
         *,
         corrected_labels: str | Path | None = None,
+        proposals: Proposals | None = None,
         indices: Sequence[int] | None = None,
         on_bad_sample: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self.images_root = Path(images_root)
+        self.images_root, self.proposals = Path(images_root), proposals or GridProposals(0)
         if not self.images_root.is_dir():
             raise FileNotFoundError(
                 f"images_root {self.images_root} is not a folder; expected Flickr30K's images"
@@ -107,7 +112,12 @@ class SnliVeDataset(TableDataset):
         where = f"{row['where']}, pairID {row['pair_id']!r}"
         image = ImageFile(self.images_root / name, where, "unpack Flickr30K's images whole")
         return SnliVeExample(
-            row["pair_id"], name, row["hypothesis"], None if label is None else LABELS.index(label), image
+            row["pair_id"],
+            name,
+            row["hypothesis"],
+            None if label is None else LABELS.index(label),
+            image,
+            self.proposals,
         )
 
     def column(self, key: str) -> list:
@@ -115,6 +125,15 @@ class SnliVeDataset(TableDataset):
         if key == "label":
             return [self._labels[index] for index in self.indices]
         return super().column(key)
+
+    def unique_ids(self) -> list[str]:
+        """Names for splits: the pairIDs; one that occurs again gets its number of times."""
+        times: Counter[str] = Counter()
+        ids = []
+        for pair_id in self.column("pair_id"):
+            times[pair_id] += 1
+            ids.append(pair_id if times[pair_id] == 1 else f"{pair_id} ({times[pair_id]})")
+        return ids
 
     def _correct(self, labels: dict[str, str]) -> None:
         for index, pair_id in enumerate(self.table["pair_id"]):

@@ -13,12 +13,13 @@ from cliptd.training import make_accelerator
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.finetuning import StudentInput, finetune_methods
 from tasks.students import MultipleChoice, load_student
-from tasks.vcr.collate import patch_collator, region_collator
 from tasks.vcr.data import VcrDataset
+from tasks.vcr.marks import marked
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.shift import write_shifted
 from tasks.vcr.split import training_sets
+from tasks.vcr.texts import ChoiceTexts
 
 
 def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
@@ -80,16 +81,10 @@ def load_vcr_student(settings: FinetuneVcr, collate: PatchCollator | RegionColla
 def load_collate(settings: FinetuneVcr, device: torch.device | str = "cpu") -> PatchCollator | RegionCollator:
     """The student's own collator; a region backbone runs on `device`."""
     student = StudentInput(settings, device)
-    options = {
-        "teacher_boxes": settings.teacher_boxes,
-        "max_length": settings.max_text_tokens,
-        "teacher_text": settings.teacher_text,
-    }
-    if student.reads_regions:
-        collate = region_collator(student.tokenizer(), student.regions(), model=student.kind, **options)
-    else:
-        collate = patch_collator(student.tokenizer(), student.image_transform(), **options)
-    return student.limit_memory(collate)
+    texts = ChoiceTexts(
+        student.tokenizer(), max_length=settings.max_text_tokens, teacher_text=settings.teacher_text
+    )
+    return student.collator(texts, draw=marked(texts))
 
 
 def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, VcrDataset]:

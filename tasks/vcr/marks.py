@@ -6,12 +6,17 @@ turn.
 """
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from tasks.vcr.names import PERSON_NAMES
+
+if TYPE_CHECKING:
+    from tasks.vcr.data import VcrExample
+    from tasks.vcr.texts import ChoiceTexts
 
 _NUM_OBJECT_COLOURS = 6
 
@@ -63,3 +68,16 @@ def outline(
         x2, y2 = max(x1, min(x2, image.width) - 1), max(y1, min(y2, image.height) - 1)
         draw.rectangle((x1, y1, x2, y2), outline=colours[index], width=width)
     return image
+
+
+def marked(texts: "ChoiceTexts") -> Callable[["VcrExample"], Image.Image]:
+    """What a student that sees patches is shown: the image with the objects outlined that the instance mentions.
+
+    texts: give persons their names.
+    """
+
+    def draw(example: "VcrExample") -> Image.Image:
+        names = example.item.names_for(texts.name_seed)
+        return outline(example.image(), example.boxes, colours_of(example.mentioned, names))
+
+    return draw

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+from torch import Tensor
 
 from cliptd.data.images import ImageFile
 from cliptd.data.json_objects import iterate_objects
 from cliptd.data.tables import TableDataset, cached_table
+from tasks.proposals import GridProposals, Proposals, ProposedBoxes
+from tasks.vqa.vocabulary import AnswerVocabulary
 
 SPLITS = {
     "train": (
@@ -49,7 +52,7 @@ FEATURES = datasets.Features(
 
 
 @dataclass(frozen=True)
-class VqaExample:
+class VqaExample(ProposedBoxes):
     """A question about an image; what only annotations say is None in test files.
 
     answer: the most frequent answer. answers: the annotators', as written.
@@ -63,6 +66,15 @@ class VqaExample:
     answer: str | None
     answers: tuple[str, ...] | None
     image: ImageFile = field(repr=False)
+    proposals: Proposals = field(repr=False, compare=False)
+    vocabulary: AnswerVocabulary | None = field(repr=False, compare=False)
+
+    @property
+    def label(self) -> Tensor | None:
+        """(A,) soft labels over the data set's vocabulary, if both are there."""
+        if self.vocabulary is None or self.answers is None:
+            return None
+        return self.vocabulary.target_matrix([self.answers])[0]
 
 
 class VqaDataset(TableDataset):
@@ -71,6 +83,8 @@ class VqaDataset(TableDataset):
     questions, annotations: official JSON files, in the layout of VQA v2 or of VQA-CP; None: no annotations.
     images_root: folder that holds COCO_{split}_{image_id:012d}.jpg, or folders {split}/ of them.
     image_split: "train2014", …; None if the questions name theirs ("coco_split").
+    vocabulary: the answers that a model chooses from, for the examples' soft labels.
+    proposals: gives the boxes of an image; default none.
     indices: keep these questions only, in this order.
     on_bad_sample: "raise" at a bad question or annotation now and at an image that is missing or corrupt when it is
         asked for, or "skip": look at all of them now, leave bad ones out, list them in `skipped` and warn with their
@@ -86,10 +100,13 @@ class VqaDataset(TableDataset):
         images_root: str | Path,
         *,
         image_split: str | None = None,
+        vocabulary: AnswerVocabulary | None = None,
+        proposals: Proposals | None = None,
         indices: Sequence[int] | None = None,
         on_bad_sample: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self.images_root = Path(images_root)
+        self.images_root, self.proposals = Path(images_root), proposals or GridProposals(0)
+        self.vocabulary = vocabulary
         if not self.images_root.is_dir():
             raise FileNotFoundError(
                 f"images_root {self.images_root} is not a folder; expected COCO's images or their folders"
@@ -134,6 +151,8 @@ class VqaDataset(TableDataset):
             row["answer"],
             None if row["answers"] is None else tuple(row["answers"]),
             self._image(row["image_split"], name, f"{self.name}, question_id {row['question_id']}"),
+            self.proposals,
+            self.vocabulary,
         )
 
     def _image(self, image_split: str, name: str, where: str) -> ImageFile:

@@ -3,13 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from tiny_vcr import BOXES, SIZE, pair_tokenizer, tiny_config, tiny_item, tiny_vcr, write_items
+from tiny_vcr import (
+    BOXES,
+    SIZE,
+    pair_tokenizer,
+    patch_collator,
+    region_collator,
+    tiny_config,
+    tiny_item,
+    tiny_vcr,
+    write_items,
+)
 from transformers import ViltImageProcessor
 
 from tasks.box_views import BoxViews
 from tasks.collate import align
 from tasks.students import MultipleChoice
-from tasks.vcr.collate import patch_collator, region_collator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import NAME_COLOURS, OBJECT_COLOURS, colours_of, outline
 from tasks.vcr.names import PERSON_NAMES

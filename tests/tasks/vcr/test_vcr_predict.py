@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_vcr import pair_tokenizer, tiny_vcr
+from tiny_vcr import pair_tokenizer, patch_collator, tiny_vcr
 from torch import nn
 
-from tasks.vcr.collate import patch_collator
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import read_leaderboard, score_leaderboard
 from tasks.vcr.predict import evaluate, predict, write_leaderboard

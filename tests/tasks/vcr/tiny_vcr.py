@@ -12,6 +12,10 @@ from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from tasks.collate import PatchCollator, RegionCollator
+from tasks.vcr.marks import marked
+from tasks.vcr.texts import ChoiceTexts
+
 SIZE = (64, 48)
 BOXES = [[2, 4, 20, 40, 0.9], [22, 6, 40, 46, 0.8], [42, 20, 62, 44, 0.7]]
 ITEM = {
@@ -159,3 +163,19 @@ def tiny_config(model_type: str, vocab_size: int, visual_dim: int = 22):
             text_config=blip_text | {"sep_token_id": 3}, vision_config=image, image_text_hidden_size=8
         )
     raise ValueError(model_type)
+
+
+OF_THE_COLLATOR = ("distillation", "teacher_boxes", "model", "max_regions")
+
+
+def patch_collator(tokenizer, image_transform, *, mark=True, **options):
+    """VCR's collator of a student that sees patches; options: the collator's own, all others the texts'."""
+    own = {name: options.pop(name) for name in OF_THE_COLLATOR if name in options}
+    texts = ChoiceTexts(tokenizer, **options)
+    return PatchCollator(texts, image_transform, draw=marked(texts) if mark else None, **own)
+
+
+def region_collator(tokenizer, regions, **options):
+    """VCR's collator of a student that reads regions, likewise."""
+    own = {name: options.pop(name) for name in OF_THE_COLLATOR if name in options}
+    return RegionCollator(ChoiceTexts(tokenizer, **options), regions, **own)

@@ -1,0 +1,67 @@
+"""Run a classifier over a data set: the class it chooses for every example."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def _student_columns(collate: Callable, examples: Sequence[Any]) -> dict[str, Any]:
+    batch = collate(examples)
+    unread = ("labels", "distillation_inputs")
+    return {k: v for k, v in batch.items() if k not in unread and not k.startswith("teacher_")}
+
+
+@torch.no_grad()
+def predict_classes(
+    model: nn.Module,
+    dataset: Any,
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    *,
+    lengths: Sequence[int] | None = None,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    accelerator: "Accelerator | None" = None,
+) -> np.ndarray:
+    """(examples,) the class of the highest logit.
+
+    model: batches → logits (B, A), wrapped or not; it is left in the mode it was in.
+    lengths: of the examples' texts; long ones go first, with others as long, for little padding.
+    batch_size: examples a forward, per process.
+    accelerator: shares the examples between its processes and gives every process all results.
+    """
+    # Processes may run unequal numbers of batches, which the forward of DDP would not survive.
+    if accelerator is not None:
+        model = accelerator.unwrap_model(model)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    own = list(range(rank * len(dataset) // processes, (rank + 1) * len(dataset) // processes))
+    if lengths is not None:
+        own.sort(key=lambda index: -lengths[index])
+    loader = DataLoader(
+        Subset(dataset, own),
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=partial(_student_columns, collate),
+    )
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    chosen = []
+    for batch in loader:
+        logits = model(**{name: value.to(device, non_blocking=True) for name, value in batch.items()}).logits
+        chosen.append(logits.argmax(1).cpu())
+    model.train(was_training)
+    # Each place is filled by one process and zero elsewhere.
+    classes = torch.zeros(len(dataset), dtype=torch.int64)
+    if own:
+        classes[own] = torch.cat(chosen)
+    if processes > 1:
+        classes = accelerator.reduce(classes.to(accelerator.device), reduction="sum").cpu()
+    return classes.numpy()

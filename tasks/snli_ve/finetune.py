@@ -1,0 +1,95 @@
+"""Fine-tune a student on SNLI-VE with each of several methods and score it.
+
+Scripts parse `FinetuneSnliVe` from the command line; experiments call `finetune` directly.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from cliptd.training import make_accelerator
+from cliptd.training.files import write_atomically
+from tasks.collate import PatchCollator, RegionCollator
+from tasks.finetuning import StudentInput, finetune_methods
+from tasks.predict_classes import predict_classes
+from tasks.snli_ve.data import LABELS, SnliVeDataset
+from tasks.snli_ve.metric import snli_ve_metrics
+from tasks.snli_ve.settings import FinetuneSnliVe, training_sets
+from tasks.students import Classifier, load_classifier
+from tasks.texts import SingleTexts
+
+
+def finetune(settings: FinetuneSnliVe) -> list[dict[str, Any]]:
+    """Train and score every method; rows of results, also in `run_dir`/results.json.
+
+    Each row has method, test_set, accuracy and that of each label in percent, items, labelled (items), seed and
+    best_step. Predictions for the test sets are in `run_dir`/METHOD/predictions_NAME.jsonl.
+    """
+    accelerator = make_accelerator(settings.training, settings.run_dir)
+    return finetune_methods(settings, SnliVeTask(settings, accelerator), accelerator)
+
+
+class SnliVeTask:
+    """SNLI-VE as `finetune_methods` asks for it."""
+
+    def __init__(self, settings: FinetuneSnliVe, accelerator: Accelerator) -> None:
+        self._settings, self._accelerator = settings, accelerator
+        with accelerator.main_process_first():  # tables are made once
+            self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
+            self.tests = {name: settings.data.dataset(name) for name in settings.test_sets}
+        for name, dataset in self.tests.items():
+            self.tests[name] = dataset.subset(range(len(dataset))[: settings.max_test_items])
+        self.collate = load_collate(settings, accelerator.device)
+        self.settings = {
+            "corrected_labels": str(settings.data.corrected_labels),
+            "proposals": str(settings.data.proposals),
+            "grid": settings.data.grid,
+        }
+
+    def load_student(self) -> Classifier:
+        options = StudentInput(self._settings).model_options(self.collate)
+        return load_classifier(self._settings.student, len(LABELS), **options)
+
+    def scores(self, model: torch.nn.Module, dataset: SnliVeDataset) -> dict[str, float]:
+        labels = [LABELS.index(label) for label in dataset.column("label")]
+        scores = snli_ve_metrics(self._predict(model, dataset), labels)
+        return {"accuracy": scores["accuracy"], **scores["per_class"], "items": scores["pairs"]}
+
+    def finish(self, student: Classifier, run_dir: Path) -> None:
+        """Write the predictions for every test set, as `python -m tasks.snli_ve.metric` reads them."""
+        for name, dataset in self.tests.items():
+            classes = self._predict(student, dataset)
+            if self._accelerator.is_main_process:
+                lines = [
+                    json.dumps({"pairID": pair_id, "prediction": LABELS[number]}) + "\n"
+                    for pair_id, number in zip(dataset.column("pair_id"), classes, strict=True)
+                ]
+                write_atomically(run_dir / f"predictions_{name}.jsonl", "".join(lines))
+
+    def _predict(self, model: torch.nn.Module, dataset: SnliVeDataset):
+        return predict_classes(
+            model,
+            dataset,
+            self.collate,
+            lengths=[len(text) for text in dataset.column("hypothesis")],
+            batch_size=self._settings.eval_batch_size,
+            num_workers=self._settings.training.num_workers,
+            accelerator=self._accelerator,
+        )
+
+
+def load_collate(
+    settings: FinetuneSnliVe, device: torch.device | str = "cpu"
+) -> PatchCollator | RegionCollator:
+    """The student's own collator; a region backbone runs on `device`."""
+    student = StudentInput(settings, device)
+    texts = SingleTexts(
+        student.tokenizer(),
+        lambda example: example.hypothesis,
+        lambda example: example.hypothesis,
+        max_length=settings.max_text_tokens,
+    )
+    return student.collator(texts)

@@ -1,0 +1,68 @@
+"""The settings of fine-tuning on SNLI-VE, as scripts parse them from the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from cliptd.training import TrainingConfig
+from tasks.proposals import proposals
+from tasks.settings import FinetuneSettings
+from tasks.snli_ve.data import SnliVeDataset
+from tasks.split import LowShotSplit
+
+
+@dataclass(kw_only=True)
+class SnliVeSplit(LowShotSplit):
+    """The data of an experiment on snli_ve_{train,dev,test}.jsonl and flickr30k_images/."""
+
+    corrected_labels: Path | None = None
+    """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
+    proposals: Path | None = None
+    """jsonl with the boxes of every image, as a detector proposed them."""
+    grid: int = 0
+    """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
+
+    def dataset(self, split: str) -> SnliVeDataset:
+        """One of the official files."""
+        if self.data_root is None:
+            raise ValueError("data_root is None; give the folder of snli_ve_{train,dev,test}.jsonl")
+        return SnliVeDataset.from_root(
+            self.data_root,
+            split,
+            corrected_labels=self.corrected_labels,
+            on_bad_sample=self.on_bad_sample,
+            proposals=proposals(self.proposals, self.grid),
+        )
+
+
+def training_sets(split: SnliVeSplit, seed: int) -> tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]:
+    """(labelled training set, validation set, description of the split); no image is in both. See
+    `LowShotSplit.draw`."""
+    everything = split.dataset("train")
+    labelled, held_out, description = split.draw(
+        everything.unique_ids(), everything.column("image_id"), everything.column("label"), seed
+    )
+    description |= {
+        "pairs_without_label": everything.without_label,
+        "labels_corrected": everything.corrected,
+        "bad_samples_left_out": everything.skipped,
+    }
+    return everything.subset(labelled), everything.subset(held_out), description
+
+
+@dataclass(kw_only=True)
+class FinetuneSnliVe(FinetuneSettings):
+    """What to fine-tune on SNLI-VE, and how to distil."""
+
+    data: tyro.conf.OmitArgPrefixes[SnliVeSplit] = field(default_factory=SnliVeSplit)
+    test_sets: tuple[str, ...] = ("dev", "test")
+    """Splits of the data root: snli_ve_{NAME}.jsonl."""
+    run_dir: Path = Path("runs/snli_ve")
+    """Everything the run writes; the same command resumes there."""
+    training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
+        default_factory=lambda: TrainingConfig(
+            steps=2000, batch_size=64, lr=5e-5, warmup_steps=200, metric="accuracy"
+        )
+    )

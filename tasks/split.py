@@ -1,0 +1,56 @@
+"""Which training items are labelled and which validate, for all tasks."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cliptd.data.splits import holdout_split, low_shot_split
+
+
+@dataclass(kw_only=True)
+class LowShotSplit:
+    """The data of an experiment: every script that takes these takes the same items."""
+
+    data_root: Path | None = None
+    """Folder with the task's official files. None: the embedded benchmark, iconworld."""
+    fraction: float | None = None
+    """Share of the training items that are labelled."""
+    items: int | None = None
+    """Number of training items that are labelled, instead of a share."""
+    validation_items: int = 1000
+    """Training items, of images of their own, that choose the best step."""
+    on_bad_sample: Literal["raise", "skip"] = "raise"
+    """Stop at a bad item, or leave it out, counted and listed."""
+
+    def __post_init__(self):
+        if self.fraction is not None and self.items is not None:
+            raise ValueError("give fraction or items, not both")
+
+    def draw(
+        self, ids: Sequence[Any], images: Sequence[Hashable], strata: Sequence[Hashable], seed: int
+    ) -> tuple[list[int], list[int], dict[str, Any]]:
+        """(labelled, validation, description): indices into the training items; no image is in both.
+
+        The seed draws the labelled items; validation is the same for every seed and number of labels, as a test set is.
+
+        ids, images, strata: of all training items; every stratum keeps its share among the labelled ones.
+        Raises ValueError if there are too few items.
+        """
+        ids = [str(name) for name in ids]
+        rest, held_out = holdout_split(ids, images, count=self.validation_items, seed=0)
+        fraction = 1.0 if self.fraction is None else self.fraction
+        if self.items is not None:
+            if not 0 < self.items <= len(rest):
+                raise ValueError(f"items is {self.items}, expected 1 to {len(rest)}, the training items")
+            fraction = self.items / len(rest)
+        chosen = low_shot_split(
+            [ids[i] for i in rest.indices], [strata[i] for i in rest.indices], fraction=fraction, seed=seed
+        )
+        description = {
+            "labelled_items": len(chosen),
+            "training_hash": chosen.hash,
+            "validation_items": len(held_out),
+            "validation_hash": held_out.hash,
+        }
+        return [rest.indices[k] for k in chosen.indices], held_out.indices, description
