@@ -14,14 +14,14 @@ from accelerate import PartialState
 
 from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
-from tasks.iconworld.defaults import vcr_settings_from_command_line
+from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
 from tasks.teacher_source import build_store
 from tasks.vcr.finetune import load_collate
 from tasks.vcr.split import training_sets
 
 
 def main() -> None:
-    settings = vcr_settings_from_command_line(__doc__)
+    settings = from_command_line(vcr_settings(), vcr_root, __doc__)
     training_set, _, _ = training_sets(settings.data, settings.seed)
     path = settings.store or settings.run_dir / "store"
     teacher = load_teacher(settings.teacher, settings.pretrained, device=PartialState().device)

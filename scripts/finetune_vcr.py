@@ -9,13 +9,13 @@ Without --data-root: the embedded benchmark with its own student and teacher, mi
 
 from accelerate import PartialState
 
-from tasks.iconworld.defaults import vcr_settings_from_command_line
+from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
+from tasks.results import report
 from tasks.vcr.finetune import finetune
-from tasks.vcr.results import report
 
 
 def main() -> None:
-    settings = vcr_settings_from_command_line(__doc__)
+    settings = from_command_line(vcr_settings(), vcr_root, __doc__)
     rows = finetune(settings)
     if PartialState().is_main_process:
         report(settings, rows)

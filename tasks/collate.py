@@ -213,6 +213,7 @@ def _distillation_inputs(
         texts=[e.teacher_texts for e in encoded],
         words=[e.words for e in encoded],
         word_ids=pad_to_batch([e.word_ids for e in encoded], -1),
+        rival_texts=None if encoded[0].rival_texts is None else [e.rival_texts for e in encoded],
     )
     if teacher_boxes == "none":
         return inputs

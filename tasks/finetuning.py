@@ -45,8 +45,9 @@ class Task(Protocol):
     def load_student(self) -> NativeStudent:
         """A fresh student."""
 
-    def scores(self, model: torch.nn.Module, dataset: Any) -> dict[str, Any]:
-        """Numbers of a test set, the validation metric among them."""
+    def scores(self, model: torch.nn.Module, dataset: Any, write_to: Path | None = None) -> dict[str, Any]:
+        """Numbers of a set, the validation metric among them; predictions that the task's metric reads also go to the
+        file `write_to`, its suffix left to the task."""
 
     def finish(self, student: NativeStudent, run_dir: Path) -> None:
         """What else is done with a trained student: files for a server."""
@@ -120,7 +121,8 @@ def finetune_methods(
         }
         rows.append({**common, "test_set": "validation", **result.best_metrics})
         for name, dataset in task.tests.items():
-            rows.append({**common, "test_set": name, **task.scores(student, dataset)})
+            scores = task.scores(student, dataset, run_dir / f"predictions_{name}")
+            rows.append({**common, "test_set": name, **scores})
         if main:
             student.save_pretrained(run_dir / "student")
             task.collate.texts.tokenizer.save_pretrained(run_dir / "student")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tyro
 
@@ -15,6 +15,9 @@ from tasks.box_views import TeacherBoxes
 @dataclass(kw_only=True)
 class FinetuneSettings:
     """What to fine-tune and how to distil."""
+
+    task: ClassVar[str]
+    """Its name, for people."""
 
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
@@ -64,6 +67,16 @@ class FinetuneSettings:
     def seed(self) -> int:
         """Of the split, the fresh weights and the order of the examples."""
         return self.training.seed
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Keys of result rows, and what people call them."""
+        raise NotImplementedError
+
+    @property
+    def sees_boxes(self) -> bool:
+        """Whether the teacher is shown boxes."""
+        return self.teacher_boxes != "none"
 
     def method_config(self, method: Preset) -> TargetedDistillationConfig:
         """The distillation settings of one method.

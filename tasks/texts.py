@@ -19,7 +19,8 @@ class EncodedExample:
     """The C candidate texts of an example, T tokens each (padding of other examples not included).
 
     columns: the tokenizer's, (C, T) int64. word_ids: (C, T), index into `words[c]` or -1. object_ids: (C, T),
-    the object that a token names or -1. words: C x K teacher words. teacher_texts: C.
+    the object that a token names or -1. words: C x K teacher words. teacher_texts: C. rival_texts: wrong texts that the
+    teacher chooses among where C is 1, see `DistillationInputs`; None: the task knows none.
     """
 
     columns: dict[str, Tensor]
@@ -27,6 +28,7 @@ class EncodedExample:
     object_ids: Tensor
     words: list[list[str]]
     teacher_texts: list[str]
+    rival_texts: list[str] | None = None
 
 
 class ExampleTexts:
@@ -84,6 +86,7 @@ class SingleTexts(ExampleTexts):
     """One text an example: a question, a hypothesis.
 
     text, teacher_text: what the student and the teacher read of an example. The student's words are the teacher's.
+    rival_texts: wrong texts for the teacher to choose among; None: the task knows none.
     options: as for `ExampleTexts`.
     """
 
@@ -92,13 +95,15 @@ class SingleTexts(ExampleTexts):
         tokenizer: "PreTrainedTokenizerBase",
         text: Callable[[Any], str],
         teacher_text: Callable[[Any], str],
+        rival_texts: Callable[[Any], list[str]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(tokenizer, **options)
-        self.text, self.teacher_text = text, teacher_text
+        self.text, self.teacher_text, self.rival_texts = text, teacher_text, rival_texts
 
     def key(self, example: Any) -> Hashable:
-        return self.text(example), self.teacher_text(example)
+        rivals = () if self.rival_texts is None else tuple(self.rival_texts(example))
+        return self.text(example), self.teacher_text(example), rivals
 
     def encode(self, examples: list[Any]) -> list[EncodedExample]:
         worded = [WordedText.from_text(self.text(example)) for example in examples]
@@ -115,6 +120,7 @@ class SingleTexts(ExampleTexts):
                     object_ids=torch.full_like(own_ids, -1),
                     words=[list(text.words)],
                     teacher_texts=[self.teacher_text(example)],
+                    rival_texts=None if self.rival_texts is None else self.rival_texts(example),
                 )
             )
         return results

@@ -2,7 +2,10 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import tyro
 from accelerate import PartialState
@@ -10,38 +13,90 @@ from accelerate import PartialState
 from cliptd.data.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
+from tasks.iconworld import snli_ve, vcr, vqa
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
-from tasks.iconworld.vcr import FORMAT, VcrSizes, write_vcr
+from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
+from tasks.iconworld.vcr import VcrSizes, write_vcr
+from tasks.iconworld.vqa import VqaSizes, write_vqa
+from tasks.settings import FinetuneSettings
+from tasks.snli_ve.settings import FinetuneSnliVe, SnliVeSplit
 from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import VcrSplit
+from tasks.vqa.settings import FinetuneVqa, VqaSplit
+
+Settings = TypeVar("Settings", bound=FinetuneSettings)
 
 
 def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
     """The folder of iconworld's VCR files, written on first use."""
     sizes = sizes or VcrSizes()
-    name = f"vcr-{FORMAT}-{seed}-{sizes.train}-{sizes.val}-{sizes.val_shifted}-{sizes.test}"
-    return write_vcr(cache_folder() / "iconworld" / name, seed=seed, sizes=sizes)
+    return write_vcr(_folder("vcr", vcr.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+
+
+def vqa_root(*, seed: int = 0, sizes: VqaSizes | None = None) -> Path:
+    """The folder of iconworld's VQA files, written on first use."""
+    sizes = sizes or VqaSizes()
+    return write_vqa(_folder("vqa", vqa.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+
+
+def snli_ve_root(*, seed: int = 0, sizes: SnliVeSizes | None = None) -> Path:
+    """The folder of iconworld's SNLI-VE files, written on first use."""
+    sizes = sizes or SnliVeSizes()
+    return write_snli_ve(_folder("snli_ve", snli_ve.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+
+
+def _folder(task: str, version: int, seed: int, sizes: VcrSizes | VqaSizes | SnliVeSizes) -> Path:
+    counts = "-".join(map(str, asdict(sizes).values()))
+    return cache_folder() / "iconworld" / f"{task}-{version}-{seed}-{counts}"
+
+
+# The library's defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
+_SHARED = {
+    "student": str(STUDENT),
+    "regions": f"local-dir:{REGIONS}",
+    "teacher": str(TEACHER),
+    "methods": ("none", "targeted"),
+    "teacher_boxes": "alone",  # it knows icons of one size only
+    "distillation": DistillationChanges(
+        visual_temperature=0.07, semantic_temperature=0.18, distance="infonce", share_heads="all"
+    ),
+    "max_test_items": 500,
+}
+
+
+def _training(metric: str) -> TrainingConfig:
+    return TrainingConfig(
+        steps=300, batch_size=16, lr=1e-3, warmup_steps=30, eval_every=150, save_every=150, metric=metric
+    )
 
 
 def vcr_settings() -> FinetuneVcr:
     """A first run: what CLIP-targeted distillation does for a small VisualBERT with 200 labelled items."""
     return FinetuneVcr(
+        **_SHARED,
         data=VcrSplit(items=200, validation_items=300, known_classes=False),
-        student=str(STUDENT),
-        regions=f"local-dir:{REGIONS}",
-        teacher=str(TEACHER),
-        methods=("none", "targeted"),
-        teacher_boxes="alone",  # it knows icons of one size only
-        # The defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
-        distillation=DistillationChanges(
-            visual_temperature=0.07, semantic_temperature=0.18, distance="infonce", share_heads="all"
-        ),
         test_sets=("val", "singular", "val_shifted"),
-        max_test_items=500,
-        run_dir=Path("runs/vcr"),
-        training=TrainingConfig(
-            steps=300, batch_size=16, lr=1e-3, warmup_steps=30, eval_every=150, save_every=150, metric="mean"
-        ),
+        training=_training("mean"),
+    )
+
+
+def vqa_settings() -> FinetuneVqa:
+    """The same with 500 labelled questions: in domain, with the answers' priors turned round, in unseen families."""
+    return FinetuneVqa(
+        **_SHARED,
+        data=VqaSplit(items=500, validation_items=500),
+        test_sets=("val", "cp_test", "shifted2014"),
+        training=dataclasses.replace(_training("overall"), batch_size=64),
+    )
+
+
+def snli_ve_settings() -> FinetuneSnliVe:
+    """The same with 500 labelled pairs: in domain, the pairs that cannot be guessed from the text, unseen families."""
+    return FinetuneSnliVe(
+        **_SHARED,
+        data=SnliVeSplit(items=500, validation_items=500),
+        test_sets=("test", "test_hard", "shifted"),
+        training=dataclasses.replace(_training("accuracy"), batch_size=64),
     )
 
 
@@ -50,10 +105,17 @@ def with_data(settings, **changes):
     return dataclasses.replace(settings, data=dataclasses.replace(settings.data, **changes))
 
 
-def on_iconworld(settings: FinetuneVcr, root: Path) -> FinetuneVcr:
-    """The settings on the files of `vcr_root`; region features are kept beside the pictures they are of."""
+def on_iconworld(settings: Settings, root: Path) -> Settings:
+    """The settings on the files of `vcr_root`, `vqa_root` or `snli_ve_root`.
+
+    Region features are kept beside the pictures they are of, and where the task's own files have no boxes, the icons'
+    boxes come from proposals, as a detector would give them.
+    """
+    changes = {"data_root": root}
+    if (root / vqa.PROPOSALS).exists() and settings.data.proposals is None and not settings.data.grid:
+        changes["proposals"] = root / vqa.PROPOSALS
     region_cache = settings.region_cache or root / "regions"
-    return dataclasses.replace(with_data(settings, data_root=root), region_cache=region_cache)
+    return dataclasses.replace(with_data(settings, **changes), region_cache=region_cache)
 
 
 def names_data_root(arguments: list[str]) -> bool:
@@ -61,11 +123,11 @@ def names_data_root(arguments: list[str]) -> bool:
     return any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in arguments)
 
 
-def vcr_settings_from_command_line(description: str | None) -> FinetuneVcr:
-    """What the command line says; without --data-root the defaults and the data are iconworld's."""
+def from_command_line(embedded: Settings, root: Callable[[], Path], description: str | None) -> Settings:
+    """What the command line says; without --data-root the defaults are `embedded` and the data `root`'s."""
     own_data = names_data_root(sys.argv)
-    settings = tyro.cli(FinetuneVcr, default=None if own_data else vcr_settings(), description=description)
+    settings = tyro.cli(type(embedded), default=None if own_data else embedded, description=description)
     if own_data:
         return settings
     with PartialState().main_process_first():
-        return on_iconworld(settings, vcr_root())
+        return on_iconworld(settings, root())

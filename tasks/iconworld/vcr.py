@@ -7,7 +7,6 @@ more often than the wrong ones (Ye & Kovashka, AAAI 2021), so a student can be r
 picture.
 """
 
-import fcntl
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.iconworld.glyphs import FAMILIES, SEEN_FAMILIES, UNSEEN_FAMILIES, font_file
+from tasks.iconworld.folder import write_once
+from tasks.iconworld.glyphs import FAMILIES, SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import REASONS, STATEMENTS, article
 from tasks.iconworld.scenes import (
     CELLS,
@@ -76,16 +76,8 @@ def write_vcr(folder: Path, *, seed: int = 0, sizes: VcrSizes | None = None) -> 
     The same seed and font packages give the same files. A finished folder of the same seed and sizes is left as it is.
     """
     sizes = sizes or VcrSizes()
-    fonts = [font_file(family)[0].name for family in FAMILIES]
-    description = {"format": FORMAT, "seed": seed, "sizes": asdict(sizes), "fonts": fonts}
-    marker = folder / "iconworld.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two first runs one writes; the other waits and finds it done
-        if not marker.exists() or json.loads(marker.read_text()) != description:
-            _write_files(folder, seed, sizes)
-            write_lines(marker, [json.dumps(description)])
-    return folder
+    description = {"format": FORMAT, "seed": seed, "sizes": asdict(sizes)}
+    return write_once(folder, description, lambda: _write_files(folder, seed, sizes))
 
 
 def _write_files(folder: Path, seed: int, sizes: VcrSizes) -> None:

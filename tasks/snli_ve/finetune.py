@@ -16,10 +16,13 @@ from tasks.collate import PatchCollator, RegionCollator
 from tasks.finetuning import StudentInput, finetune_methods
 from tasks.predict_classes import predict_classes
 from tasks.snli_ve.data import LABELS, SnliVeDataset
+from tasks.snli_ve.hard import write_hard
 from tasks.snli_ve.metric import snli_ve_metrics
 from tasks.snli_ve.settings import FinetuneSnliVe, training_sets
 from tasks.students import Classifier, load_classifier
 from tasks.texts import SingleTexts
+
+HARD = "_hard"
 
 
 def finetune(settings: FinetuneSnliVe) -> list[dict[str, Any]]:
@@ -39,7 +42,10 @@ class SnliVeTask:
         self._settings, self._accelerator = settings, accelerator
         with accelerator.main_process_first():  # tables are made once
             self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
-            self.tests = {name: settings.data.dataset(name) for name in settings.test_sets}
+            self.tests = {
+                name: self._hard(name) if name.endswith(HARD) else settings.data.dataset(name)
+                for name in settings.test_sets
+            }
         for name, dataset in self.tests.items():
             self.tests[name] = dataset.subset(range(len(dataset))[: settings.max_test_items])
         self.collate = load_collate(settings, accelerator.device)
@@ -49,28 +55,25 @@ class SnliVeTask:
             "grid": settings.data.grid,
         }
 
+    def _hard(self, name: str) -> SnliVeDataset:
+        """The pairs of a split that the hypothesis alone does not give away, written to the run folder first."""
+        root, path = self._settings.data.data_root, self._settings.run_dir / f"snli_ve_{name}.jsonl"
+        if self._accelerator.is_main_process and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_hard(root / "snli_ve_train.jsonl", root / f"snli_ve_{name.removesuffix(HARD)}.jsonl", path)
+        return self._settings.data.dataset(name, path)
+
     def load_student(self) -> Classifier:
         options = StudentInput(self._settings).model_options(self.collate)
         return load_classifier(self._settings.student, len(LABELS), **options)
 
-    def scores(self, model: torch.nn.Module, dataset: SnliVeDataset) -> dict[str, float]:
-        labels = [LABELS.index(label) for label in dataset.column("label")]
-        scores = snli_ve_metrics(self._predict(model, dataset), labels)
-        return {"accuracy": scores["accuracy"], **scores["per_class"], "items": scores["pairs"]}
-
-    def finish(self, student: Classifier, run_dir: Path) -> None:
-        """Write the predictions for every test set, as `python -m tasks.snli_ve.metric` reads them."""
-        for name, dataset in self.tests.items():
-            classes = self._predict(student, dataset)
-            if self._accelerator.is_main_process:
-                lines = [
-                    json.dumps({"pairID": pair_id, "prediction": LABELS[number]}) + "\n"
-                    for pair_id, number in zip(dataset.column("pair_id"), classes, strict=True)
-                ]
-                write_atomically(run_dir / f"predictions_{name}.jsonl", "".join(lines))
-
-    def _predict(self, model: torch.nn.Module, dataset: SnliVeDataset):
-        return predict_classes(
+    def scores(
+        self, model: torch.nn.Module, dataset: SnliVeDataset, write_to: Path | None = None
+    ) -> dict[str, float]:
+        labels = dataset.column("label")
+        if None in labels:
+            raise ValueError(f"{dataset.name} has pairs without gold_label, so nothing can be scored")
+        classes = predict_classes(
             model,
             dataset,
             self.collate,
@@ -79,6 +82,17 @@ class SnliVeTask:
             num_workers=self._settings.training.num_workers,
             accelerator=self._accelerator,
         )
+        if write_to is not None and self._accelerator.is_main_process:
+            lines = [
+                json.dumps({"pairID": pair_id, "prediction": LABELS[number]}) + "\n"
+                for pair_id, number in zip(dataset.column("pair_id"), classes, strict=True)
+            ]
+            write_atomically(write_to.with_suffix(".jsonl"), "".join(lines))
+        scores = snli_ve_metrics(classes, [LABELS.index(label) for label in labels])
+        return {"accuracy": scores["accuracy"], **scores["per_class"], "items": scores["pairs"]}
+
+    def finish(self, student: Classifier, run_dir: Path) -> None:
+        """Nothing: every test set has labels."""
 
 
 def load_collate(

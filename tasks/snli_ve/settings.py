@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
 from cliptd.training import TrainingConfig
 from tasks.proposals import proposals
 from tasks.settings import FinetuneSettings
-from tasks.snli_ve.data import SnliVeDataset
+from tasks.snli_ve.data import IMAGES, LABELS, SnliVeDataset
 from tasks.split import LowShotSplit
 
 
@@ -24,17 +24,18 @@ class SnliVeSplit(LowShotSplit):
     grid: int = 0
     """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
 
-    def dataset(self, split: str) -> SnliVeDataset:
-        """One of the official files."""
+    def dataset(self, split: str, annotations: Path | None = None) -> SnliVeDataset:
+        """One of the official files, or other annotations of the same images."""
         if self.data_root is None:
             raise ValueError("data_root is None; give the folder of snli_ve_{train,dev,test}.jsonl")
-        return SnliVeDataset.from_root(
-            self.data_root,
-            split,
-            corrected_labels=self.corrected_labels,
-            on_bad_sample=self.on_bad_sample,
-            proposals=proposals(self.proposals, self.grid),
-        )
+        options = {
+            "corrected_labels": self.corrected_labels,
+            "on_bad_sample": self.on_bad_sample,
+            "proposals": proposals(self.proposals, self.grid),
+        }
+        if annotations is not None:
+            return SnliVeDataset(annotations, self.data_root / IMAGES, **options)
+        return SnliVeDataset.from_root(self.data_root, split, **options)
 
 
 def training_sets(split: SnliVeSplit, seed: int) -> tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]:
@@ -56,9 +57,12 @@ def training_sets(split: SnliVeSplit, seed: int) -> tuple[SnliVeDataset, SnliVeD
 class FinetuneSnliVe(FinetuneSettings):
     """What to fine-tune on SNLI-VE, and how to distil."""
 
+    task: ClassVar[str] = "SNLI-VE"
+
     data: tyro.conf.OmitArgPrefixes[SnliVeSplit] = field(default_factory=SnliVeSplit)
     test_sets: tuple[str, ...] = ("dev", "test")
-    """Splits of the data root: snli_ve_{NAME}.jsonl."""
+    """Splits of the data root: snli_ve_{NAME}.jsonl; NAME_hard: those of its pairs that a model of the hypothesis alone
+    gets wrong."""
     run_dir: Path = Path("runs/snli_ve")
     """Everything the run writes; the same command resumes there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
@@ -66,3 +70,12 @@ class FinetuneSnliVe(FinetuneSettings):
             steps=2000, batch_size=64, lr=5e-5, warmup_steps=200, metric="accuracy"
         )
     )
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The accuracy, and that of each label."""
+        return {"accuracy": "accuracy", **{label: label for label in LABELS}}
+
+    @property
+    def sees_boxes(self) -> bool:
+        return super().sees_boxes and (self.data.proposals is not None or self.data.grid > 0)

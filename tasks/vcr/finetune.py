@@ -49,7 +49,9 @@ class VcrTask:
     def load_student(self) -> MultipleChoice:
         return load_vcr_student(self._settings, self.collate)
 
-    def scores(self, model: torch.nn.Module, dataset: VcrDataset) -> dict[str, float]:
+    def scores(
+        self, model: torch.nn.Module, dataset: VcrDataset, write_to: Path | None = None
+    ) -> dict[str, float]:
         scores = evaluate(model, dataset, self.collate, **self._prediction_options())
         of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}
         chosen = of_task[self._settings.data.tasks]

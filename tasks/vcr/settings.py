@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import tyro
 
@@ -14,6 +14,8 @@ from tasks.vcr.split import VcrSplit
 @dataclass(kw_only=True)
 class FinetuneVcr(FinetuneSettings):
     """What to fine-tune, on what, and how to distil."""
+
+    task: ClassVar[str] = "VCR"
 
     data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
     test_sets: tuple[str, ...] = ("val", "singular", "plural")
@@ -29,3 +31,10 @@ class FinetuneVcr(FinetuneSettings):
             steps=2000, batch_size=32, lr=5e-5, warmup_steps=200, metric="mean"
         )
     )
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Of a student of one subtask its metric alone."""
+        names = {"q_to_a": "Q→A", "qa_to_r": "QA→R", "q_to_ar": "Q→AR"}
+        tasks = self.data.tasks
+        return names if tasks == "both" else {tasks: names[tasks]}

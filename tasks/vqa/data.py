@@ -119,17 +119,20 @@ class VqaDataset(TableDataset):
 
     @classmethod
     def from_root(cls, data_root: str | Path, split: str, **options: Any) -> "VqaDataset":
-        """The dataset of one of `SPLITS`; options as for the class."""
-        if split not in SPLITS:
-            raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}")
+        """The dataset of one of `SPLITS`, or of the files of VQA v2 whose names hold `split`; options as for the
+        class."""
         root = Path(data_root)
-        questions, annotations, image_split = SPLITS[split]
+        questions, annotations, image_split = SPLITS.get(split) or (
+            f"v2_OpenEnded_mscoco_{split}_questions.json",
+            f"v2_mscoco_{split}_annotations.json",
+            split,
+        )
         for name in (questions, annotations):
             if name is not None and not (root / name).is_file():
                 raise FileNotFoundError(
                     f"{root / name} does not exist; the split {split!r} is made of {questions}"
                     + (f" and {annotations}" if annotations else "")
-                    + " (https://visualqa.org/download.html)"
+                    + f" (https://visualqa.org/download.html; splits by name: {', '.join(SPLITS)})"
                 )
         return cls(
             root / questions,

@@ -71,6 +71,11 @@ def test_vqa_cp_takes_images_of_both_splits(tmp_path):
     assert [example.image().getpixel((0, 0))[0] // 100 for example in dataset] == [1, 1]
 
 
+def test_other_splits_are_found_by_their_name(tmp_path):
+    root = write_v2(tmp_path / "vqa", [question(0)], [annotation(0)], split="shifted2014")
+    assert VqaDataset.from_root(root, "shifted2014")[0].image_key == "COCO_shifted2014_000000000100.jpg"
+
+
 def test_images_may_lie_in_the_root_itself(tmp_path):
     root, _ = make(tmp_path)
     for image in (root / "val2014").iterdir():
@@ -139,7 +144,7 @@ def test_files_of_different_splits_and_double_ids_are_refused(tmp_path):
 
 def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(
-        ValueError, match="split is 'dev'; choose one of train, val, test, test-dev, cp_train, cp_test"
+        FileNotFoundError, match=r"mscoco_dev_questions\.json does not exist.* splits by name: train,"
     ):
         VqaDataset.from_root(tmp_path, "dev")
     with pytest.raises(FileNotFoundError, match=r"train2014_questions\.json does not exist; the split"):

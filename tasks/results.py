@@ -3,9 +3,8 @@
 from typing import Any
 
 from cliptd.report import markdown_table, plot_learning_curve, print_table
-from tasks.vcr.settings import FinetuneVcr
+from tasks.settings import FinetuneSettings
 
-METRICS = {"q_to_a": "Q→A", "qa_to_r": "QA→R", "q_to_ar": "Q→AR"}
 TERMS = {
     "image_weight": "image",
     "region_weight": "boxes",
@@ -14,15 +13,13 @@ TERMS = {
 }
 
 
-def table_rows(settings: FinetuneVcr, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Result rows as a reader sees them; of a student of one subtask its metric alone."""
-    tasks = settings.data.tasks
-    metrics = METRICS if tasks == "both" else {tasks: METRICS[tasks]}
+def table_rows(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Result rows as a reader sees them."""
     shown = []
     for row in rows:
         config = settings.method_config(row["method"])
         terms = [name for weight, name in TERMS.items() if getattr(config, weight) > 0]
-        if settings.teacher_boxes == "none" and "boxes" in terms:
+        if not settings.sees_boxes and "boxes" in terms:
             terms.remove("boxes")
         shown.append(
             {
@@ -30,16 +27,16 @@ def table_rows(settings: FinetuneVcr, rows: list[dict[str, Any]]) -> list[dict[s
                 "distilled": " + ".join(terms) or "nothing",
                 "test set": row["test_set"],
                 "items": int(row["items"]),
-                **{name: row[key] for key, name in metrics.items()},
+                **{name: row.get(key) for key, name in settings.metrics.items()},
             }
         )
     return shown
 
 
-def report(settings: FinetuneVcr, rows: list[dict[str, Any]]) -> None:
+def report(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> None:
     """Print the table, write report.md and learning curves into the run folder, say where it is."""
     title = (
-        f"VCR in percent: student {settings.student}, teacher {settings.teacher}, "
+        f"{settings.task} in percent: student {settings.student}, teacher {settings.teacher}, "
         f"{rows[0]['labelled']} labelled items, seed {settings.seed}"
     )
     shown = table_rows(settings, rows)

@@ -1,0 +1,127 @@
+"""The pairs of a file that a model of the hypothesis alone gets wrong: what cannot be guessed without the image.
+
+    python -m tasks.snli_ve.hard --train snli_ve_train.jsonl --annotations snli_ve_dev.jsonl --out hard.jsonl
+
+The model is a linear classifier over hashed words and pairs of neighbouring words, trained on the training file; part
+of SNLI's labels can be told from the hypothesis alone (arXiv 1803.02324).
+"""
+
+import argparse
+import json
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cliptd.data.jsonl import JsonLines
+from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair
+
+BUCKETS = 2**18
+EPOCHS = 5
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-2
+
+
+class HypothesisModel:
+    """Guesses labels from hypotheses.
+
+    fit: hypotheses and labels (indices into LABELS). seed: of the order of training; the same texts, labels and seed
+    give the same model.
+
+    Raises ValueError for no pair.
+    """
+
+    def __init__(self, hypotheses: Sequence[str], labels: Sequence[int], *, seed: int = 0) -> None:
+        if not len(hypotheses) or len(hypotheses) != len(labels):
+            raise ValueError(
+                f"{len(hypotheses)} hypotheses and {len(labels)} labels; expected as many, at least one"
+            )
+        self.weights = nn.EmbeddingBag(BUCKETS, len(LABELS), mode="mean", sparse=True)
+        nn.init.zeros_(self.weights.weight)
+        optimizer = torch.optim.SparseAdam(self.weights.parameters(), lr=LEARNING_RATE)
+        features = [_features(text) for text in hypotheses]
+        targets = torch.tensor(labels)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(EPOCHS):
+            for rows in torch.randperm(len(features), generator=generator).split(BATCH_SIZE):
+                loss = F.cross_entropy(self._logits([features[row] for row in rows.tolist()]), targets[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    @torch.no_grad()
+    def predict(self, hypotheses: Sequence[str]) -> list[int]:
+        """The most likely label of each."""
+        chosen: list[int] = []
+        for start in range(0, len(hypotheses), 1024):
+            logits = self._logits([_features(text) for text in hypotheses[start : start + 1024]])
+            chosen += logits.argmax(1).tolist()
+        return chosen
+
+    def _logits(self, features: list[list[int]]) -> Tensor:
+        counts = torch.tensor([0, *(len(row) for row in features[:-1])])
+        return self.weights(torch.tensor([index for row in features for index in row]), counts.cumsum(0))
+
+
+def write_hard(
+    train: str | Path, annotations: str | Path, out: str | Path, *, seed: int = 0
+) -> dict[str, int]:
+    """Write the lines of `annotations` that the model of the hypothesis alone gets wrong.
+
+    Pairs without a label are left out of both. Returns how many pairs were looked at, had no label and were kept, and
+    the accuracy of the model in percent.
+    Raises ValueError and FileNotFoundError that name file and line.
+    """
+    hypotheses, labels = zip(*((text, label) for _, text, label in _labelled(train)), strict=True)
+    model = HypothesisModel(hypotheses, labels, seed=seed)
+    lines = JsonLines(annotations)
+    rows = list(_labelled(annotations))
+    guesses = model.predict([text for _, text, _ in rows])
+    wrong = [index for (index, _, label), guess in zip(rows, guesses, strict=True) if guess != label]
+    partial = Path(out).with_name(Path(out).name + ".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(lines.raw(index), ensure_ascii=False) + "\n" for index in wrong)
+    partial.replace(out)
+    return {
+        "pairs": len(rows),
+        "without_label": len(lines) - len(rows),
+        "kept": len(wrong),
+        "accuracy_of_the_hypothesis_alone": round(100 * (1 - len(wrong) / len(rows)), 2),
+    }
+
+
+def _labelled(path: str | Path) -> Iterable[tuple[int, str, int]]:
+    lines = JsonLines(path)
+    for index in range(len(lines)):
+        pair = parse_pair(lines.raw(index), lines.where(index))
+        if pair["label"] is None:
+            raise ValueError(
+                f"{lines.where(index)}: no gold_label, so it is not known whether a guess is wrong"
+            )
+        if pair["label"] != NO_LABEL:
+            yield index, pair["hypothesis"], LABELS.index(pair["label"])
+
+
+def _features(text: str) -> list[int]:
+    words = ["<", *re.findall(r"\w+|[^\w\s]", text.lower()), ">"]
+    pairs = [f"{a} {b}" for a, b in pairwise(words)]
+    return [zlib.crc32(feature.encode()) % BUCKETS for feature in (*words, *pairs)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tasks.snli_ve.hard", description=__doc__.split("\n")[0])
+    parser.add_argument("--train", required=True, help="SNLI-VE jsonl to learn from")
+    parser.add_argument("--annotations", required=True, help="SNLI-VE jsonl whose hard pairs are kept")
+    parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    print(json.dumps(write_hard(options.train, options.annotations, options.out, seed=options.seed)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Fine-tune a student on VQA with each of several methods and score it.
+
+Scripts parse `FinetuneVqa` from the command line; experiments call `finetune` directly.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from cliptd.training import make_accelerator
+from cliptd.training.files import write_atomically
+from tasks.collate import PatchCollator, RegionCollator
+from tasks.finetuning import StudentInput, finetune_methods
+from tasks.predict_classes import predict_classes
+from tasks.students import Classifier, load_classifier
+from tasks.vqa.data import VqaDataset
+from tasks.vqa.metric import answer_accuracy, vqa_metrics
+from tasks.vqa.settings import FinetuneVqa, training_sets
+from tasks.vqa.texts import question_texts
+
+
+def finetune(settings: FinetuneVqa) -> list[dict[str, Any]]:
+    """Train and score every method; rows of results, also in `run_dir`/results.json.
+
+    Each row has method, test_set, overall and the accuracy of each answer type in percent, items, labelled (items),
+    seed and best_step. Results files for the official evaluator are in `run_dir`/METHOD/predictions_NAME.json, the
+    answers to choose from in `run_dir`/answers.json.
+    """
+    accelerator = make_accelerator(settings.training, settings.run_dir)
+    return finetune_methods(settings, VqaTask(settings, accelerator), accelerator)
+
+
+class VqaTask:
+    """VQA as `finetune_methods` asks for it."""
+
+    def __init__(self, settings: FinetuneVqa, accelerator: Accelerator) -> None:
+        self._settings, self._accelerator = settings, accelerator
+        with accelerator.main_process_first():  # tables are made once
+            self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
+            self.vocabulary = self.training_set.vocabulary
+            self.tests = self._test_sets()
+            self._unannotated = {
+                name: settings.data.dataset(name, self.vocabulary) for name in settings.server_splits
+            }
+        if accelerator.is_main_process:
+            settings.run_dir.mkdir(parents=True, exist_ok=True)
+            self.vocabulary.save(settings.run_dir / "answers.json")
+        self.collate = load_collate(settings, self.training_set, accelerator.device)
+        self.settings = {
+            "loss": settings.loss,
+            "teacher_text": settings.teacher_text,
+            "rival_answers": settings.rival_answers,
+            "proposals": str(settings.data.proposals),
+            "grid": settings.data.grid,
+            "answers": self.vocabulary.answers,
+        }
+
+    def load_student(self) -> Classifier:
+        options = StudentInput(self._settings).model_options(self.collate)
+        return load_classifier(
+            self._settings.student, len(self.vocabulary), multi_label=self._settings.loss == "bce", **options
+        )
+
+    def scores(
+        self, model: torch.nn.Module, dataset: VqaDataset, write_to: Path | None = None
+    ) -> dict[str, float]:
+        columns = [dataset.column(key) for key in ("question_id", "answers", "question_type", "answer_type")]
+        if None in columns[1]:
+            raise ValueError(f"{dataset.name} has no annotations, so nothing can be scored")
+        given = self._answers(model, dataset, write_to)
+        scores = vqa_metrics(
+            (question_id, answer_accuracy(answer, annotated), kind, answer_type)
+            for answer, question_id, annotated, kind, answer_type in zip(given, *columns, strict=True)
+        )
+        return {"overall": scores["overall"], **scores["per_answer_type"], "items": scores["questions"]}
+
+    def finish(self, student: Classifier, run_dir: Path) -> None:
+        """Write the results of every server split, as the official evaluator reads them."""
+        for name, dataset in self._unannotated.items():
+            self._answers(student, dataset, run_dir / f"predictions_{name}")
+
+    def _test_sets(self) -> dict[str, VqaDataset]:
+        data, tests = self._settings.data, {}
+        for name in self._settings.test_sets:
+            dataset = data.dataset(name, self.vocabulary)
+            tests[name] = data.in_domain(dataset)
+            if data.hold_out_question_types:
+                tests[f"{name}_held_out"] = data.held_out_questions(dataset)
+        limit = self._settings.max_test_items
+        return {name: dataset.subset(range(len(dataset))[:limit]) for name, dataset in tests.items()}
+
+    def _answers(self, model: torch.nn.Module, dataset: VqaDataset, write_to: Path | None) -> list[str]:
+        classes = predict_classes(
+            model,
+            dataset,
+            self.collate,
+            lengths=[len(text) for text in dataset.column("question")],
+            batch_size=self._settings.eval_batch_size,
+            num_workers=self._settings.training.num_workers,
+            accelerator=self._accelerator,
+        )
+        answers = [self.vocabulary.answers[number] for number in classes]
+        if write_to is not None and self._accelerator.is_main_process:
+            results = [
+                {"question_id": question_id, "answer": answer}
+                for question_id, answer in zip(dataset.column("question_id"), answers, strict=True)
+            ]
+            write_atomically(write_to.with_suffix(".json"), json.dumps(results) + "\n")
+        return answers
+
+
+def load_collate(
+    settings: FinetuneVqa, labelled: VqaDataset, device: torch.device | str = "cpu"
+) -> PatchCollator | RegionCollator:
+    """The student's own collator; labelled: the training set. A region backbone runs on `device`."""
+    student = StudentInput(settings, device)
+    texts = question_texts(
+        student.tokenizer(),
+        labelled,
+        teacher_text=settings.teacher_text,
+        rival_answers=settings.rival_answers,
+        max_length=settings.max_text_tokens,
+    )
+    return student.collator(texts)

@@ -1,0 +1,126 @@
+"""The settings of fine-tuning on VQA, as scripts parse them from the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import tyro
+
+from cliptd.training import TrainingConfig
+from tasks.proposals import proposals
+from tasks.settings import FinetuneSettings
+from tasks.split import LowShotSplit
+from tasks.vqa.data import VqaDataset
+from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary
+
+
+@dataclass(kw_only=True)
+class VqaSplit(LowShotSplit):
+    """The data of an experiment on the official files of VQA v2 or VQA-CP v2 and COCO's images."""
+
+    train_split: Literal["train", "cp_train"] = "train"
+    """Train on VQA v2 or, for its shifted priors, on VQA-CP v2 (and name cp_test among the test sets)."""
+    answers: Path | None = None
+    """JSON list of the answers to choose from. None: those of the training file, labelled or not, that are frequent."""
+    min_occurrences: int = MIN_OCCURRENCES
+    """How often the most frequent answer of questions must be one for it to be chosen from."""
+    hold_out_question_types: str | None = None
+    """Train without the question types of this prefix ("how many") and test on them: domain shift."""
+    proposals: Path | None = None
+    """jsonl with the boxes of every image, as a detector proposed them."""
+    grid: int = 0
+    """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
+
+    def dataset(self, split: str, vocabulary: AnswerVocabulary | None = None) -> VqaDataset:
+        """One of `tasks.vqa.data.SPLITS`."""
+        if self.data_root is None:
+            raise ValueError("data_root is None; give the folder of VQA's official files and images")
+        return VqaDataset.from_root(
+            self.data_root,
+            split,
+            vocabulary=vocabulary,
+            on_bad_sample=self.on_bad_sample,
+            proposals=proposals(self.proposals, self.grid),
+        )
+
+    def in_domain(self, dataset: VqaDataset) -> VqaDataset:
+        """Without the question types that are held out."""
+        return dataset.subset([k for k, held in enumerate(self._held_out(dataset)) if not held])
+
+    def held_out_questions(self, dataset: VqaDataset) -> VqaDataset:
+        """Those of the question types that are held out; raises ValueError if there are none."""
+        positions = [k for k, held in enumerate(self._held_out(dataset)) if held]
+        if not positions:
+            found = ", ".join(sorted(set(dataset.column("question_type")))[:20])
+            raise ValueError(
+                f"hold_out_question_types is {self.hold_out_question_types!r}, and no question type of {dataset.name} "
+                f"begins so; it has {found}"
+            )
+        return dataset.subset(positions)
+
+    def _held_out(self, dataset: VqaDataset) -> list[bool]:
+        if self.hold_out_question_types is None:
+            return [False] * len(dataset)
+        return [
+            str(kind).startswith(self.hold_out_question_types) for kind in dataset.column("question_type")
+        ]
+
+
+def training_sets(split: VqaSplit, seed: int) -> tuple[VqaDataset, VqaDataset, dict[str, Any]]:
+    """(labelled training set, validation set, description of the split); no image is in both. See
+    `LowShotSplit.draw`."""
+    everything = split.dataset(split.train_split)
+    if split.answers is not None:
+        everything.vocabulary = AnswerVocabulary.load(split.answers)
+    else:
+        everything.vocabulary = AnswerVocabulary.build(
+            everything.column("answer"), min_occurrences=split.min_occurrences
+        )
+    everything = split.in_domain(everything)
+    labelled, held_out, description = split.draw(
+        everything.column("question_id"),
+        everything.column("image_id"),
+        everything.column("answer_type"),
+        seed,
+    )
+    description |= {
+        "answers": len(everything.vocabulary),
+        "bad_samples_left_out": everything.skipped,
+    }
+    return everything.subset(labelled), everything.subset(held_out), description
+
+
+@dataclass(kw_only=True)
+class FinetuneVqa(FinetuneSettings):
+    """What to fine-tune on VQA, and how to distil."""
+
+    task: ClassVar[str] = "VQA"
+
+    data: tyro.conf.OmitArgPrefixes[VqaSplit] = field(default_factory=VqaSplit)
+    test_sets: tuple[str, ...] = ("val",)
+    """Splits with annotations: val, cp_test."""
+    server_splits: tuple[str, ...] = ()
+    """Splits without annotations whose results file for the evaluation server is written: test-dev, test."""
+    loss: Literal["bce", "ce"] = "bce"
+    """Binary cross-entropy of every answer's accuracy, or the cross-entropy of their softmax."""
+    teacher_text: Literal["question_and_answer", "answer", "question"] = "question_and_answer"
+    """The sentence that the teacher embeds; the answer is the annotators' most frequent one."""
+    rival_answers: int = 8
+    """Wrong answers, the most frequent ones of the question's type, that the teacher chooses among for the confidence
+    weights; 0: its probability is over the texts of the batch."""
+    run_dir: Path = Path("runs/vqa")
+    """Everything the run writes; the same command resumes there."""
+    training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
+        default_factory=lambda: TrainingConfig(
+            steps=2000, batch_size=64, lr=5e-5, warmup_steps=200, metric="overall"
+        )
+    )
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The accuracy, and that of each answer type."""
+        return {"overall": "accuracy", "yes/no": "yes/no", "number": "number", "other": "other"}
+
+    @property
+    def sees_boxes(self) -> bool:
+        return super().sees_boxes and (self.data.proposals is not None or self.data.grid > 0)
