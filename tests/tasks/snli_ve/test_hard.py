@@ -1,0 +1,74 @@
+"""Pairs that the hypothesis alone gives away, and those that it does not."""
+
+import json
+
+import pytest
+
+from tasks.snli_ve.hard import HypothesisModel, main, write_hard
+
+
+def line(number, text, label):
+    return {"pairID": f"p{number}", "Flickr30K_ID": "1", "sentence2": text, "gold_label": label}
+
+
+def write(path, lines):
+    path.write_text("".join(json.dumps(item) + "\n" for item in lines))
+    return path
+
+
+TRAIN = [
+    line(n, text, label)
+    for n, (text, label) in enumerate(
+        [
+            ("Nobody is outside.", "contradiction"),
+            ("She wants it.", "neutral"),
+            ("There are people.", "entailment"),
+        ]
+        * 20
+    )
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    annotations = [
+        line(0, "nobody is here", "contradiction"),  # given away by "nobody"
+        line(1, "There are dogs.", "entailment"),
+        line(2, "There are cats.", "contradiction"),  # not given away
+        line(3, "He wants it.", "neutral"),
+        line(4, "nobody cares", "-"),
+        line(5, "Nobody is inside.", "entailment"),
+    ]
+    return (
+        write(tmp_path / "train.jsonl", TRAIN),
+        write(tmp_path / "dev.jsonl", annotations),
+        tmp_path / "hard.jsonl",
+    )
+
+
+def test_what_a_model_of_the_text_gets_wrong_is_kept_as_it_is(files, capsys):
+    train, annotations, out = files
+    main(["--train", str(train), "--annotations", str(annotations), "--out", str(out)])
+    assert json.loads(capsys.readouterr().out) == {
+        "pairs": 5, "without_label": 1, "kept": 2, "accuracy_of_the_hypothesis_alone": 60.0,
+    }  # fmt: skip
+    kept = [json.loads(text) for text in out.read_text().splitlines()]
+    everything = [json.loads(text) for text in annotations.read_text().splitlines()]
+    assert kept == [everything[2], everything[5]]
+
+
+def test_the_same_files_and_seed_keep_the_same_pairs(files, tmp_path):
+    train, annotations, out = files
+    write_hard(train, annotations, out)
+    write_hard(train, annotations, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
+
+
+def test_bad_input_is_named(files):
+    train, annotations, out = files
+    with pytest.raises(ValueError, match="0 hypotheses and 0 labels; expected as many, at least one"):
+        HypothesisModel([], [])
+    write(annotations, [{"pairID": "x", "Flickr30K_ID": "1", "sentence2": "a"}])
+    with pytest.raises(ValueError, match=r"dev\.jsonl:1: no gold_label"):
+        write_hard(train, annotations, out)
+    assert not out.exists()
