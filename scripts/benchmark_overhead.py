@@ -29,9 +29,9 @@ from tasks.collate import PatchCollator
 from tasks.iconworld.defaults import on_iconworld, vcr_root, vcr_settings, with_data
 from tasks.students import MultipleChoice
 from tasks.teacher_source import TeacherQuestions
-from tasks.vcr.finetune import load_collate, load_vcr_student
 from tasks.vcr.marks import marked
 from tasks.vcr.split import training_sets
+from tasks.vcr.task import load_collate, load_vcr_student
 from tasks.vcr.texts import ChoiceTexts
 
 

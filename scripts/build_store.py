@@ -16,8 +16,8 @@ from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
 from tasks.teacher_source import build_store
-from tasks.vcr.finetune import load_collate
 from tasks.vcr.split import training_sets
+from tasks.vcr.task import load_collate
 
 
 def main() -> None:

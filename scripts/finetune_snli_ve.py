@@ -9,14 +9,15 @@ Without --data-root: the embedded benchmark with its own student and teacher, mi
 
 from accelerate import PartialState
 
+from tasks.finetuning import finetune
 from tasks.iconworld.defaults import from_command_line, snli_ve_root, snli_ve_settings
 from tasks.results import report
-from tasks.snli_ve.finetune import finetune
+from tasks.snli_ve.task import SnliVeTask
 
 
 def main() -> None:
     settings = from_command_line(snli_ve_settings(), snli_ve_root, __doc__)
-    rows = finetune(settings)
+    rows = finetune(settings, SnliVeTask)
     if PartialState().is_main_process:
         report(settings, rows)
 

@@ -9,14 +9,15 @@ Without --data-root: the embedded benchmark with its own student and teacher, mi
 
 from accelerate import PartialState
 
+from tasks.finetuning import finetune
 from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
 from tasks.results import report
-from tasks.vcr.finetune import finetune
+from tasks.vcr.task import VcrTask
 
 
 def main() -> None:
     settings = from_command_line(vcr_settings(), vcr_root, __doc__)
-    rows = finetune(settings)
+    rows = finetune(settings, VcrTask)
     if PartialState().is_main_process:
         report(settings, rows)
 

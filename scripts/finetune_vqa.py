@@ -9,14 +9,15 @@ Without --data-root: the embedded benchmark with its own student and teacher, mi
 
 from accelerate import PartialState
 
+from tasks.finetuning import finetune
 from tasks.iconworld.defaults import from_command_line, vqa_root, vqa_settings
 from tasks.results import report
-from tasks.vqa.finetune import finetune
+from tasks.vqa.task import VqaTask
 
 
 def main() -> None:
     settings = from_command_line(vqa_settings(), vqa_root, __doc__)
-    rows = finetune(settings)
+    rows = finetune(settings, VqaTask)
     if PartialState().is_main_process:
         report(settings, rows)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from cliptd.targeted.collator import DistillationCollator
-from cliptd.training import train
+from cliptd.training import make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
 from tasks.collate import PatchCollator, RegionCollator
@@ -31,7 +31,7 @@ REGION_STUDENTS = ("visual_bert", "lxmert")
 
 
 class Task(Protocol):
-    """What `finetune_methods` asks of a task."""
+    """What `finetune` asks of a task; made of its settings and an accelerator."""
 
     training_set: Any
     validation_set: Any
@@ -41,6 +41,8 @@ class Task(Protocol):
     collate: PatchCollator | RegionCollator
     settings: Mapping[str, Any]
     """What else changes what is learned: a run folder refuses other values when it is resumed."""
+
+    def __init__(self, settings: Any, accelerator: Accelerator) -> None: ...
 
     def load_student(self) -> NativeStudent:
         """A fresh student."""
@@ -53,13 +55,13 @@ class Task(Protocol):
         """What else is done with a trained student: files for a server."""
 
 
-def finetune_methods(
-    settings: FinetuneSettings, task: Task, accelerator: Accelerator
-) -> list[dict[str, Any]]:
+def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]]:
     """Train and score every method; rows of results, also in `run_dir`/results.json.
 
     Each row has method, test_set, the task's scores, labelled (items), seed and best_step.
     """
+    accelerator = make_accelerator(settings.training, settings.run_dir)
+    task = task_class(settings, accelerator)
     main = accelerator.is_main_process
     if isinstance(task.collate, RegionCollator):
         if main:  # compute every region feature once, on the accelerator; collating only reads them

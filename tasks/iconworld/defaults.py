@@ -123,10 +123,18 @@ def names_data_root(arguments: list[str]) -> bool:
     return any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in arguments)
 
 
-def from_command_line(embedded: Settings, root: Callable[[], Path], description: str | None) -> Settings:
-    """What the command line says; without --data-root the defaults are `embedded` and the data `root`'s."""
-    own_data = names_data_root(sys.argv)
-    settings = tyro.cli(type(embedded), default=None if own_data else embedded, description=description)
+def from_command_line(
+    embedded: Settings, root: Callable[[], Path], description: str | None, arguments: list[str] | None = None
+) -> Settings:
+    """What the command line says; without --data-root the defaults are `embedded` and the data `root`'s.
+
+    arguments: None: this process's.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    own_data = names_data_root(arguments)
+    settings = tyro.cli(
+        type(embedded), default=None if own_data else embedded, description=description, args=arguments
+    )
     if own_data:
         return settings
     with PartialState().main_process_first():

@@ -19,7 +19,7 @@ def test_help_says_what_the_script_is_for(cache, name):
 def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache, tmp_path):
     arguments = (
         "--out", tmp_path, "--methods", "none", "targeted", "--items", 8, 16, "--steps-at", 2, 3, "--seeds", 0, 1,
-        "--tuned-at", 16, "--lrs", 1e-3, 2e-3, "--validation-items", 8, "--test-items", 8, "--processes", 2,
+        "--tuned-at", 1, "--lrs", 1e-3, 2e-3, "--validation-items", 8, "--test-items", 8, "--processes", 2,
         "--sizes.train", 40, "--sizes.val", 40, "--sizes.val-shifted", 40, "--sizes.test", 8,
         "--batch-size", 8, "--warmup-steps", 1,
     )  # fmt: skip
@@ -27,7 +27,7 @@ def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache,
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     cells = {(row["method"], row["labelled"], row["seed"], row["test_set"]) for row in rows}
     assert len(cells) == len(rows) == 2 * 2 * 2 * 4
-    assert "unseen families" in (tmp_path / "table.md").read_text()
+    assert "val_shifted" in (tmp_path / "report.md").read_text()
     trials = [json.loads(path.read_text()) for path in (tmp_path / "trials").glob("*/results.json")]
     assert len(trials) == 4
     assert {row["test_set"] for trial in trials for row in trial["rows"]} == {
@@ -36,5 +36,5 @@ def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache,
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
     again = run_script("study_iconworld_vcr.py", *arguments, launcher=None, cache=cache)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
-    table = "test sets, percent"
+    table = "VCR on iconworld"
     assert first.stdout[first.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]

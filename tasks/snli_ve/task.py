@@ -1,19 +1,14 @@
-"""Fine-tune a student on SNLI-VE with each of several methods and score it.
-
-Scripts parse `FinetuneSnliVe` from the command line; experiments call `finetune` directly.
-"""
+"""SNLI-VE as fine-tuning asks for it: its splits, its student, its accuracy."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput, finetune_methods
+from tasks.finetuning import StudentInput
 from tasks.predict_classes import predict_classes
 from tasks.snli_ve.data import LABELS, SnliVeDataset
 from tasks.snli_ve.hard import write_hard
@@ -25,18 +20,11 @@ from tasks.texts import SingleTexts
 HARD = "_hard"
 
 
-def finetune(settings: FinetuneSnliVe) -> list[dict[str, Any]]:
-    """Train and score every method; rows of results, also in `run_dir`/results.json.
-
-    Each row has method, test_set, accuracy and that of each label in percent, items, labelled (items), seed and
-    best_step. Predictions for the test sets are in `run_dir`/METHOD/predictions_NAME.jsonl.
-    """
-    accelerator = make_accelerator(settings.training, settings.run_dir)
-    return finetune_methods(settings, SnliVeTask(settings, accelerator), accelerator)
-
-
 class SnliVeTask:
-    """SNLI-VE as `finetune_methods` asks for it."""
+    """For `tasks.finetuning.finetune`: accuracy and that of each label in percent, and items.
+
+    Predictions for the test sets are in `run_dir`/METHOD/predictions_NAME.jsonl.
+    """
 
     def __init__(self, settings: FinetuneSnliVe, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator

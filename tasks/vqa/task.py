@@ -1,19 +1,14 @@
-"""Fine-tune a student on VQA with each of several methods and score it.
-
-Scripts parse `FinetuneVqa` from the command line; experiments call `finetune` directly.
-"""
+"""VQA as fine-tuning asks for it: its splits, its answers, its student, the official scores."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput, finetune_methods
+from tasks.finetuning import StudentInput
 from tasks.predict_classes import predict_classes
 from tasks.students import Classifier, load_classifier
 from tasks.vqa.data import VqaDataset
@@ -22,19 +17,12 @@ from tasks.vqa.settings import FinetuneVqa, training_sets
 from tasks.vqa.texts import question_texts
 
 
-def finetune(settings: FinetuneVqa) -> list[dict[str, Any]]:
-    """Train and score every method; rows of results, also in `run_dir`/results.json.
-
-    Each row has method, test_set, overall and the accuracy of each answer type in percent, items, labelled (items),
-    seed and best_step. Results files for the official evaluator are in `run_dir`/METHOD/predictions_NAME.json, the
-    answers to choose from in `run_dir`/answers.json.
-    """
-    accelerator = make_accelerator(settings.training, settings.run_dir)
-    return finetune_methods(settings, VqaTask(settings, accelerator), accelerator)
-
-
 class VqaTask:
-    """VQA as `finetune_methods` asks for it."""
+    """For `tasks.finetuning.finetune`: overall and the accuracy of each answer type in percent, and items.
+
+    Results files for the official evaluator are in `run_dir`/METHOD/predictions_NAME.json, the answers to choose from
+    in `run_dir`/answers.json.
+    """
 
     def __init__(self, settings: FinetuneVqa, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator

@@ -1,7 +1,4 @@
-"""Fine-tune a student on VCR with each of several methods and score it in and out of domain.
-
-Scripts parse `FinetuneVcr` from the command line; experiments call `finetune` directly.
-"""
+"""VCR as fine-tuning asks for it: its splits, its student, its scores in and out of domain."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +6,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cliptd.training import make_accelerator
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput, finetune_methods
+from tasks.finetuning import StudentInput
 from tasks.students import MultipleChoice, load_student
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import marked
@@ -22,18 +18,8 @@ from tasks.vcr.split import training_sets
 from tasks.vcr.texts import ChoiceTexts
 
 
-def finetune(settings: FinetuneVcr) -> list[dict[str, Any]]:
-    """Train and score every method; rows of results, also in `run_dir`/results.json.
-
-    Each row has method, test_set, q_to_a, qa_to_r, q_to_ar in percent, items, labelled (items), seed and
-    best_step.
-    """
-    accelerator = make_accelerator(settings.training, settings.run_dir)
-    return finetune_methods(settings, VcrTask(settings, accelerator), accelerator)
-
-
 class VcrTask:
-    """VCR as `finetune_methods` asks for it."""
+    """For `tasks.finetuning.finetune`: q_to_a, qa_to_r, q_to_ar in percent, their mean for validation, and items."""
 
     def __init__(self, settings: FinetuneVcr, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator
