@@ -9,6 +9,7 @@ TEST = [
     "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.6.1",
     "peft>=0.19",
+    "easy-vqa>=1.0",
     "tensorboard>=2.18",
     "ruff>=0.12",
 ]
