@@ -76,7 +76,7 @@ class DistillationCollator:
             for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
             for text, words in zip(texts, word_lists, strict=True)
         ]
-        regions = self._regions(inputs, images.shape[1])
+        regions = self.region_embeds(inputs, images.shape[1])
         views = self.views(pairs, images, regions)
         indices = [view.kept if self.config.word_weight > 0 else () for view in views]
         word_ids = _renumber(inputs.word_ids.flatten(0, 1), indices)
@@ -110,7 +110,7 @@ class DistillationCollator:
             "teacher_match": matches.view(batch, candidates),
         }
 
-    def _regions(self, inputs: DistillationInputs, embed_dim: int) -> list[Tensor] | None:
+    def region_embeds(self, inputs: DistillationInputs, embed_dim: int) -> list[Tensor] | None:
         """B tensors (regions, e), or None where the settings or the task have no use for regions."""
         if inputs.region_keys is None or not (self.config.region_weight > 0 or self.views.over_regions):
             return None
@@ -185,7 +185,7 @@ def precompute(
     done = 0
     for inputs in batches:
         check_finite(writer.image_embeds(list(inputs.image_keys), inputs.images), inputs.image_keys, "image")
-        collator._regions(inputs, writer.embed_dim)
+        collator.region_embeds(inputs, writer.embed_dim)
         done += len(inputs.image_keys)
         if progress is not None:
             progress("images", done)

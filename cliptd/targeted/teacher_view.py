@@ -41,6 +41,23 @@ class TeacherView:
     match: float
 
 
+@dataclass(frozen=True, slots=True)
+class WordScores:
+    """How relevant each of K words (padded) of N texts is.
+
+    Args:
+        mask: (N, K) words that may be kept.
+        visual: (N, K) cosine with the image, relative to other images; None where the settings do not ask for it.
+        semantic: (N, K) how far the sentence moves without the word, or its idf; likewise.
+        combined: (N, K) probabilities by which words are kept; likewise.
+    """
+
+    mask: Tensor
+    visual: Tensor | None = None
+    semantic: Tensor | None = None
+    combined: Tensor | None = None
+
+
 class TeacherViews:
     """Views of (image, text) pairs, each worked out once at first sight and then remembered.
 
@@ -127,8 +144,30 @@ class TeacherViews:
             embed_texts(self.source, targets)
         return views
 
+    def word_scores(
+        self, pairs: list[Pair], image_embeds: Tensor, regions: Sequence[Tensor] | None = None
+    ) -> "WordScores":
+        """The relevance of each word of each pair, for people who look at what selection does.
+
+        Args:
+            pairs: N image keys, texts and words.
+            image_embeds: (N, embed_dim) of their images.
+            regions: (regions, embed_dim) of each image, where the task knows any.
+        """
+        looks = [image_embeds[n : n + 1] for n in range(len(pairs))]
+        if regions is not None and self.over_regions:
+            looks = [own if len(own) else look for own, look in zip(regions, looks, strict=True)]
+        return self._score(pairs, looks, embed_texts(self.source, [text for _, text, _ in pairs]))
+
     def _keep(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> list[tuple[int, ...]]:
-        """The kept word indices of each pair; a word is as visible as in the look most like it."""
+        """The kept word indices of each pair."""
+        found = self._score(pairs, looks, text_embeds)
+        if self.config.selection == "all" or not found.mask.any():
+            return _indices(found.mask)
+        return _indices(self._select(found.combined, found.mask, pairs))
+
+    def _score(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> "WordScores":
+        """The relevance of each pair's words; a word is as visible as in the look most like it."""
         config = self.config
         places = [
             (n, k)
@@ -136,13 +175,14 @@ class TeacherViews:
             for k, word in enumerate(words)
             if is_content_word(word, drop_stopwords=config.drop_stopwords)
         ]
+        longest = max((len(words) for _, _, words in pairs), default=0)
+        mask = torch.zeros(len(pairs), longest, dtype=torch.bool)
         if not places:
-            return [()] * len(pairs)
+            return WordScores(mask)
         rows, columns = torch.tensor(places).T
-        mask = torch.zeros(len(pairs), max(len(words) for _, _, words in pairs), dtype=torch.bool)
         mask[rows, columns] = True
         if config.selection == "all":
-            return _indices(mask)
+            return WordScores(mask)
         visual = semantic = None
         if self._visual:
             words = embed_texts(self.source, [self.prompt(pairs[n][2][k]) for n, k in places])
@@ -160,7 +200,7 @@ class TeacherViews:
                 without = embed_texts(self.source, [without[n][k] for n, k in places])
                 relevance = semantic_relevance(text_embeds[rows].double(), without[:, None].double())[:, 0]
             semantic = _scatter(relevance, mask, rows, columns)
-        scores = combine_relevance(
+        combined = combine_relevance(
             visual,
             semantic,
             mask,
@@ -168,7 +208,7 @@ class TeacherViews:
             visual_temperature=config.visual_temperature,
             semantic_temperature=config.semantic_temperature,
         ).round(decimals=_DECIMALS)
-        return _indices(self._select(scores, mask, pairs))
+        return WordScores(mask, visual, semantic, combined)
 
     def _select(self, scores: Tensor, mask: Tensor, pairs: list[Pair]) -> Tensor:
         config = self.config

@@ -1,0 +1,101 @@
+"""An HTML page of a few training instances: image, words by score, what is kept, weights, probabilities.
+
+What follows "--" are the task's own options, as of finetune_TASK.py; --student may name the folder of a trained one.
+
+    python scripts/inspect_selection.py --task vcr --out selection.html
+    python scripts/inspect_selection.py --task vqa -- --data-root vqa --student runs/vqa/targeted/student
+"""
+
+import copy
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from cliptd.outputs import student_probability
+from cliptd.sources import LiveSource
+from cliptd.targeted.collator import DistillationCollator
+from cliptd.targeted.config import Preset
+from cliptd.teachers import load_teacher
+from cliptd.training import make_accelerator
+from cliptd.training.files import write_atomically
+from tasks.iconworld.defaults import (
+    from_command_line,
+    snli_ve_root,
+    snli_ve_settings,
+    vcr_root,
+    vcr_settings,
+    vqa_root,
+    vqa_settings,
+)
+from tasks.selection_page import inspect_batch, selection_page
+from tasks.snli_ve.task import SnliVeTask
+from tasks.teacher_source import calibration_images, document_frequency
+from tasks.vcr.task import VcrTask
+from tasks.vqa.task import VqaTask
+
+TASKS = {
+    "vcr": (vcr_settings, vcr_root, VcrTask),
+    "vqa": (vqa_settings, vqa_root, VqaTask),
+    "snli_ve": (snli_ve_settings, snli_ve_root, SnliVeTask),
+}
+
+
+@dataclass(kw_only=True)
+class InspectSelection:
+    """What to show."""
+
+    task: Literal["vcr", "vqa", "snli_ve"]
+    """Which task; its own options follow after "--"."""
+    out: Path = Path("selection.html")
+    """The page."""
+    method: Preset = "targeted"
+    """Rung of the ladder whose selection is shown."""
+    instances: int = 12
+    """The first ones of the labelled training set."""
+
+
+def main() -> None:
+    own = sys.argv[1:]
+    end = own.index("--") if "--" in own else len(own)
+    asked = tyro.cli(InspectSelection, args=own[:end], description=__doc__)
+    settings, root, task_class = TASKS[asked.task]
+    base = from_command_line(settings(), root, f"The task's options of {asked.task}.", own[end + 1 :])
+    base = dataclasses.replace(base, test_sets=())
+    accelerator = make_accelerator(base.training, base.run_dir)
+    task = task_class(base, accelerator)
+    config = base.method_config(asked.method)
+    if not config.distils:
+        raise SystemExit(f"method {asked.method!r} distils nothing; choose another rung")
+    teacher = load_teacher(base.teacher, base.pretrained, device=accelerator.device)
+    source = LiveSource(teacher, calibration=calibration_images(task.training_set))
+    frequency = document_frequency(config, task.training_set, task.collate)
+    collate = copy.copy(task.collate)
+    collate.distillation = True
+    examples = [task.training_set[k] for k in range(min(asked.instances, len(task.training_set)))]
+    batch = collate(examples)
+    inputs, labels = batch.pop("distillation_inputs"), batch.pop("labels")
+    torch.manual_seed(base.seed)
+    student = task.load_student().eval()
+    with torch.no_grad():
+        logits = student(**batch).logits
+    inspected = inspect_batch(
+        DistillationCollator(None, source, config, document_frequency=frequency),
+        inputs,
+        labels=labels if inputs.candidates > 1 else None,
+        student=student_probability(logits, labels),
+    )
+    right = labels.tolist() if inputs.candidates > 1 else [None] * len(examples)
+    title = f"{base.task}, {asked.method}: teacher {base.teacher}, student {base.student}"
+    page = selection_page(inspected, [example.image() for example in examples], title=title, labels=right)
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(asked.out, page)
+    print(asked.out.resolve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A page that shows what selection and confidence weights do: pictures, words by score, probabilities."""
+
+import html
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from cliptd.targeted.collator import DistillationCollator
+from cliptd.targeted.inputs import DistillationInputs
+from cliptd.targeted.teacher_view import TeacherView, WordScores
+from cliptd.targeted.weighting import confidence_weights, teacher_probability
+
+SIDE = 256  # pixels of a picture on the page
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the method makes of B instances with C texts each.
+
+    inputs: what the teacher was asked. views, scores: of the B * C texts, in order. teacher, student, weights: (B,)
+    probabilities and instance weights, over these instances; student None: no student was asked.
+    """
+
+    inputs: DistillationInputs
+    views: list[TeacherView]
+    scores: WordScores
+    teacher: Tensor
+    student: Tensor | None
+    weights: Tensor
+
+
+def inspect_batch(
+    collator: DistillationCollator,
+    inputs: DistillationInputs,
+    *,
+    labels: Tensor | None = None,
+    student: Tensor | None = None,
+) -> Inspected:
+    """Ask the collator's source and settings.
+
+    labels: (B,) right candidates, where C > 1. student: (B,) the student's probability of the right answer.
+    """
+    config, views = collator.config, collator.views
+    columns = collator.columns(inputs)
+    pairs = [
+        (key, text, tuple(words))
+        for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
+        for text, words in zip(texts, word_lists, strict=True)
+    ]
+    images = columns["teacher_image_embeds"]
+    regions = collator.region_embeds(inputs, images.shape[1])
+    repeated = images.repeat_interleave(inputs.candidates, dim=0)
+    per_text = None if regions is None else [own for own in regions for _ in range(inputs.candidates)]
+    teacher = teacher_probability(
+        columns["teacher_match"],
+        images,
+        columns["teacher_text_embeds"],
+        labels=labels if inputs.candidates > 1 else None,
+        rivals=columns.get("teacher_rival_match"),
+        logit_scale=collator.source.logit_scale,
+        sigmoid=collator.source.logit_bias is not None,
+        over=config.confidence_over,
+    )
+    mode = "teacher" if config.confidence == "ratio" and student is None else config.confidence
+    weights = confidence_weights(
+        teacher,
+        student,
+        mode=mode,
+        max_ratio=config.confidence_max_ratio,
+        temperature=config.confidence_temperature,
+        eps=config.confidence_eps,
+        normalise=config.normalise_weights,
+    )
+    found = views(pairs, images, regions)
+    return Inspected(inputs, found, views.word_scores(pairs, repeated, per_text), teacher, student, weights)
+
+
+def selection_page(
+    inspected: Inspected, pictures: Sequence[Image.Image], *, title: str, labels: Sequence[int | None]
+) -> str:
+    """The HTML page. pictures: of the B instances. labels: the right candidate of each, None where there is one."""
+    parts = [
+        "<!doctype html><meta charset=utf-8>",
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1><p>{_LEGEND}</p>",
+    ]
+    candidates = inspected.inputs.candidates
+    for b, picture in enumerate(pictures):
+        numbers = [f"weight {inspected.weights[b]:.2f}", f"teacher {100 * inspected.teacher[b]:.0f} %"]
+        if inspected.student is not None:
+            numbers.append(f"student {100 * inspected.student[b]:.0f} %")
+        parts.append(f"<section>{_picture(picture)}<div><p><b>{' · '.join(numbers)}</b></p>")
+        for c in range(candidates):
+            row = b * candidates + c
+            right = " class=right" if labels[b] == c else ""
+            match = f"{inspected.views[row].match:.1f}"
+            words = inspected.inputs.words[b][c]
+            parts.append(f"<p{right}>{_words(inspected, row, words)} <small>match {match}</small></p>")
+        parts.append("</div></section>")
+    return "\n".join(parts) + "\n"
+
+
+def _words(inspected: Inspected, row: int, words: Sequence[str]) -> str:
+    scores, kept = inspected.scores, set(inspected.views[row].kept)
+    shown = []
+    for k, word in enumerate(words):
+        named = {"visual": scores.visual, "semantic": scores.semantic, "combined": scores.combined}
+        if not scores.mask[row, k]:
+            shown.append(f"<i>{html.escape(word)}</i>")
+            continue
+        found = {name: float(value[row, k]) for name, value in named.items() if value is not None}
+        tip = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        strength = min(1.0, found.get("combined", 0.0))
+        tag = "b" if k in kept else "span"
+        shown.append(
+            f'<{tag} title="{tip}" style="background:rgba(255,170,0,{strength:.2f})">{html.escape(word)}</{tag}>'
+            f"<sub>{found.get('combined', 0.0):.2f}</sub>"
+        )
+    return " ".join(shown)
+
+
+def _picture(picture: Image.Image) -> str:
+    scale = SIDE / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    file = io.BytesIO()
+    picture.convert("RGB").resize(size).save(file, "PNG")
+    return f'<img src="data:image/png;base64,{b64encode(file.getvalue()).decode()}">'
+
+
+_LEGEND = (
+    "Bold words are kept and distilled; the number behind a word is its combined probability (hover for the visual and "
+    "the semantic score); words in italics are never kept. Green: the right candidate. Match is the teacher's logit "
+    "that image and text belong together; teacher and student are their probabilities of the right answer; weights are "
+    "relative to the instances of this page."
+)
+_STYLE = (
+    "body{font-family:sans-serif;max-width:75em;margin:2em auto}section{display:flex;gap:1.5em;margin:2em 0}"
+    "b{text-decoration:underline}i{color:#999}.right{border-left:4px solid #2a2;padding-left:.5em}sub{color:#777}"
+)
