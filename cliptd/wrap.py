@@ -89,7 +89,8 @@ class DistilledModel(nn.Module):
         student: the very object that was wrapped.
         objective: TargetedDistillation, with the heads.
         last_terms: detached scalars of the last training forward: "task", "distillation", "image", "regions",
-            "words", "text".
+            "words", "text", and "unlabelled" where the batch has such.
+        unlabelled_weight: of the distillation loss of unlabelled images and texts; the labelled ones' is 1.
     """
 
     accepts_loss_kwargs = False  # transformers.Trainer: losses here are means over the batch it passes
@@ -99,6 +100,7 @@ class DistilledModel(nn.Module):
         self.student = student
         self.objective = objective
         self.last_terms: dict[str, float | Tensor] = {}
+        self.unlabelled_weight = 1.0
         self._capture = capture
         self._warned = False
         self.train(student.training)
@@ -124,10 +126,15 @@ class DistilledModel(nn.Module):
     def forward(self, *args: Any, labels: Tensor | None = None, **batch: Any) -> Any:
         """The student's own output for `batch`; in training with teacher columns its loss is the total loss.
 
+        A batch may hold another under "unlabelled": the student's columns of images and texts without labels, and the
+        teacher's. The student runs on it a second time, and only the distillation loss, times `unlabelled_weight`, is
+        added.
+
         Raises:
             ValueError: the student gave no loss, or its states and the columns do not belong together.
         """
         columns = {name: batch.pop(name) for name in list(batch) if name.startswith("teacher_")}
+        unlabelled = batch.pop("unlabelled", None)
         if labels is not None:
             batch["labels"] = labels
         output = self.student(*args, **batch)
@@ -146,10 +153,25 @@ class DistilledModel(nn.Module):
         task = own_loss(output, labels)
         distillation = self.distillation_loss(columns, labels=labels, logits=find_logits(output))
         self.last_terms["task"] = task.detach()
+        if unlabelled is not None:
+            distillation = distillation + self.unlabelled_weight * self._unlabelled_loss(unlabelled)
         return with_loss(output, task + distillation.to(task.dtype))
 
+    def _unlabelled_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        terms = self.last_terms
+        columns = {name: value for name, value in batch.items() if name.startswith("teacher_")}
+        self.student(**{name: value for name, value in batch.items() if name not in columns})
+        loss = self.distillation_loss(columns, labelled=False)
+        self.last_terms = {**terms, "unlabelled": loss.detach()}
+        return loss
+
     def distillation_loss(
-        self, columns: dict[str, Tensor], *, labels: Tensor | None = None, logits: Tensor | None = None
+        self,
+        columns: dict[str, Tensor],
+        *,
+        labels: Tensor | None = None,
+        logits: Tensor | None = None,
+        labelled: bool = True,
     ) -> Tensor:
         """The weighted distillation loss of the student's last forward, which the caller did themselves.
 
@@ -157,6 +179,7 @@ class DistilledModel(nn.Module):
             columns: a batch of a DistillationCollator; only keys starting with "teacher_" are read.
             labels: (B,) right classes, or (B, answers) soft labels, for the confidence weights.
             logits: (B, C) of the student, likewise.
+            labelled: False for images and texts that have no right answer: their weights are the teacher's alone.
 
         Returns:
             A scalar; 0 without hooks when all weights are 0.
@@ -179,6 +202,7 @@ class DistilledModel(nn.Module):
             image_states=captured.image_states,
             student_probability=student_probability(logits, labels),
             labels=labels if hard else None,
+            labelled=labelled,
             gather=gather_with_gradient if world_size() > 1 else None,
         )
         self.last_terms = {

@@ -72,7 +72,7 @@ def main(settings: BenchmarkOverhead) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         with cliptd.StoreWriter(folder, teacher) as writer:
-            precompute(TeacherQuestions(examples, collate), writer, config)
+            precompute(TeacherQuestions((examples, collate)), writer, config)
         store = cliptd.TeacherStore.open(folder, teacher)
         pictures = [examples.example(k, "q_to_a").image for k in range(100)]
 

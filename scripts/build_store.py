@@ -15,7 +15,7 @@ from accelerate import PartialState
 from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
-from tasks.teacher_source import build_store
+from tasks.teacher_source import TeacherQuestions, build_store
 from tasks.vcr.split import training_sets
 from tasks.vcr.task import load_collate
 
@@ -31,7 +31,7 @@ def main() -> None:
     for method in settings.methods:
         config = settings.method_config(method)
         if config.distils:
-            build_store(path, teacher, config, training_set, collate)
+            build_store(path, teacher, config, TeacherQuestions((training_set, collate)))
     seconds = time.perf_counter() - before
     new = _counts(path)
     size = sum(file.stat().st_size for file in path.iterdir())

@@ -34,7 +34,7 @@ from tasks.iconworld.defaults import (
 )
 from tasks.selection_page import inspect_batch, selection_page
 from tasks.snli_ve.task import SnliVeTask
-from tasks.teacher_source import calibration_images, document_frequency
+from tasks.teacher_source import TeacherQuestions, document_frequency
 from tasks.vcr.task import VcrTask
 from tasks.vqa.task import VqaTask
 
@@ -72,8 +72,9 @@ def main() -> None:
     if not config.distils:
         raise SystemExit(f"method {asked.method!r} distils nothing; choose another rung")
     teacher = load_teacher(base.teacher, base.pretrained, device=accelerator.device)
-    source = LiveSource(teacher, calibration=calibration_images(task.training_set))
-    frequency = document_frequency(config, task.training_set, task.collate)
+    questions = TeacherQuestions((task.training_set, task.collate))
+    source = LiveSource(teacher, calibration=questions.calibration_images())
+    frequency = document_frequency(config, questions)
     collate = copy.copy(task.collate)
     collate.distillation = True
     examples = [task.training_set[k] for k in range(min(asked.instances, len(task.training_set)))]

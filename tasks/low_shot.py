@@ -24,9 +24,10 @@ from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
-from tasks.finetuning import Task, finetune
+from tasks.finetuning import finetune
 from tasks.settings import FinetuneSettings
-from tasks.teacher_source import build_store
+from tasks.task import Task
+from tasks.teacher_source import TeacherQuestions, build_store
 
 TUNING_SEED = 1000
 """Of the tuning trials: none of a grid's."""
@@ -256,7 +257,7 @@ def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) ->
     for method in grid.methods:
         config = base.method_config(method)
         if config.distils:
-            build_store(path, teacher, config, task.training_set, task.collate)
+            build_store(path, teacher, config, TeacherQuestions((task.training_set, task.collate)))
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(marker, wanted)
     return path

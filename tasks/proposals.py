@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,22 +94,26 @@ class FileProposals:
                 f"{image.where}: {self.lines.path} has no boxes of {key}; expected a line an image"
             )
         index = self._line_of[key]
-        line, where = self.lines.raw(index), self.lines.where(index)
-        try:
-            boxes = np.array(line["boxes"], dtype=np.float32).reshape(len(line["boxes"]), 4)
-            size = int(line["width"]), int(line["height"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{where}: unreadable ({error!r}); expected image, width, height and boxes [[x1, y1, x2, y2], …]"
-            ) from error
-        outside = (boxes < -1) | (boxes > np.array([*size, *size]) + 1)
-        bad = outside.any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1) | ~np.isfinite(boxes).all(1)
-        if bad.any():
-            raise ValueError(
-                f"{where}: box {boxes[bad][0].tolist()} is outside the image of {size[0]} x {size[1]} pixels or "
-                "without area"
-            )
-        return boxes, size
+        return parse_boxes(self.lines.raw(index), self.lines.where(index))
+
+
+def parse_boxes(line: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """Boxes (R, 4) and (width, height) of a line; raises ValueError, beginning with `where`, for what are none."""
+    try:
+        boxes = np.array(line["boxes"], dtype=np.float32).reshape(len(line["boxes"]), 4)
+        size = int(line["width"]), int(line["height"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: unreadable ({error!r}); expected image, width, height and boxes [[x1, y1, x2, y2], …]"
+        ) from error
+    outside = (boxes < -1) | (boxes > np.array([*size, *size]) + 1)
+    bad = outside.any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1) | ~np.isfinite(boxes).all(1)
+    if bad.any():
+        raise ValueError(
+            f"{where}: box {boxes[bad][0].tolist()} is outside the image of {size[0]} x {size[1]} pixels or "
+            "without area"
+        )
+    return boxes, size
 
 
 def write_proposals(path: Path, rows: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:

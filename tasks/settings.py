@@ -42,6 +42,10 @@ class FinetuneSettings:
     """Precompute the teacher's knowledge, or ask the teacher at every step."""
     store: Path | None = None
     """A store made by build_store.py, only read here. None: made in the run folder."""
+    unlabelled: Path | None = None
+    """jsonl of images and texts without labels, {"image", "text"} a line, that are distilled beside every batch."""
+    unlabelled_weight: float = 1.0
+    """Of their distillation, relative to the labelled items'."""
     max_test_items: int | None = None
     """Score only the first items of each test set."""
     max_text_tokens: int = 64

@@ -20,85 +20,83 @@ from tasks.settings import FinetuneSettings
 
 CALIBRATION_IMAGES = 512
 """From which a live teacher's mean image is taken."""
+BATCH = 64
 
 
 def teacher_source(
     settings: FinetuneSettings,
     config: TargetedDistillationConfig,
-    training_set: Sequence[Example],
-    collate: PatchCollator | RegionCollator,
+    questions: "TeacherQuestions",
     accelerator: Accelerator,
-    training_hash: str,
+    name: str,
 ) -> tuple[Source, DocumentFrequency | None]:
-    """The teacher live, or a store that holds all that the training set asks for; and the corpus for "idf"."""
+    """The teacher live, or a store that holds all that training asks for; and the corpus for "idf".
+
+    name: of the training items, in the store's folder name.
+    """
     teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-    frequency = document_frequency(config, training_set, collate)
+    frequency = document_frequency(config, questions)
     if settings.source == "live":
-        return LiveSource(teacher, calibration=calibration_images(training_set)), frequency
+        return LiveSource(teacher, calibration=questions.calibration_images()), frequency
     if settings.store is not None:
         return TeacherStore.open(settings.store, teacher), frequency
     # a store per training set: other pictures would move the mean image, and with it the selection
-    path = settings.run_dir / f"store-{training_hash.rpartition(':')[2]}"
+    path = settings.run_dir / f"store-{name}"
     if accelerator.is_main_process:
-        build_store(path, teacher, config, training_set, collate)
+        build_store(path, teacher, config, questions)
     accelerator.wait_for_everyone()
     return TeacherStore.open(path, teacher), frequency
 
 
-def calibration_images(training_set: Sequence[Example]) -> list[Callable[[], Image]]:
-    """The first different images of a training set, as functions that open them."""
-    images: dict[str, Callable[[], Image]] = {}
-    for k in range(len(training_set)):
-        if len(images) == CALIBRATION_IMAGES:
-            break
-        example = training_set[k]
-        images.setdefault(example.image_key, example.image)
-    return list(images.values())
-
-
 def build_store(
-    path: Path, teacher: Teacher, config: TargetedDistillationConfig, training_set: Sequence[Example], collate
+    path: Path, teacher: Teacher, config: TargetedDistillationConfig, questions: "TeacherQuestions"
 ) -> None:
-    """Write what the teacher knows of a training set; what the store already holds is not asked again."""
-    frequency = document_frequency(config, training_set, collate)
-    total = 2 * len(training_set)
+    """Write what the teacher knows of training items; what the store already holds is not asked again."""
+    frequency = document_frequency(config, questions)
     with (
         StoreWriter(path, teacher) as writer,
-        tqdm(total=total, desc="teacher", unit="choice", disable=None) as bar,
+        tqdm(total=2 * len(questions), desc="teacher", unit="text", disable=None) as bar,
     ):
 
         def progress(stage: str, done: int) -> None:
-            bar.update(done + (len(training_set) if stage == "texts" else 0) - bar.n)
+            bar.update(done + (len(questions) if stage == "texts" else 0) - bar.n)
 
-        precompute(
-            TeacherQuestions(training_set, collate),
-            writer,
-            config,
-            progress=progress,
-            document_frequency=frequency,
-        )
+        precompute(questions, writer, config, progress=progress, document_frequency=frequency)
 
 
 def document_frequency(
-    config: TargetedDistillationConfig, training_set: Sequence[Example], collate
+    config: TargetedDistillationConfig, questions: "TeacherQuestions"
 ) -> DocumentFrequency | None:
-    """Counted over the training set's texts if the configuration asks for "idf"."""
+    """Counted over the training items' texts if the configuration asks for "idf"."""
     if config.semantic != "idf":
         return None
-    batches = TeacherQuestions(training_set, collate)
-    return DocumentFrequency.fit(words for inputs in batches for texts in inputs.words for words in texts)
+    return DocumentFrequency.fit(words for inputs in questions for texts in inputs.words for words in texts)
 
 
 class TeacherQuestions:
-    """What the teacher is asked about a training set, in batches; no picture is opened for it.
+    """What the teacher is asked about training items, in batches; no picture is opened for it.
 
-    Each iteration starts anew: no more than a batch is in memory.
+    parts: sets of examples, each with its collator: the labelled items, and unlabelled ones if there are any. Each
+    iteration starts anew: no more than a batch is in memory.
     """
 
-    def __init__(self, training_set: Sequence[Example], collate: PatchCollator | RegionCollator) -> None:
-        self.training_set, self.collate = training_set, collate
+    def __init__(self, *parts: tuple[Sequence[Example], PatchCollator | RegionCollator]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(examples) for examples, _ in self.parts)
 
     def __iter__(self) -> Iterator[DistillationInputs]:
-        for start in range(0, len(self.training_set), 64):
-            rows = range(start, min(start + 64, len(self.training_set)))
-            yield self.collate.distillation_inputs([self.training_set[k] for k in rows])
+        for examples, collate in self.parts:
+            for start in range(0, len(examples), BATCH):
+                rows = range(start, min(start + BATCH, len(examples)))
+                yield collate.distillation_inputs([examples[k] for k in rows])
+
+    def calibration_images(self) -> list[Callable[[], Image]]:
+        """The first different images, as functions that open them."""
+        images: dict[str, Callable[[], Image]] = {}
+        for inputs in self:
+            images.update(zip(inputs.image_keys, inputs.images, strict=True))
+            if len(images) >= CALIBRATION_IMAGES:
+                break
+        return list(images.values())[:CALIBRATION_IMAGES]

@@ -111,6 +111,7 @@ class TargetedDistillation(nn.Module):
         image_states: Tensor | None = None,
         student_probability: Tensor | None = None,
         labels: Tensor | None = None,
+        labelled: bool = True,
         gather: Gather | None = None,
     ) -> DistillationTerms:
         """The distillation loss of a batch of B instances with C candidates.
@@ -123,6 +124,8 @@ class TargetedDistillation(nn.Module):
             image_states: (B, P, d_v) or (B*C, P, d_v) of the image tokens; read where columns name regions.
             student_probability: (B,) of the right answer; needed by confidence "ratio".
             labels: (B,) index of the right candidate, where C > 1 and the settings ask for it.
+            labelled: False: there is no right answer for the student to be unsure of, so confidence "ratio" is
+                "teacher".
             gather: concatenates a tensor over processes; asked for teacher embeddings and weights only.
         """
         with torch.autocast(text_states.device.type, enabled=False):
@@ -136,7 +139,7 @@ class TargetedDistillation(nn.Module):
             batch, candidates = columns["teacher_match"].shape
             rows = batch * candidates
             contrastive = config.distance == "infonce"
-            weights = self._weights(columns, student_probability, labels, gather)
+            weights = self._weights(columns, student_probability, labels, labelled, gather)
             share = self._candidate_share(labels, columns["teacher_match"])
             image = regions = words = text = torch.zeros((), device=text_states.device)
             if config.image_weight > 0:
@@ -169,7 +172,7 @@ class TargetedDistillation(nn.Module):
             loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
             return DistillationTerms(loss, *(term.detach() for term in terms), weights)
 
-    def _weights(self, columns, student_probability, labels, gather) -> Tensor:
+    def _weights(self, columns, student_probability, labels, labelled: bool, gather) -> Tensor:
         config = self.config
         match = columns["teacher_match"]
         if config.confidence == "constant" or not config.distils:
@@ -189,7 +192,7 @@ class TargetedDistillation(nn.Module):
             return confidence_weights(
                 teacher,
                 student_probability,
-                mode=config.confidence,
+                mode="teacher" if config.confidence == "ratio" and not labelled else config.confidence,
                 max_ratio=config.confidence_max_ratio,
                 temperature=config.confidence_temperature,
                 eps=config.confidence_eps,

@@ -8,12 +8,12 @@ from accelerate import Accelerator
 
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput
 from tasks.predict_classes import predict_classes
 from tasks.snli_ve.data import LABELS, SnliVeDataset
 from tasks.snli_ve.hard import write_hard
 from tasks.snli_ve.metric import snli_ve_metrics
 from tasks.snli_ve.settings import FinetuneSnliVe, training_sets
+from tasks.student_input import StudentInput
 from tasks.students import Classifier, load_classifier
 from tasks.texts import SingleTexts
 

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput
+from tasks.student_input import StudentInput
 from tasks.students import MultipleChoice, load_student
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import marked

@@ -8,8 +8,8 @@ from accelerate import Accelerator
 
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
-from tasks.finetuning import StudentInput
 from tasks.predict_classes import predict_classes
+from tasks.student_input import StudentInput
 from tasks.students import Classifier, load_classifier
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.metric import answer_accuracy, vqa_metrics

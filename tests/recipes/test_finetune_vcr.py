@@ -14,6 +14,8 @@ from tiny_clip import tiny_open_clip_folder
 from tiny_vcr import pair_tokenizer, tiny_config, tiny_vcr
 from transformers import AutoTokenizer, ViltForMaskedLM, ViltImageProcessor, VisualBertForMultipleChoice
 
+from tasks.iconworld.captions import CaptionSizes, write_captions
+
 FEW = ("--items", 24, "--validation-items", 24, "--max-test-items", 16)
 SHORT = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--warmup-steps", 1, "--batch-size", 8)
 
@@ -249,3 +251,23 @@ def test_held_out_movies_idf_and_bad_samples(cache, official, tmp_path):
     held = next(row for row in results["rows"] if row["test_set"] == "held-out movies")
     assert held["items"] == sum(line["movie"] == "other_movie" for line in lines)
     assert results["split"]["labelled_items"] + results["split"]["validation_items"] == 24 - held["items"] - 1
+
+
+@pytest.mark.slow
+def test_unlabelled_images_and_texts_are_distilled_beside_the_labelled_ones(cache, tmp_path):
+    captions = write_captions(tmp_path / "captions", sizes=CaptionSizes(12, 40))
+    arguments = (*FEW, *SHORT, "--unlabelled", captions / "unseen.jsonl", "--unlabelled-weight", 0.5)
+    run_script("finetune_vcr.py", *arguments, "--run-dir", tmp_path / "run", cache=cache)
+    for method, expected in (("none", False), ("targeted", True)):
+        log = [
+            json.loads(line) for line in (tmp_path / "run" / method / "log.jsonl").read_text().splitlines()
+        ]
+        assert all(("loss_unlabelled" in row) == expected for row in log)
+        if expected:
+            total = log[0]["loss_task"] + log[0]["loss_distillation"] + 0.5 * log[0]["loss_unlabelled"]
+            assert log[0]["loss"] == pytest.approx(total, rel=1e-4)
+    other = run_script(
+        "finetune_vcr.py", *FEW, *SHORT, "--run-dir", tmp_path / "run", cache=cache, check=False
+    )  # another training
+    assert "unlabelled" in other.stdout
+    assert other.returncode != 0

@@ -1,0 +1,64 @@
+"""What a task's training reads: labelled items, and unlabelled images and texts beside them."""
+
+import copy
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from PIL.Image import Image
+
+from cliptd.sources import Source
+from cliptd.targeted.collator import DistillationCollator
+from cliptd.targeted.config import TargetedDistillationConfig
+from cliptd.targeted.relevance import DocumentFrequency
+from tasks.collate import PatchCollator, RegionCollator
+from tasks.settings import FinetuneSettings
+from tasks.task import Task
+from tasks.teacher_source import TeacherQuestions
+from tasks.texts import SingleTexts
+from tasks.unlabelled import CollateWithUnlabelled, UnlabelledPairs, WithUnlabelled
+
+
+class TrainingMaterial:
+    """What is trained on: the labelled items, and unlabelled images and texts beside them if the settings name any."""
+
+    def __init__(self, settings: FinetuneSettings, task: Task) -> None:
+        self.parts = [(task.training_set, task.collate)]
+        self.training_set = task.training_set
+        self.store_name = task.split["training_hash"].rpartition(":")[2]
+        if settings.unlabelled is not None:
+            unlabelled = UnlabelledPairs(settings.unlabelled)
+            self.parts.append((unlabelled, _unlabelled_collate(task.collate)))
+            self.training_set = WithUnlabelled(task.training_set, unlabelled)
+            self.store_name += f"-with-{settings.unlabelled.stem}-{len(unlabelled)}"
+        self.questions = TeacherQuestions(*self.parts)
+        self.read_by_student = (*(part for part, _ in self.parts), task.validation_set, *task.tests.values())
+
+    def batches(
+        self, source: Source | None, config: TargetedDistillationConfig, frequency: DocumentFrequency | None
+    ) -> Callable[[list], dict[str, Any]]:
+        """The collate of training: with the teacher's columns, if there is a source."""
+
+        def asking(collate: PatchCollator | RegionCollator) -> DistillationCollator:
+            collate = copy.copy(collate)  # the same tokenizer and regions; its batches ask the teacher, too
+            collate.distillation = True
+            return DistillationCollator(collate, source, config, document_frequency=frequency)
+
+        labelled, *unlabelled = [collate if source is None else asking(collate) for _, collate in self.parts]
+        if not unlabelled:
+            return labelled
+        return CollateWithUnlabelled(labelled, None if source is None else unlabelled[0])
+
+
+def _unlabelled_collate(collate: PatchCollator | RegionCollator) -> PatchCollator | RegionCollator:
+    """The student's collator for images and texts without labels; student and teacher read the same text."""
+    own = copy.copy(collate)
+    read = operator.attrgetter("text")
+    own.texts = SingleTexts(collate.texts.tokenizer, read, read, max_length=collate.texts.max_length)
+    if isinstance(own, PatchCollator):
+        own.draw = _as_it_is
+    return own
+
+
+def _as_it_is(example: Any) -> Image:
+    return example.image()
