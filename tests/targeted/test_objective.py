@@ -450,3 +450,31 @@ def test_right_candidates_need_labels():
     config = replace(Config(), confidence="constant", text_candidates="right")
     with pytest.raises(ValueError, match='text_candidates="right" with 3 candidates need labels'):
         make_objective(config)(make_columns(), **{**make_states(), "labels": None})
+
+
+def test_rivals_of_a_single_candidate_give_the_weights():
+    columns, states = make_columns(candidates=1), make_states(candidates=1)
+    columns["teacher_rival_match"] = torch.tensor(
+        [[0.3, 1.0], [2.0, -torch.inf], [-torch.inf] * 2, [0.0, 0.0]]
+    )
+    found = make_objective(Config(confidence="teacher"))(columns, **states).weights
+    teacher = []
+    for match, rivals in zip(
+        columns["teacher_match"][:, 0].tolist(), columns["teacher_rival_match"].tolist(), strict=True
+    ):
+        teacher.append(math.exp(match) / (math.exp(match) + sum(map(math.exp, rivals))))
+    expected = [p / (sum(teacher) / B) for p in teacher]
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+    columns["teacher_rival_match"] = torch.zeros(B + 1, 2)
+    with pytest.raises(ValueError, match=r"teacher_rival_match has shape \(5, 2\); expected \(4, 2\)"):
+        make_objective(Config())(columns, **states)
+
+
+def test_without_labels_the_teachers_probability_alone_weighs():
+    columns, states = make_columns(candidates=1), make_states(candidates=1)
+    states |= {"student_probability": None, "labels": None}
+    objective = make_objective(Config(confidence="ratio"))
+    with pytest.raises(ValueError, match='mode "ratio" needs student_probability'):
+        objective(columns, **states)
+    teacher = make_objective(Config(confidence="teacher"))(columns, **states).weights
+    assert torch.equal(objective(columns, **states, labelled=False).weights, teacher)
