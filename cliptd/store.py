@@ -27,7 +27,7 @@ class StoreMissError(KeyError):
         self.path, self.kind, self.key = path, kind, key
         super().__init__(
             f"store {path} has no {thing} {key!r} (it has {count} {kind}); add it with "
-            f"`python scripts/build_store.py --store {path} …` or StoreWriter(path, teacher).{thing}_embeds"
+            f"`python scripts/build_store.py --task … --out {path} -- …` or StoreWriter(path, teacher).{thing}_embeds"
         )
 
     def __str__(self) -> str:

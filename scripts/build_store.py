@@ -1,53 +1,60 @@
-"""Let a teacher look at VCR's training set once and keep what it saw.
+"""Let a teacher look at a task's training set once and keep what it saw.
 
-Takes finetune_vcr.py's options: the same data, teacher and distillation settings. After a kill the same command
-goes on; finetune_vcr.py --store STORE then trains without asking the teacher anything.
+What follows "--" are the task's own options, as of finetune_TASK.py: the same data, teacher and distillation settings;
+without --data-root among them: the embedded benchmark. After a kill the same command goes on. With --store OUT training
+then asks the teacher nothing.
 
-    python scripts/build_store.py --data-root vcr1 --teacher ViT-L-14 --pretrained openai --store stores/vitl14
+    python scripts/build_store.py --task vcr --out stores/vcr -- --data-root vcr1 --teacher ViT-L-14 --pretrained openai
 """
 
+import dataclasses
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
-
-from accelerate import PartialState
 
 from cliptd.store import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
-from tasks.iconworld.defaults import from_command_line, vcr_root, vcr_settings
-from tasks.teacher_source import TeacherQuestions, build_store
-from tasks.vcr.split import training_sets
-from tasks.vcr.task import load_collate
+from cliptd.training import make_accelerator
+from tasks.command_line import TaskName, parse
+from tasks.teacher_source import build_store
+from tasks.training_material import TrainingMaterial
+
+
+@dataclass(kw_only=True)
+class BuildStore:
+    """What to build."""
+
+    task: TaskName
+    """Which task; its own options follow after "--"."""
+    out: Path
+    """The store's folder."""
 
 
 def main() -> None:
-    settings = from_command_line(vcr_settings(), vcr_root, __doc__)
-    training_set, _, _ = training_sets(settings.data, settings.seed)
-    path = settings.store or settings.run_dir / "store"
-    teacher = load_teacher(settings.teacher, settings.pretrained, device=PartialState().device)
-    old = _counts(path)
+    asked, known, settings = parse(BuildStore, __doc__)
+    settings = dataclasses.replace(settings, test_sets=(), run_dir=asked.out / "run")
+    accelerator = make_accelerator(settings.training, settings.run_dir)
+    material = TrainingMaterial(settings, known.task_class(settings, accelerator))
+    teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+    old = _counts(asked.out)
     before = time.perf_counter()
-    collate = load_collate(settings)
     for method in settings.methods:
         config = settings.method_config(method)
         if config.distils:
-            build_store(path, teacher, config, TeacherQuestions((training_set, collate)))
+            build_store(asked.out, teacher, config, material.questions)
     seconds = time.perf_counter() - before
-    new = _counts(path)
-    size = sum(file.stat().st_size for file in path.iterdir())
-    print(
-        json.dumps(
-            {
-                "store": str(path),
-                "fingerprint": teacher.fingerprint,
-                **new,
-                "megabytes": round(size / 1e6, 1),
-                "seconds": round(seconds, 1),
-                **{f"{kind}_per_second": round((new[kind] - old[kind]) / seconds, 1) for kind in KINDS},
-            },
-            indent=2,
-        )
-    )
+    new = _counts(asked.out)
+    size = sum(file.stat().st_size for file in asked.out.iterdir() if file.is_file())
+    report = {
+        "store": str(asked.out),
+        "fingerprint": teacher.fingerprint,
+        **new,
+        "megabytes": round(size / 1e6, 1),
+        "seconds": round(seconds, 1),
+        **{f"{kind}_per_second": round((new[kind] - old[kind]) / seconds, 1) for kind in KINDS},
+    }
+    print(json.dumps(report, indent=2))
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -8,52 +8,27 @@ follows "--" are the task's own options, as of finetune_TASK.py; without --data-
     python scripts/evaluate_low_shot.py --task snli_ve --items 100 500 --processes 2 --out runs/low_shot_snli_ve
 """
 
-import sys
 from dataclasses import dataclass
-from typing import Literal
-
-import tyro
 
 from cliptd.report import print_table
-from tasks.iconworld.defaults import (
-    from_command_line,
-    snli_ve_root,
-    snli_ve_settings,
-    vcr_root,
-    vcr_settings,
-    vqa_root,
-    vqa_settings,
-)
+from tasks.command_line import TaskName, parse
 from tasks.low_shot import Grid, run_grid
 from tasks.low_shot_report import write_report
-from tasks.snli_ve.task import SnliVeTask
-from tasks.vcr.task import VcrTask
-from tasks.vqa.task import VqaTask
-
-TASKS = {
-    "vcr": (vcr_settings, vcr_root, VcrTask, "q_to_ar"),
-    "vqa": (vqa_settings, vqa_root, VqaTask, "overall"),
-    "snli_ve": (snli_ve_settings, snli_ve_root, SnliVeTask, "accuracy"),
-}
 
 
 @dataclass(kw_only=True)
 class EvaluateLowShot(Grid):
     """Settings of the grid."""
 
-    task: Literal["vcr", "vqa", "snli_ve"]
+    task: TaskName
     """Which task; its own options follow after "--"."""
 
 
 def main() -> None:
-    own = sys.argv[1:]
-    end = own.index("--") if "--" in own else len(own)
-    grid = tyro.cli(EvaluateLowShot, args=own[:end], description=__doc__)
-    settings, root, task_class, main_metric = TASKS[grid.task]
-    base = from_command_line(settings(), root, f"The task's options of {grid.task}.", own[end + 1 :])
-    outcome = run_grid(grid, base, task_class)
-    title = f"{base.task}: student {base.student}, teacher {base.teacher}"
-    table = write_report(grid, outcome, base.metrics, main=main_metric, title=title)
+    grid, task, settings = parse(EvaluateLowShot, __doc__)
+    outcome = run_grid(grid, settings, task.task_class)
+    title = f"{settings.task}: student {settings.student}, teacher {settings.teacher}"
+    table = write_report(grid, outcome, settings.metrics, main=task.main_metric, title=title)
     if outcome.tuning:
         print_table(outcome.tuning, title="validation")
     print_table(table, title=title)

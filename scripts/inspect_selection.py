@@ -8,13 +8,10 @@ What follows "--" are the task's own options, as of finetune_TASK.py; --student 
 
 import copy
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-import tyro
 
 from cliptd.outputs import student_probability
 from cliptd.sources import LiveSource
@@ -23,33 +20,16 @@ from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
-from tasks.iconworld.defaults import (
-    from_command_line,
-    snli_ve_root,
-    snli_ve_settings,
-    vcr_root,
-    vcr_settings,
-    vqa_root,
-    vqa_settings,
-)
+from tasks.command_line import TaskName, parse
 from tasks.selection_page import inspect_batch, selection_page
-from tasks.snli_ve.task import SnliVeTask
 from tasks.teacher_source import TeacherQuestions, document_frequency
-from tasks.vcr.task import VcrTask
-from tasks.vqa.task import VqaTask
-
-TASKS = {
-    "vcr": (vcr_settings, vcr_root, VcrTask),
-    "vqa": (vqa_settings, vqa_root, VqaTask),
-    "snli_ve": (snli_ve_settings, snli_ve_root, SnliVeTask),
-}
 
 
 @dataclass(kw_only=True)
 class InspectSelection:
     """What to show."""
 
-    task: Literal["vcr", "vqa", "snli_ve"]
+    task: TaskName
     """Which task; its own options follow after "--"."""
     out: Path = Path("selection.html")
     """The page."""
@@ -60,14 +40,10 @@ class InspectSelection:
 
 
 def main() -> None:
-    own = sys.argv[1:]
-    end = own.index("--") if "--" in own else len(own)
-    asked = tyro.cli(InspectSelection, args=own[:end], description=__doc__)
-    settings, root, task_class = TASKS[asked.task]
-    base = from_command_line(settings(), root, f"The task's options of {asked.task}.", own[end + 1 :])
+    asked, known, base = parse(InspectSelection, __doc__)
     base = dataclasses.replace(base, test_sets=())
     accelerator = make_accelerator(base.training, base.run_dir)
-    task = task_class(base, accelerator)
+    task = known.task_class(base, accelerator)
     config = base.method_config(asked.method)
     if not config.distils:
         raise SystemExit(f"method {asked.method!r} distils nothing; choose another rung")

@@ -8,32 +8,20 @@ follows "--" are the task's own options, as of finetune_TASK.py; without --data-
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import tyro
 
 from cliptd.report import print_table
 from cliptd.training.files import write_atomically
-from tasks.iconworld.defaults import (
-    from_command_line,
-    snli_ve_root,
-    snli_ve_settings,
-    vcr_root,
-    vcr_settings,
-    vqa_root,
-    vqa_settings,
-)
+from tasks.command_line import TaskName, parse
 from tasks.snli_ve.settings import training_sets as snli_ve_sets
 from tasks.vcr.split import training_sets as vcr_sets
 from tasks.vqa.settings import training_sets as vqa_sets
 
-TASKS = {
-    "vcr": (vcr_settings, vcr_root, vcr_sets, lambda dataset: dataset.column("annot_id")),
-    "vqa": (vqa_settings, vqa_root, vqa_sets, lambda dataset: dataset.column("question_id")),
-    "snli_ve": (snli_ve_settings, snli_ve_root, snli_ve_sets, lambda dataset: dataset.column("pair_id")),
+SETS = {
+    "vcr": (vcr_sets, lambda dataset: dataset.column("annot_id")),
+    "vqa": (vqa_sets, lambda dataset: dataset.column("question_id")),
+    "snli_ve": (snli_ve_sets, lambda dataset: dataset.column("pair_id")),
 }
 
 
@@ -41,7 +29,7 @@ TASKS = {
 class MakeSplits:
     """Which splits to write."""
 
-    task: Literal["vcr", "vqa", "snli_ve"]
+    task: TaskName
     """Which task; its own options follow after "--"."""
     out: Path
     """Folder of the files TASK_FRACTION_seedSEED.json."""
@@ -52,11 +40,8 @@ class MakeSplits:
 
 
 def main() -> None:
-    own = sys.argv[1:]
-    end = own.index("--") if "--" in own else len(own)
-    splits = tyro.cli(MakeSplits, args=own[:end], description=__doc__)
-    settings, root, training_sets, ids_of = TASKS[splits.task]
-    base = from_command_line(settings(), root, f"The task's options of {splits.task}.", own[end + 1 :])
+    splits, _, base = parse(MakeSplits, __doc__)
+    training_sets, ids_of = SETS[splits.task]
     splits.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for seed in splits.seeds:

@@ -32,5 +32,8 @@ class Task(Protocol):
         """Numbers of a set, the validation metric among them; predictions that the task's metric reads also go to the
         file `write_to`, its suffix left to the task."""
 
+    def true_of_their_images(self, dataset: Any) -> Any:
+        """The examples whose text is true of the image."""
+
     def finish(self, student: NativeStudent, run_dir: Path) -> None:
         """What else is done with a trained student: files for a server."""

@@ -1,6 +1,5 @@
 """Teacher adaptation: the loss by hand, learning, resuming, and folders that open_clip itself reads."""
 
-import importlib.util
 import json
 import math
 import os
@@ -172,39 +171,6 @@ def test_refusals(folder, tmp_path):
     with pytest.raises(ImageError, match="image image-9 cannot be read"):
         adapt_teacher(teacher, broken, config(), run_dir=tmp_path / "broken")
     assert adaptation_defaults().metric == "recall_at_1"
-
-
-def test_the_script_adapts_to_official_vcr_files(folder, tmp_path):
-    images = tmp_path / "vcr1images"
-    images.mkdir()
-    lines = []
-    for i in range(8):
-        tiny_image(i).save(images / f"{i}.png")
-        boxes = {"boxes": [[1, 1, 20, 20, 1.0]], "width": 48, "height": 40}
-        (images / f"{i}.json").write_text(json.dumps(boxes))
-        choices = [[[0], "is", "a", word, "."] for word in WORDS]
-        line = {"annot_id": f"train-{i}", "movie": "m", "img_fn": f"{i}.png", "metadata_fn": f"{i}.json"}
-        line |= {"objects": ["person"], "question": ["What", "is", [0], "?"], "answer_choices": choices}
-        lines.append(
-            json.dumps(line | {"rationale_choices": choices, "answer_label": i % 4, "rationale_label": 1})
-        )
-    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
-    path = Path(__file__).parents[1] / "scripts" / "adapt_teacher.py"
-    spec = importlib.util.spec_from_file_location("adapt_teacher", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    data = script.VcrSplit(data_root=tmp_path, validation_items=2)
-    first = script.VcrPairs(data.training_items())[2]
-    assert (first.key, first.text) == ("1.png", "person is a cat.")
-    settings = script.AdaptTeacher(
-        data=data,
-        out=tmp_path / "out",
-        teacher=str(folder),
-        training=config(steps=2),
-    )
-    script.main(settings)
-    assert load_teacher(str(tmp_path / "out")).fingerprint != load_teacher(str(folder)).fingerprint
-    assert len(read_log(tmp_path / "out" / "run" / "log.jsonl")) == 2
 
 
 RANK = """

@@ -79,6 +79,10 @@ class SnliVeTask:
         scores = snli_ve_metrics(classes, [LABELS.index(label) for label in labels])
         return {"accuracy": scores["accuracy"], **scores["per_class"], "items": scores["pairs"]}
 
+    def true_of_their_images(self, dataset: SnliVeDataset) -> SnliVeDataset:
+        """The entailed hypotheses."""
+        return dataset.subset([k for k, label in enumerate(dataset.column("label")) if label == LABELS[0]])
+
     def finish(self, student: Classifier, run_dir: Path) -> None:
         """Nothing: every test set has labels."""
 

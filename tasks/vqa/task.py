@@ -65,6 +65,10 @@ class VqaTask:
         )
         return {"overall": scores["overall"], **scores["per_answer_type"], "items": scores["questions"]}
 
+    def true_of_their_images(self, dataset: VqaDataset) -> VqaDataset:
+        """All: the question with its answer is."""
+        return dataset
+
     def finish(self, student: Classifier, run_dir: Path) -> None:
         """Write the results of every server split, as the official evaluator reads them."""
         for name, dataset in self._unannotated.items():

@@ -57,7 +57,9 @@ def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
 
 def test_a_store_built_before_gives_the_run_its_teacher(cache, tmp_path):
     store = tmp_path / "store"
-    built = run_script("build_store.py", *FEW, "--store", store, launcher=None, cache=cache)
+    built = run_script(
+        "build_store.py", "--task", "vcr", "--out", store, "--", *FEW, launcher=None, cache=cache
+    )
     report = json.loads(built.stdout[built.stdout.index("{\n") :])
     assert report["images"] > 0
     assert report["texts"] > report["images"]
