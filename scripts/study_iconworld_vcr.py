@@ -30,6 +30,7 @@ class Study(Grid):
     seeds: tuple[int, ...] = (1, 2, 3)
     lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
     tuned_at: int = 1
+    tuning_seeds: tuple[int, ...] = (1000,)
     shared_store: bool = True
     processes: int = 2
     validation_items: int = 500

@@ -29,9 +29,6 @@ from tasks.settings import FinetuneSettings
 from tasks.task import Task
 from tasks.teacher_source import TeacherQuestions, build_store
 
-TUNING_SEED = 1000
-"""Of the tuning trials: none of a grid's."""
-
 
 @dataclass(kw_only=True)
 class Grid:
@@ -53,6 +50,9 @@ class Grid:
     """Learning rates tried for every method on validation items. Empty: the task's --lr for all, nothing is tuned."""
     tuned_at: int = 0
     """Which of the numbers of labels the tuning trials have, counted from 0."""
+    tuning_seeds: tuple[int, ...] = (1000, 1001)
+    """Of the tuning trials, none of the grid's; a rate's score is the mean over them, as a single lucky trial may
+    choose a rate at which others collapse."""
     shared_store: bool = False
     """The teacher looks at the whole training set once, for all cells, instead of at each cell's labelled items."""
     processes: int = 1
@@ -67,7 +67,10 @@ class Grid:
             )
         if not 0 <= self.tuned_at < len(self.labels):
             raise ValueError(f"tuned_at is {self.tuned_at}, expected 0 to {len(self.labels) - 1}")
-        for name in ("methods", "seeds", "labels", "lrs"):
+        shared = set(self.seeds) & set(self.tuning_seeds)
+        if shared:
+            raise ValueError(f"tuning_seeds and seeds share {sorted(shared)}; tune with seeds of their own")
+        for name in ("methods", "seeds", "labels", "lrs", "tuning_seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values) or (not values and name != "lrs"):
                 raise ValueError(f"{name} are {values}; expected at least one, each once")
@@ -117,10 +120,13 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
         if grid.lrs:
             tried = [(method, lr) for method in grid.methods for lr in grid.lrs]
             trials = [
-                (cell_settings(grid, base, m, lr, grid.tuned_at, TUNING_SEED, test=False), task_class)
-                for m, lr in tried
+                (cell_settings(grid, base, method, lr, grid.tuned_at, seed, test=False), task_class)
+                for method, lr in tried
+                for seed in grid.tuning_seeds
             ]
             scores = list(pool.map(validation_score, *zip(*trials, strict=True)))
+            repeats = len(grid.tuning_seeds)
+            scores = [mean(scores[k : k + repeats]) for k in range(0, len(scores), repeats)]
             for (method, lr), score in zip(tried, scores, strict=True):
                 shown = f"{score:.2f}" if math.isfinite(score) else "diverged"
                 outcome.tuning.append({"method": method, "learning rate": f"{lr:g}", "validation": shown})

@@ -26,7 +26,7 @@ def of_the_task(tmp_path_factory):
     )  # fmt: skip
 
 
-GRID = ("--task", "snli_ve", "--items", 12, 24, "--seeds", 0, 1, "--lrs", 1e-3, 2e-3)
+GRID = ("--task", "snli_ve", "--items", 12, 24, "--seeds", 0, 1, "--lrs", 1e-3, 2e-3, "--tuning-seeds", 7, 8)
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_a_grid_is_killed_goes_on_grows_and_ends_in_a_report(of_the_task, cache,
     cells = {(row["method"], row["labelled"], row["seed"], row["test_set"]) for row in rows}
     assert len(cells) == len(rows) == 2 * 2 * 2 * 3
     trials = [json.loads(path.read_text()) for path in out.glob("trials/*/results.json")]
-    assert len(trials) == 2 * 2
+    assert len(trials) == 2 * 2 * 2
     assert {row["test_set"] for trial in trials for row in trial["rows"]} == {
         "validation"
     }  # no test set was opened

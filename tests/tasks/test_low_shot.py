@@ -16,6 +16,10 @@ from tasks.low_shot_report import write_report
         ({"items": (5, 6), "steps_at": (3,)}, "steps_at holds 1 numbers for 2 numbers of labels"),
         ({"items": (5,), "tuned_at": 1}, "tuned_at is 1, expected 0 to 0"),
         ({"items": (5,), "seeds": (1, 1)}, r"seeds are \(1, 1\); expected at least one, each once"),
+        (
+            {"items": (5,), "seeds": (1000,)},
+            r"tuning_seeds and seeds share \[1000\]; tune with seeds of their own",
+        ),
         ({"fractions": (0.1,), "methods": ()}, r"methods are \(\); expected at least one"),
     ],
 )
