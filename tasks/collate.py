@@ -156,8 +156,9 @@ class RegionCollator:
         return _distillation_inputs(examples, self.texts(examples), self.teacher_boxes)
 
     def _kept_objects(self, example: Example) -> list[int]:
-        others = [index for index in range(len(example.boxes)) if index not in example.mentioned]
-        return sorted([*example.mentioned, *others][: self.max_regions - 1])
+        mentioned = example.mentioned
+        others = [index for index in range(len(example.boxes)) if index not in mentioned]
+        return sorted([*mentioned, *others][: self.max_regions - 1])
 
 
 def all_boxes(example: Example) -> Tensor:
