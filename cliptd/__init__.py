@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cliptd.students import StudentStates as StudentStates
     from cliptd.targeted.collator import DistillationCollator as DistillationCollator
     from cliptd.targeted.config import TargetedDistillationConfig as TargetedDistillationConfig
+    from cliptd.teacher_input import TeacherInput as TeacherInput
     from cliptd.teachers import Teacher as Teacher
     from cliptd.teachers import TeacherEnsemble as TeacherEnsemble
     from cliptd.teachers import load_teacher as load_teacher
@@ -32,6 +33,7 @@ _HOMES = {
     "TargetedDistillationConfig": "cliptd.targeted.config",
     "Teacher": "cliptd.teachers",
     "TeacherEnsemble": "cliptd.teachers",
+    "TeacherInput": "cliptd.teacher_input",
     "TeacherStore": "cliptd.store",
     "load_teacher": "cliptd.teachers",
     "wrap": "cliptd.wrap",

@@ -5,14 +5,18 @@ import json
 from typing import Any
 
 import torch
+from safetensors.torch import save_model
 from tqdm import tqdm
 
+from cliptd.teacher_input import TeacherInput
+from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
+from tasks.teacher_images import WithTeacherImages
 from tasks.teacher_source import teacher_source
 from tasks.training_material import TrainingMaterial
 
@@ -37,13 +41,17 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
         run_dir = settings.run_dir / method
         torch.manual_seed(settings.seed)
         student = task.load_student()
-        source, frequency = None, None
+        source, frequency, collate = None, None, task.collate
+        if method == "teacher_input":
+            source = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+            student = TeacherInput(student, source.embed_dim)
+            task.collate = WithTeacherImages(collate, source)
         if config.distils:
             source, frequency = teacher_source(
                 settings, config, material.questions, accelerator, material.store_name
             )
         torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
-        model = wrap(student, source, config)
+        model = wrap(student, source if config.distils else None, config)
         model.unlabelled_weight = settings.unlabelled_weight
 
         def validate(model) -> dict[str, float]:
@@ -53,7 +61,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             "method": method,
             "distillation": dataclasses.asdict(config),
             "student": settings.student,
-            "teacher": f"{settings.teacher} {settings.pretrained or ''}".strip() if config.distils else None,
+            "teacher": None if source is None else f"{settings.teacher} {settings.pretrained or ''}".strip(),
             "teacher_fingerprint": None if source is None else source.fingerprint,
             "split": task.split,
             "max_text_tokens": settings.max_text_tokens,
@@ -68,7 +76,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
         result = train(
             model,
             material.training_set,
-            material.batches(source, config, frequency),
+            material.batches(source, config, frequency) if config.distils else material.plain(task.collate),
             settings.training,
             run_dir=run_dir,
             evaluate=validate,
@@ -88,10 +96,13 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             rows.append({**common, "test_set": name, **scores})
         if main:
             student.save_pretrained(run_dir / "student")
-            task.collate.texts.tokenizer.save_pretrained(run_dir / "student")
-            if isinstance(task.collate, PatchCollator):
-                task.collate.image_transform.save_pretrained(run_dir / "student")
+            collate.texts.tokenizer.save_pretrained(run_dir / "student")
+            if isinstance(collate, PatchCollator):
+                collate.image_transform.save_pretrained(run_dir / "student")
+            if isinstance(student, TeacherInput):
+                save_model(student.project, run_dir / "student" / "teacher_input.safetensors")
         task.finish(student, run_dir)
+        task.collate = collate
         accelerator.free_memory()
     if main:
         left_out = {name: dataset.skipped for name, dataset in task.tests.items() if dataset.skipped}

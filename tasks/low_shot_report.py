@@ -20,6 +20,7 @@ LADDER = {
     "selected": "(f) selected words",
     "targeted": "(g) and confidence weights",
     "shuffled_teacher": "control: (g) with other instances' targets",
+    "teacher_input": "control: (a) with the teacher's image embedding as an input, also at inference",
 }
 
 

@@ -61,10 +61,10 @@ class FinetuneSettings:
     def __post_init__(self):
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
-        if self.source == "live" and self.training.num_workers > 0:
+        if self.training.num_workers > 0 and (self.source == "live" or "teacher_input" in self.methods):
             raise ValueError(
-                f"source live asks the teacher while batches are made, in this process; num_workers is "
-                f"{self.training.num_workers}, expected 0 (or use --source store)"
+                f"source live and the method teacher_input ask the teacher while batches are made, in this process; "
+                f"num_workers is {self.training.num_workers}, expected 0 (or use --source store)"
             )
 
     @property

@@ -34,20 +34,22 @@ class TrainingMaterial:
         self.questions = TeacherQuestions(*self.parts)
         self.read_by_student = (*(part for part, _ in self.parts), task.validation_set, *task.tests.values())
 
+    def plain(self, collate: Callable[[list], dict[str, Any]]) -> Callable[[list], dict[str, Any]]:
+        """The collate of training without distillation: unlabelled examples are passed over."""
+        return collate if len(self.parts) == 1 else CollateWithUnlabelled(collate, None)
+
     def batches(
-        self, source: Source | None, config: TargetedDistillationConfig, frequency: DocumentFrequency | None
+        self, source: Source, config: TargetedDistillationConfig, frequency: DocumentFrequency | None
     ) -> Callable[[list], dict[str, Any]]:
-        """The collate of training: with the teacher's columns, if there is a source."""
+        """The collate of training with the teacher's columns."""
 
         def asking(collate: PatchCollator | RegionCollator) -> DistillationCollator:
             collate = copy.copy(collate)  # the same tokenizer and regions; its batches ask the teacher, too
             collate.distillation = True
             return DistillationCollator(collate, source, config, document_frequency=frequency)
 
-        labelled, *unlabelled = [collate if source is None else asking(collate) for _, collate in self.parts]
-        if not unlabelled:
-            return labelled
-        return CollateWithUnlabelled(labelled, None if source is None else unlabelled[0])
+        labelled, *unlabelled = [asking(collate) for _, collate in self.parts]
+        return CollateWithUnlabelled(labelled, unlabelled[0]) if unlabelled else labelled
 
 
 def _unlabelled_collate(collate: PatchCollator | RegionCollator) -> PatchCollator | RegionCollator:

@@ -26,6 +26,7 @@ Preset = Literal[
     "selected",
     "targeted",
     "shuffled_teacher",
+    "teacher_input",
 ]
 
 WEIGHTS = ("image_weight", "region_weight", "word_weight", "text_weight")
@@ -46,14 +47,15 @@ _CHOICES = {
     "confidence_over": ConfidenceOver,
 }
 
+_NO_DISTILLATION = {
+    "image_weight": 0.0,
+    "region_weight": 0.0,
+    "word_weight": 0.0,
+    "text_weight": 0.0,
+    "confidence": "constant",
+}
 _LADDER: dict[str, dict[str, Any]] = {
-    "none": {
-        "image_weight": 0.0,
-        "region_weight": 0.0,
-        "word_weight": 0.0,
-        "text_weight": 0.0,
-        "confidence": "constant",
-    },
+    "none": _NO_DISTILLATION,
     "naive": {"region_weight": 0.0, "word_weight": 0.0, "confidence": "constant"},
     "all_words": {"selection": "all", "drop_stopwords": False, "confidence": "constant"},
     "random_words": {"selection": "random", "confidence": "constant"},
@@ -62,6 +64,7 @@ _LADDER: dict[str, dict[str, Any]] = {
     "selected": {"confidence": "constant"},
     "targeted": {},
     "shuffled_teacher": {"shuffle_teacher": True},
+    "teacher_input": _NO_DISTILLATION,
 }
 
 
@@ -184,8 +187,9 @@ class TargetedDistillationConfig:
             preset: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
                 and every word, stop-words too; (d) "random_words": content words at random, as many as (f);
                 (e) "visual_only" and "semantic_only"; (f) "selected"; (g) "targeted": (f) with confidence
-                weights ((h) is (g) with an adapted teacher); control "shuffled_teacher": (g) with other
-                instances' targets.
+                weights ((h) is (g) with an adapted teacher); controls "shuffled_teacher": (g) with other
+                instances' targets, and "teacher_input": (a), of a student that `TeacherInput` gives the teacher's
+                image embedding to read.
             changes: fields that differ from the rung.
 
         Raises:

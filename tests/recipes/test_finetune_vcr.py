@@ -273,3 +273,22 @@ def test_unlabelled_images_and_texts_are_distilled_beside_the_labelled_ones(cach
     )  # another training
     assert "unlabelled" in other.stdout
     assert other.returncode != 0
+
+
+@pytest.mark.slow
+def test_a_student_that_reads_the_teachers_embedding_is_a_control(cache, tmp_path):
+    run = tmp_path / "run"
+    run_script(
+        "finetune_vcr.py", *FEW, *SHORT, "--methods", "none", "teacher_input", "--run-dir", run, cache=cache
+    )
+    logs = {method: losses(run / method) for method in ("none", "teacher_input")}
+    assert logs["none"][0] == logs["teacher_input"][0]  # the embedding starts at zero
+    assert logs["none"] != logs["teacher_input"]
+    assert VisualBertForMultipleChoice.from_pretrained(run / "teacher_input" / "student")
+    assert (
+        load_file(run / "teacher_input" / "student" / "teacher_input.safetensors")["weight"].abs().sum() > 0
+    )
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    assert {row["test_set"] for row in rows if row["method"] == "teacher_input"} == {
+        "validation", "val", "singular", "val_shifted",
+    }  # fmt: skip
