@@ -1,5 +1,6 @@
 """The settings of fine-tuning that all tasks share, as scripts parse them from the command line."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,7 +14,7 @@ from tasks.box_views import TeacherBoxes
 
 
 @dataclass(kw_only=True)
-class FinetuneSettings:
+class FinetuneSettings(ABC):
     """What to fine-tune and how to distil."""
 
     task: ClassVar[str]
@@ -73,9 +74,9 @@ class FinetuneSettings:
         return self.training.seed
 
     @property
+    @abstractmethod
     def metrics(self) -> dict[str, str]:
         """Keys of result rows, and what people call them."""
-        raise NotImplementedError
 
     @property
     def sees_boxes(self) -> bool:

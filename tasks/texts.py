@@ -1,5 +1,6 @@
 """Student and teacher texts of examples, tokenised once an example and kept."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class EncodedExample:
     rival_texts: list[str] | None = None
 
 
-class ExampleTexts:
+class ExampleTexts(ABC):
     """Encodes examples, memoised; subclasses say how.
 
     tokenizer: of transformers.
@@ -66,13 +67,13 @@ class ExampleTexts:
             self._cache.popitem(last=False)
         return [encoded[key] for key in keys]
 
+    @abstractmethod
     def key(self, example: Any) -> Hashable:
         """What the encoding depends on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, examples: list[Any]) -> list[EncodedExample]:
         """The encodings, not memoised."""
-        raise NotImplementedError
 
     def padding_of(self, column: str) -> int:
         """The value that pads a tokenizer column."""
