@@ -13,10 +13,10 @@ from pathlib import Path
 
 import tyro
 
-from cliptd.adaptation import adapt_teacher, adaptation_defaults, save_open_clip
+from cliptd.adaptation import adaptation_defaults
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, make_accelerator
-from tasks.adaptation_pairs import AdaptationPairs
+from tasks.adaptation import adapt_to_task
 from tasks.command_line import TaskName, parse
 
 
@@ -38,16 +38,10 @@ def main() -> None:
     settings = dataclasses.replace(settings, test_sets=(), run_dir=run_dir, training=seeded)
     accelerator = make_accelerator(asked.training, run_dir)
     task = known.task_class(settings, accelerator)
-    adapted = adapt_teacher(
-        load_teacher(settings.teacher, settings.pretrained),
-        AdaptationPairs(task, task.training_set),
-        asked.training,
-        run_dir=run_dir,
-        validation=AdaptationPairs(task, task.validation_set),
-        accelerator=accelerator,
-    )
+    teacher = load_teacher(settings.teacher, settings.pretrained)
+    folder = adapt_to_task(teacher, task, asked.training, asked.out, accelerator)
     if accelerator.is_main_process:
-        print(save_open_clip(adapted, asked.out))
+        print(folder)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,13 @@ TaskName = Literal["vcr", "vqa", "snli_ve"]
 class KnownTask:
     """A task's class, and its settings and files on the embedded benchmark.
 
-    main_metric: the key of a result row that gains are computed of.
+    root: writes the files of a seed and sizes, or the default ones. main_metric: the key of a result row that gains are
+        computed of.
     """
 
     task_class: type[Task]
     settings: Callable[[], FinetuneSettings]
-    root: Callable[[], Path]
+    root: Callable[..., Path]
     main_metric: str
 
 

@@ -13,6 +13,7 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
 from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
+from tasks.adaptation import adapt_to_task
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
@@ -47,8 +48,16 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             student = TeacherInput(student, source.embed_dim)
             task.collate = WithTeacherImages(collate, source)
         if config.distils:
+            teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+            # a store per training set: other pictures would move the mean image, and with it the selection
+            store = settings.store or settings.run_dir / f"store-{material.store_name}"
+            if method == "adapted_teacher":
+                adaptation = dataclasses.replace(settings.adaptation, seed=settings.seed)
+                folder = adapt_to_task(teacher, task, adaptation, run_dir / "teacher", accelerator)
+                teacher = load_teacher(str(folder), device=accelerator.device)
+                store = run_dir / f"store-{material.store_name}"
             source, frequency = teacher_source(
-                settings, config, material.questions, accelerator, material.store_name
+                settings, teacher, config, material.questions, accelerator, store
             )
         torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
         model = wrap(student, source if config.distils else None, config)

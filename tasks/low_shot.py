@@ -46,6 +46,8 @@ class Grid:
     """Training steps at each number of labels, the same for every method. Empty: the task's --steps."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each draws its labelled items, fresh weights and order of examples, the same for every method."""
+    first_seeds: dict[Preset, int] = field(default_factory=dict)
+    """Methods that, if they are run, run with so many of the seeds only, the first ones."""
     lrs: tuple[float, ...] = ()
     """Learning rates tried for every method on validation items. Empty: the task's --lr for all, nothing is tuned."""
     tuned_at: int = 0
@@ -65,6 +67,9 @@ class Grid:
             raise ValueError(
                 f"steps_at holds {len(self.steps_at)} numbers for {len(self.labels)} numbers of labels; give one each"
             )
+        for method, count in self.first_seeds.items():
+            if not 1 <= count <= len(self.seeds):
+                raise ValueError(f"first_seeds gives {method} {count} seeds, expected 1 to {len(self.seeds)}")
         if not 0 <= self.tuned_at < len(self.labels):
             raise ValueError(f"tuned_at is {self.tuned_at}, expected 0 to {len(self.labels) - 1}")
         shared = set(self.seeds) & set(self.tuning_seeds)
@@ -135,8 +140,9 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
         cells = [
             (cell_settings(grid, base, method, chosen[method], number, seed, test=True), task_class)
             for number in range(len(grid.labels))
-            for seed in grid.seeds
+            for position, seed in enumerate(grid.seeds)
             for method in grid.methods
+            if position < grid.first_seeds.get(method, len(grid.seeds))
         ]
         for rows in pool.map(run_cell, *zip(*cells, strict=True)):
             outcome.rows += rows
@@ -262,7 +268,7 @@ def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) ->
     teacher = load_teacher(base.teacher, base.pretrained, device=accelerator.device)
     for method in grid.methods:
         config = base.method_config(method)
-        if config.distils:
+        if config.distils and method != "adapted_teacher":  # whose teacher is each cell's own
             build_store(path, teacher, config, TeacherQuestions((task.training_set, task.collate)))
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(marker, wanted)

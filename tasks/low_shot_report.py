@@ -19,6 +19,7 @@ LADDER = {
     "semantic_only": "(e) words by semantic relevance alone",
     "selected": "(f) selected words",
     "targeted": "(g) and confidence weights",
+    "adapted_teacher": "(h) = (g) with a teacher adapted to the labelled items",
     "shuffled_teacher": "control: (g) with other instances' targets",
     "teacher_input": "control: (a) with the teacher's image embedding as an input, also at inference",
 }

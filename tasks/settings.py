@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import tyro
 
+from cliptd.adaptation import adaptation_defaults
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
 from cliptd.training import TrainingConfig
@@ -42,7 +43,11 @@ class FinetuneSettings(ABC):
     source: Literal["store", "live"] = "store"
     """Precompute the teacher's knowledge, or ask the teacher at every step."""
     store: Path | None = None
-    """A store made by build_store.py, only read here. None: made in the run folder."""
+    """A store made by build_store.py, only read here. None: made in the run folder. The method adapted_teacher has its
+    own."""
+    adaptation: TrainingConfig = field(default_factory=adaptation_defaults)
+    """How the method adapted_teacher first fine-tunes the teacher on the labelled items' images and true texts; its
+    seed is the run's."""
     unlabelled: Path | None = None
     """jsonl of images and texts without labels, {"image", "text"} a line, that are distilled beside every batch."""
     unlabelled_weight: float = 1.0

@@ -14,7 +14,7 @@ from cliptd.targeted.collator import precompute
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
-from cliptd.teachers import Teacher, load_teacher
+from cliptd.teachers import Teacher
 from tasks.collate import Example, PatchCollator, RegionCollator
 from tasks.settings import FinetuneSettings
 
@@ -25,24 +25,20 @@ BATCH = 64
 
 def teacher_source(
     settings: FinetuneSettings,
+    teacher: Teacher,
     config: TargetedDistillationConfig,
     questions: "TeacherQuestions",
     accelerator: Accelerator,
-    name: str,
+    path: Path,
 ) -> tuple[Source, DocumentFrequency | None]:
     """The teacher live, or a store that holds all that training asks for; and the corpus for "idf".
 
-    name: of the training items, in the store's folder name.
+    path: where a store is made unless it is there.
     """
-    teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
     frequency = document_frequency(config, questions)
     if settings.source == "live":
         return LiveSource(teacher, calibration=questions.calibration_images()), frequency
-    if settings.store is not None:
-        return TeacherStore.open(settings.store, teacher), frequency
-    # a store per training set: other pictures would move the mean image, and with it the selection
-    path = settings.run_dir / f"store-{name}"
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and path != settings.store:
         build_store(path, teacher, config, questions)
     accelerator.wait_for_everyone()
     return TeacherStore.open(path, teacher), frequency

@@ -25,6 +25,7 @@ Preset = Literal[
     "semantic_only",
     "selected",
     "targeted",
+    "adapted_teacher",
     "shuffled_teacher",
     "teacher_input",
 ]
@@ -63,6 +64,7 @@ _LADDER: dict[str, dict[str, Any]] = {
     "semantic_only": {"score": "semantic", "confidence": "constant"},
     "selected": {"confidence": "constant"},
     "targeted": {},
+    "adapted_teacher": {},
     "shuffled_teacher": {"shuffle_teacher": True},
     "teacher_input": _NO_DISTILLATION,
 }
@@ -187,9 +189,9 @@ class TargetedDistillationConfig:
             preset: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
                 and every word, stop-words too; (d) "random_words": content words at random, as many as (f);
                 (e) "visual_only" and "semantic_only"; (f) "selected"; (g) "targeted": (f) with confidence
-                weights ((h) is (g) with an adapted teacher); controls "shuffled_teacher": (g) with other
-                instances' targets, and "teacher_input": (a), of a student that `TeacherInput` gives the teacher's
-                image embedding to read.
+                weights; (h) "adapted_teacher": (g) with a teacher that the caller adapted to the task; controls
+                "shuffled_teacher": (g) with other instances' targets, and "teacher_input": (a), of a student that
+                `TeacherInput` gives the teacher's image embedding to read.
             changes: fields that differ from the rung.
 
         Raises:

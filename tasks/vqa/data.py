@@ -20,7 +20,7 @@ from cliptd.data.images import ImageFile
 from cliptd.data.json_objects import iterate_objects
 from cliptd.data.tables import TableDataset, cached_table
 from tasks.proposals import GridProposals, Proposals, ProposedBoxes
-from tasks.vqa.vocabulary import AnswerVocabulary
+from tasks.vqa.vocabulary import AnswerVocabulary, FrequentAnswers
 
 SPLITS = {
     "train": (
@@ -90,8 +90,12 @@ class VqaDataset(TableDataset):
         asked for, or "skip": look at all of them now, leave bad ones out, list them in `skipped` and warn with their
         number. Ids that are double or without their counterpart are always an error.
 
+    `frequent_answers` of a whole training file are on the parts that `tasks.vqa.settings.training_sets` makes of it.
+
     Raises ValueError and FileNotFoundError that name the file and the question, what was found, what was expected.
     """
+
+    frequent_answers: FrequentAnswers | None = None
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ pattern that strips periods means to look behind but does not, and its flag stan
 32 periods go; the contraction "somebody'd" loses its apostrophe.
 """
 
+import functools
 import re
 
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -51,6 +52,7 @@ def clean(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
+@functools.lru_cache(maxsize=2**16)  # the same few answers come again and again
 def normalise(answer: str) -> str:
     """What is done to a clean answer where the annotators disagree: punctuation, numbers, articles, contractions.
 

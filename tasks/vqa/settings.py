@@ -11,7 +11,7 @@ from tasks.proposals import proposals
 from tasks.settings import FinetuneSettings
 from tasks.split import LowShotSplit
 from tasks.vqa.data import VqaDataset
-from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary
+from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary, FrequentAnswers
 
 
 @dataclass(kw_only=True)
@@ -77,6 +77,9 @@ def training_sets(split: VqaSplit, seed: int) -> tuple[VqaDataset, VqaDataset, d
             everything.column("answer"), min_occurrences=split.min_occurrences
         )
     everything = split.in_domain(everything)
+    everything.frequent_answers = FrequentAnswers(
+        zip(everything.column("question_type"), everything.column("answer"), strict=True)
+    )
     labelled, held_out, description = split.draw(
         everything.column("question_id"),
         everything.column("image_id"),
@@ -106,8 +109,8 @@ class FinetuneVqa(FinetuneSettings):
     teacher_text: Literal["question_and_answer", "answer", "question"] = "question_and_answer"
     """The sentence that the teacher embeds; the answer is the annotators' most frequent one."""
     rival_answers: int = 8
-    """Wrong answers, the most frequent ones of the question's type, that the teacher chooses among for the confidence
-    weights; 0: its probability is over the texts of the batch."""
+    """Wrong answers that the teacher chooses among for the confidence weights, the training file's most frequent ones
+    of the question's type; 0: its probability is over the texts of the batch."""
     run_dir: Path = Path("runs/vqa")
     """Everything the run writes; the same command resumes there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(

@@ -15,6 +15,7 @@ from tasks.vqa.data import VqaDataset
 from tasks.vqa.metric import answer_accuracy, vqa_metrics
 from tasks.vqa.settings import FinetuneVqa, training_sets
 from tasks.vqa.texts import question_texts
+from tasks.vqa.vocabulary import FrequentAnswers
 
 
 class VqaTask:
@@ -36,7 +37,8 @@ class VqaTask:
         if accelerator.is_main_process:
             settings.run_dir.mkdir(parents=True, exist_ok=True)
             self.vocabulary.save(settings.run_dir / "answers.json")
-        self.collate = load_collate(settings, self.training_set, accelerator.device)
+        frequent = self.training_set.frequent_answers
+        self.collate = load_collate(settings, frequent, accelerator.device)
         self.settings = {
             "loss": settings.loss,
             "teacher_text": settings.teacher_text,
@@ -105,13 +107,13 @@ class VqaTask:
 
 
 def load_collate(
-    settings: FinetuneVqa, labelled: VqaDataset, device: torch.device | str = "cpu"
+    settings: FinetuneVqa, frequent: FrequentAnswers | None, device: torch.device | str = "cpu"
 ) -> PatchCollator | RegionCollator:
-    """The student's own collator; labelled: the training set. A region backbone runs on `device`."""
+    """The student's own collator; frequent: for the rivals. A region backbone runs on `device`."""
     student = StudentInput(settings, device)
     texts = question_texts(
         student.tokenizer(),
-        labelled,
+        frequent,
         teacher_text=settings.teacher_text,
         rival_answers=settings.rival_answers,
         max_length=settings.max_text_tokens,

@@ -1,7 +1,8 @@
-"""Which answers a VQA model chooses from, and how right each of them is."""
+"""Which answers a VQA model chooses from, how right each of them is, and which are likely to a kind of question."""
 
+import itertools
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -87,3 +88,30 @@ class AnswerVocabulary:
         if not best:
             raise ValueError("there is no question to cover")
         return 100 * sum(best) / len(best)
+
+
+class FrequentAnswers:
+    """The normalised answers of each question type, most frequent first, equals in alphabetical order.
+
+    questions: (question type, most frequent answer) of the questions of a file.
+    """
+
+    def __init__(self, questions: Iterable[tuple[str, str]]) -> None:
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for question_type, answer in questions:
+            counts[question_type][normalise(clean(answer))] += 1
+        self.of_type = {
+            kind: sorted(answers, key=lambda answer: (-answers[answer], answer))
+            for kind, answers in counts.items()
+        }
+
+    def wrong(self, question_type: str | None, annotated: Sequence[str], count: int) -> list[str]:
+        """The first `count` answers of the type that no annotator gave; fewer where it has fewer.
+
+        >>> answers = FrequentAnswers([("what", "red"), ("what", "blue"), ("what", "red"), ("what", "Red and blue")])
+        >>> answers.wrong("what", ["blue", "Blue.", "navy"], 2)
+        ['red', 'red and blue']
+        """
+        given = {normalise(clean(answer)) for answer in annotated}
+        others = (answer for answer in self.of_type.get(question_type, ()) if answer and answer not in given)
+        return list(itertools.islice(others, count))

@@ -8,7 +8,7 @@ from recipe import run_script
 from tiny_vcr import pair_tokenizer, tiny_vcr
 
 from cliptd.teachers import load_teacher
-from tasks.adaptation_pairs import AdaptationPairs
+from tasks.adaptation import AdaptationPairs
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
 from tasks.vcr.data import VcrDataset

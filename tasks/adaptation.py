@@ -1,0 +1,62 @@
+"""A teacher adapted to a task's own images and the texts that are true of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from cliptd.adaptation import Pair, adapt_teacher, save_open_clip
+from cliptd.teachers import Teacher
+from cliptd.training import TrainingConfig
+from tasks.task import Task
+
+
+def adapt_to_task(
+    teacher: Teacher, task: Task, training: TrainingConfig, folder: Path, accelerator: Accelerator
+) -> Path:
+    """Fine-tune an open_clip teacher contrastively on the task's labelled items, no others; the best step is chosen on
+    the validation items. An adapted teacher that is already there stays.
+
+    folder: becomes an open_clip folder; log and checkpoints go to its subfolder run.
+
+    Returns the folder. Raises as `cliptd.adaptation.adapt_teacher`.
+    """
+    marker = folder / "adapted"
+    if not marker.exists():
+        adapted = adapt_teacher(
+            teacher,
+            AdaptationPairs(task, task.training_set),
+            training,
+            run_dir=folder / "run",
+            validation=AdaptationPairs(task, task.validation_set),
+            accelerator=accelerator,
+        )
+        if accelerator.is_main_process:
+            save_open_clip(adapted, folder)
+            marker.touch()
+    accelerator.wait_for_everyone()
+    return folder
+
+
+class AdaptationPairs:
+    """Map-style dataset of `Pair`, an example of the task each.
+
+    The text is the sentence that the teacher embeds: VCR's right choice, VQA's question and answer, an entailed
+    hypothesis of SNLI-VE.
+
+    Raises ValueError for an example without label.
+    """
+
+    def __init__(self, task: Task, examples: Sequence[Any]) -> None:
+        self.task, self.examples = task, task.true_of_their_images(examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Pair:
+        example = self.examples[index]
+        if example.label is None:
+            raise ValueError(f"{example.image.where}: no label; adaptation needs the training file")
+        texts = self.task.collate.texts([example])[0].teacher_texts
+        return Pair(example.image_key, example.image, texts[example.label if len(texts) > 1 else 0])
