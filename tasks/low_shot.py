@@ -47,7 +47,7 @@ class Grid:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each draws its labelled items, fresh weights and order of examples, the same for every method."""
     first_seeds: dict[Preset, int] = field(default_factory=dict)
-    """Methods that, if they are run, run with so many of the seeds only, the first ones."""
+    """Methods that, if they are run, run with at most so many of the seeds, the first ones."""
     lrs: tuple[float, ...] = ()
     """Learning rates tried for every method on validation items. Empty: the task's --lr for all, nothing is tuned."""
     tuned_at: int = 0
@@ -68,8 +68,8 @@ class Grid:
                 f"steps_at holds {len(self.steps_at)} numbers for {len(self.labels)} numbers of labels; give one each"
             )
         for method, count in self.first_seeds.items():
-            if not 1 <= count <= len(self.seeds):
-                raise ValueError(f"first_seeds gives {method} {count} seeds, expected 1 to {len(self.seeds)}")
+            if count < 1:
+                raise ValueError(f"first_seeds gives {method} {count} seeds, expected at least 1")
         if not 0 <= self.tuned_at < len(self.labels):
             raise ValueError(f"tuned_at is {self.tuned_at}, expected 0 to {len(self.labels) - 1}")
         shared = set(self.seeds) & set(self.tuning_seeds)
@@ -142,7 +142,7 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
             for number in range(len(grid.labels))
             for position, seed in enumerate(grid.seeds)
             for method in grid.methods
-            if position < grid.first_seeds.get(method, len(grid.seeds))
+            if position < grid.first_seeds.get(method, math.inf)
         ]
         for rows in pool.map(run_cell, *zip(*cells, strict=True)):
             outcome.rows += rows

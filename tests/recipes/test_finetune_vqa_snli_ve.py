@@ -13,6 +13,7 @@ from transformers import (
     VisualBertForVisualReasoning,
 )
 
+from cliptd.teachers import load_teacher
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
 from tasks.iconworld.vqa import VqaSizes, write_vqa
@@ -101,9 +102,18 @@ def test_snli_ve_from_official_files_to_the_hard_pairs(snli_ve, cache, tmp_path)
     run_script(
         "finetune_snli_ve.py", "--data-root", snli_ve, *SHIPPED, *FEW, *SHORT,
         "--proposals", snli_ve / "proposals.jsonl", "--corrected-labels", corrections,
-        "--methods", "none", "targeted", "--test-sets", "test", "test_hard", "shifted", "--run-dir", run, cache=cache,
+        "--methods", "none", "targeted", "adapted_teacher", "--adaptation.steps", 2, "--adaptation.batch-size", 4,
+        "--test-sets", "test", "test_hard", "shifted", "--run-dir", run, cache=cache,
     )  # fmt: skip
     rows = results_of(run)["rows"]
+    assert {row["method"] for row in rows} == {"none", "targeted", "adapted_teacher"}
+    teachers = {
+        method: json.loads((run / method / "config.json").read_text())["settings"]["teacher_fingerprint"]
+        for method in ("targeted", "adapted_teacher")
+    }
+    assert teachers["targeted"] == load_teacher(str(TEACHER)).fingerprint
+    assert teachers["adapted_teacher"] == load_teacher(str(run / "adapted_teacher" / "teacher")).fingerprint
+    assert len(set(teachers.values())) == 2
     assert {row["test_set"] for row in rows} == {"validation", "test", "test_hard", "shifted"}
     for row in rows:
         if row["test_set"] == "test":

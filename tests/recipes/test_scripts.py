@@ -18,23 +18,24 @@ def test_help_says_what_the_script_is_for(cache, name):
 @pytest.mark.slow
 def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache, tmp_path):
     arguments = (
-        "--out", tmp_path, "--methods", "none", "targeted", "--items", 8, 16, "--steps-at", 2, 3, "--seeds", 0, 1,
-        "--tuned-at", 1, "--lrs", 1e-3, 2e-3, "--validation-items", 8, "--test-items", 8, "--processes", 2,
-        "--sizes.train", 40, "--sizes.val", 40, "--sizes.val-shifted", 40, "--sizes.test", 8,
+        "vqa", "--out", tmp_path, "--methods", "none", "targeted", "adapted_teacher", "--items", 32,
+        "--steps-at", 2, "--seeds", 0, 1, "--first-seeds.adapted-teacher", 1, "--lrs", 1e-3, 2e-3,
+        "--tuning-seeds", 7, "--validation-items", 8, "--test-items", 8, "--processes", 2,
+        "--sizes.train", 240, "--sizes.val", 30, "--sizes.cp-test", 30, "--sizes.shifted", 30, "--sizes.test", 3,
         "--batch-size", 8, "--warmup-steps", 1,
     )  # fmt: skip
-    first = run_script("study_iconworld_vcr.py", *arguments, launcher=None, cache=cache)
+    first = run_script("study_iconworld.py", *arguments, launcher=None, cache=cache)
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     cells = {(row["method"], row["labelled"], row["seed"], row["test_set"]) for row in rows}
-    assert len(cells) == len(rows) == 2 * 2 * 2 * 4
-    assert "val_shifted" in (tmp_path / "report.md").read_text()
+    assert len(cells) == len(rows) == (2 + 2 + 1) * 4  # methods by seeds, test sets and validation
+    assert "shifted2014" in (tmp_path / "report.md").read_text()
     trials = [json.loads(path.read_text()) for path in (tmp_path / "trials").glob("*/results.json")]
-    assert len(trials) == 4
+    assert len(trials) == 3 * 2
     assert {row["test_set"] for trial in trials for row in trial["rows"]} == {
         "validation"
     }  # no test set opened
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
-    again = run_script("study_iconworld_vcr.py", *arguments, launcher=None, cache=cache)
+    again = run_script("study_iconworld.py", *arguments, launcher=None, cache=cache)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
-    table = "VCR on iconworld"
+    table = "VQA on iconworld"
     assert first.stdout[first.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]
