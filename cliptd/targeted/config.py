@@ -103,8 +103,8 @@ class TargetedDistillationConfig:
         text_target: the sentence target is the "full" text, or the text of the "selected" words.
         text_candidates: distil "all" candidates' texts and words, or only the "right" one's (needs labels).
         confidence: instance weight: "ratio" (teacher's over student's probability), "teacher", "constant".
-        confidence_over: the teacher's probability is taken over the instance's own "candidates" where it has
-            several, or always over the "batch".
+        confidence_over: the teacher's probability is taken over the instance's own "candidates" or rivals where it
+            has any, else over the batch; or always over the "batch".
         confidence_temperature: weight = ratio ** (1 / temperature); larger is flatter.
         confidence_max_ratio: the ratio (before the temperature) is capped here.
         confidence_eps: added to both probabilities, so no weight is 0 or infinite.

@@ -177,6 +177,13 @@ class TargetedDistillation(nn.Module):
         match = columns["teacher_match"]
         if config.confidence == "constant" or not config.distils:
             return torch.ones(len(match), device=match.device)
+        over_batch = match.shape[1] == 1 and RIVAL_COLUMN not in columns and self.logit_bias is None
+        if over_batch and config.confidence_over == "candidates" and not config.normalise_weights:
+            raise ValueError(  # couples_batch, which looks at the settings alone, would not know
+                "the instances have one candidate and no rivals, so the teacher's probability is over the batch and "
+                'the loss no sum over instances, which normalise_weights=False promises; say confidence_over="batch", '
+                'or use confidence="constant"'
+            )
         with torch.no_grad():
             teacher = teacher_probability(
                 match,

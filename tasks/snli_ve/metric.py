@@ -7,6 +7,7 @@ A line of the predictions: {"pairID": …, "prediction": "entailment" | "neutral
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,12 @@ def score_predictions(
 ) -> dict[str, Any]:
     """`snli_ve_metrics` of a predictions file, and how many pairs have no label ("-") and are not scored.
 
+    Pairs without a label may be predicted or left out. A pairID that is double in the annotations is double in the
+    predictions, in the same order.
+
     Raises ValueError that lists the pairIDs which are missing from the predictions, double in them, or unknown.
     """
-    predicted: dict[str, int] = {}
-    double = []
+    predicted: defaultdict[str, list[int]] = defaultdict(list)
     lines = JsonLines(predictions)
     for index in range(len(lines)):
         line, where = lines.raw(index), lines.where(index)
@@ -66,27 +69,31 @@ def score_predictions(
             raise ValueError(
                 f"{where}: prediction is {line.get('prediction')!r}, expected {', '.join(LABELS)}"
             )
-        if line["pairID"] in predicted:
-            double.append(line["pairID"])
-        predicted[line["pairID"]] = LABELS.index(line["prediction"])
-    if double:
-        raise ValueError(f"{predictions}: {_listed(double)} more than once; expected every pair once")
+        predicted[line["pairID"]].append(LABELS.index(line["prediction"]))
     corrections = {} if corrected_labels is None else read_corrected_labels(corrected_labels)
-    rows, missing, known, without_label = [], [], set(), 0
+    annotated: defaultdict[str, list[str]] = defaultdict(list)
     lines = JsonLines(annotations)
     for index in range(len(lines)):
         pair = parse_pair(lines.raw(index), lines.where(index))
         label = corrections.get(pair["pair_id"], pair["label"])
         if label is None:
             raise ValueError(f"{lines.where(index)}: no gold_label, so nothing can be scored")
-        known.add(pair["pair_id"])
-        if label == NO_LABEL:
-            without_label += 1
-        elif pair["pair_id"] in predicted:
-            rows.append((predicted[pair["pair_id"]], LABELS.index(label)))
+        annotated[pair["pair_id"]].append(label)
+    rows, missing, double, without_label = [], [], [], 0
+    for pair_id, labels in annotated.items():
+        guesses, scored = predicted.get(pair_id, []), [label for label in labels if label != NO_LABEL]
+        without_label += len(labels) - len(scored)
+        if len(guesses) == len(labels):
+            rows += [
+                (guess, label) for guess, label in zip(guesses, labels, strict=True) if label != NO_LABEL
+            ]
+        elif len(guesses) == len(scored):
+            rows += zip(guesses, scored, strict=True)
         else:
-            missing.append(pair["pair_id"])
-    unknown = [pair_id for pair_id in predicted if pair_id not in known]
+            (double if len(guesses) > len(scored) else missing).append(pair_id)
+    if double:
+        raise ValueError(f"{predictions}: {_listed(double)} more than once; expected every pair once")
+    unknown = [pair_id for pair_id in predicted if pair_id not in annotated]
     if missing or unknown:
         parts = [f"without {_listed(missing)} of {annotations}"] * bool(missing)
         parts += [f"with {_listed(unknown)} that {annotations} does not have"] * bool(unknown)
@@ -94,7 +101,8 @@ def score_predictions(
     if not rows:
         raise ValueError(f"{annotations}: no pair has a label, so nothing can be scored")
     guesses, labels = zip(*rows, strict=True)
-    return {**snli_ve_metrics(guesses, labels), "without_label": without_label}
+    scores = snli_ve_metrics(guesses, [LABELS.index(label) for label in labels])
+    return {**scores, "without_label": without_label}
 
 
 def _listed(pair_ids: Sequence[str]) -> str:

@@ -402,6 +402,9 @@ def test_single_candidate_uses_the_batch_or_the_sigmoid():
     config = Config(confidence="teacher", normalise_weights=False, confidence_eps=1e-9)
     sigmoid = make_objective(config, logit_bias=-10.0)(columns, **states).weights
     assert sigmoid.tolist() == pytest.approx(columns["teacher_match"][:, 0].sigmoid().tolist(), rel=1e-5)
+    with pytest.raises(ValueError, match='say confidence_over="batch"'):
+        make_objective(config, logit_scale=5.0)(columns, **states)
+    config = replace(config, confidence_over="batch")
     batch = make_objective(config, logit_scale=5.0)(columns, **states).weights
     logits = 5 * columns["teacher_image_embeds"] @ columns["teacher_text_embeds"][:, 0].T
     assert batch.tolist() == pytest.approx(logits.softmax(1).diagonal().tolist(), rel=1e-4)

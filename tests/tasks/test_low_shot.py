@@ -20,7 +20,10 @@ from tasks.low_shot_report import write_report
             {"items": (5,), "seeds": (1000,)},
             r"tuning_seeds and seeds share \[1000\]; tune with seeds of their own",
         ),
-        ({"items": (5,), "first_seeds": {"naive": 0}}, "first_seeds gives naive 0 seeds, expected at least 1"),
+        (
+            {"items": (5,), "first_seeds": {"naive": 0}},
+            "first_seeds gives naive 0 seeds, expected at least 1",
+        ),
         ({"fractions": (0.1,), "methods": ()}, r"methods are \(\); expected at least one"),
     ],
 )

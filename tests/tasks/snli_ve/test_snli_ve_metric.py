@@ -108,3 +108,22 @@ def test_bad_arrays_are_named(arguments, message):
 
 def test_a_class_that_does_not_occur_has_no_accuracy():
     assert list(snli_ve_metrics([1], [1])["per_class"]) == [LABELS[1]]
+
+
+def test_a_pair_id_that_is_double_in_the_annotations_is_predicted_as_often_in_the_same_order(tmp_path):
+    labels = ["neutral", "-", "entailment"]
+    same = {"pairID": "a", "sentence2": "h", "Flikr30kID": "1"}
+    annotations = write(tmp_path / "test.jsonl", [{**same, "gold_label": label} for label in labels])
+
+    def score(*guesses):
+        lines = [{"pairID": "a", "prediction": guess} for guess in guesses]
+        return score_predictions(write(tmp_path / "P.jsonl", lines), annotations)
+
+    assert (
+        score("neutral", "neutral")["accuracy"] == 50
+    )  # without the pair that has no label, as our files are
+    assert score("neutral", "neutral", "entailment")["accuracy"] == 100
+    with pytest.raises(ValueError, match=r"without 1 pairID \(a\)"):
+        score("neutral")
+    with pytest.raises(ValueError, match=r"1 pairID \(a\) more than once"):
+        score(*["neutral"] * 4)
