@@ -38,16 +38,6 @@ class ProposedBoxes:
         return self._proposed[1]
 
 
-def proposals(path: Path | None, grid: int) -> "Proposals":
-    """Of a file if there is one, else the cells of a grid.
-
-    Raises ValueError for a grid below 0, and as `FileProposals`.
-    """
-    if grid < 0:
-        raise ValueError(f"grid is {grid}, expected the cells a side, or 0 for none")
-    return GridProposals(grid) if path is None else FileProposals(path)
-
-
 class GridProposals:
     """The cells of a grid, row by row. side: cells in a row and in a column; 0: no box."""
 

@@ -12,6 +12,7 @@ from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
 from cliptd.training import TrainingConfig
 from tasks.box_views import TeacherBoxes
+from tasks.split import LowShotSplit
 
 
 @dataclass(kw_only=True)
@@ -20,6 +21,8 @@ class FinetuneSettings(ABC):
 
     task: ClassVar[str]
     """Its name, for people."""
+    data: LowShotSplit
+    """The task's own kind."""
 
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
@@ -86,7 +89,7 @@ class FinetuneSettings(ABC):
     @property
     def sees_boxes(self) -> bool:
         """Whether the teacher is shown boxes."""
-        return self.teacher_boxes != "none"
+        return self.teacher_boxes != "none" and self.data.has_boxes
 
     def method_config(self, method: Preset) -> TargetedDistillationConfig:
         """The distillation settings of one method.

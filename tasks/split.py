@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cliptd.data.splits import holdout_split, low_shot_split
+from tasks.proposals import FileProposals, GridProposals, Proposals
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,11 @@ class LowShotSplit:
     def __post_init__(self):
         if self.fraction is not None and self.items is not None:
             raise ValueError("give fraction or items, not both")
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the items' images have boxes."""
+        return True
 
     def draw(
         self, ids: Sequence[Any], images: Sequence[Hashable], strata: Sequence[Hashable], seed: int
@@ -54,3 +60,27 @@ class LowShotSplit:
             "validation_hash": held_out.hash,
         }
         return [rest.indices[k] for k in chosen.indices], held_out.indices, description
+
+
+@dataclass(kw_only=True)
+class LowShotSplitWithProposals(LowShotSplit):
+    """The same for a task whose files have no boxes: they are proposed, if anything."""
+
+    proposals: Path | None = None
+    """jsonl with the boxes of every image, as a detector proposed them."""
+    grid: int = 0
+    """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.grid < 0:
+            raise ValueError(f"grid is {self.grid}, expected the cells a side, or 0 for none")
+
+    @property
+    def has_boxes(self) -> bool:
+        return self.proposals is not None or self.grid > 0
+
+    @property
+    def proposed(self) -> Proposals:
+        """Whence the boxes come; raises as `FileProposals`."""
+        return GridProposals(self.grid) if self.proposals is None else FileProposals(self.proposals)

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import sample_captions
-from tasks.iconworld.scenes import EMPTY, IMAGE_SIZE, boxes, render, sample_scenes
+from tasks.iconworld.scenes import IMAGE_SIZE, sample_scenes, save_pictures
 from tasks.vcr.files import write_lines
 
 FORMAT = 1
@@ -42,19 +41,12 @@ def _write_files(folder: Path, seed: int, sizes: CaptionSizes) -> None:
         rng = np.random.default_rng([seed, 3, number])
         families = UNSEEN_FAMILIES if name == "unseen" else SEEN_FAMILIES
         scenes = sample_scenes(rng, count, families, objects=(2, 2), persons=(1, 2))
-        texts, pictures, extents = sample_captions(rng, scenes).texts, render(scenes), boxes(scenes)
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = []
-        for i, text in enumerate(texts):
-            image = f"{name}/{i:06d}.png"
-            Image.fromarray(pictures[i]).save(folder / image)
-            drawn = extents[i][scenes.concept[i] != EMPTY]
-            line = {
-                "image": image,
-                "text": text,
-                "width": IMAGE_SIZE,
-                "height": IMAGE_SIZE,
-                "boxes": drawn.tolist(),
-            }
-            lines.append(json.dumps(line))
-        write_lines(folder / f"{name}.jsonl", lines)
+        texts = sample_captions(rng, scenes).texts
+        images = [f"{name}/{i:06d}.png" for i in range(count)]
+        extents = save_pictures(scenes, [folder / image for image in images])
+        size = {"width": IMAGE_SIZE, "height": IMAGE_SIZE}
+        lines = [
+            {"image": image, "text": text, **size, "boxes": own.tolist()}
+            for image, text, own in zip(images, texts, extents, strict=True)
+        ]
+        write_lines(folder / f"{name}.jsonl", map(json.dumps, lines))

@@ -4,9 +4,12 @@ A scene is one row of every array in `Scenes`; a cell is one quarter of the pict
 `numpy.random.Generator`, so a seed gives the same scenes on every machine with the same font packages.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, SIZES, WINDOW, draws, mask_bank
 
@@ -122,6 +125,14 @@ def render(scenes: Scenes) -> np.ndarray:
         image[at, y, x] = image[at, y, x] * (1 - mask) + ink * mask
     inner = slice(MAX_SHIFT, MAX_SHIFT + IMAGE_SIZE)
     return np.round(image[:, inner, inner]).astype(np.uint8)
+
+
+def save_pictures(scenes: Scenes, paths: Sequence[Path]) -> list[np.ndarray]:
+    """Write each scene's picture to its path; the boxes (R, 4) of its icons come back."""
+    for picture, path in zip(render(scenes), paths, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path, quality=95, subsampling=0)  # of a JPEG; a PNG loses nothing
+    return [extents[concept != EMPTY] for extents, concept in zip(boxes(scenes), scenes.concept, strict=True)]
 
 
 def boxes(scenes: Scenes) -> np.ndarray:

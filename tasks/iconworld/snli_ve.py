@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
@@ -24,10 +23,9 @@ from tasks.iconworld.scenes import (
     PERSON_INDEX,
     Scenes,
     allowed_concepts,
-    boxes,
     name_of,
-    render,
     sample_scenes,
+    save_pictures,
 )
 from tasks.proposals import write_proposals
 from tasks.snli_ve.data import IMAGES, LABELS
@@ -95,19 +93,16 @@ def write_snli_ve(folder: Path, *, seed: int = 0, sizes: SnliVeSizes | None = No
 
 def _write_files(folder: Path, seed: int, sizes: SnliVeSizes) -> None:
     proposals: list[tuple] = []
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     for number, (split, count) in enumerate(asdict(sizes).items()):
         rng = np.random.default_rng([seed, 2, number])
         families = UNSEEN_FAMILIES if split == "shifted" else SEEN_FAMILIES
         scenes = sample_scenes(rng, -(-count // PAIRS_PER_SCENE), families, objects=(2, 3), persons=(1, 1))
-        pictures, extents = render(scenes), boxes(scenes)
+        image_ids = [str(10_000_000 * (number + 1) + i) for i in range(len(scenes))]
+        names = [f"{image_id}.jpg" for image_id in image_ids]
+        extents = save_pictures(scenes, [folder / IMAGES / name for name in names])
+        proposals += [(name, (IMAGE_SIZE, IMAGE_SIZE), own) for name, own in zip(names, extents, strict=True)]
         pairs = []
-        for i in range(len(scenes)):
-            image_id = str(10_000_000 * (number + 1) + i)
-            name = f"{image_id}.jpg"
-            Image.fromarray(pictures[i]).save(folder / IMAGES / name, quality=95, subsampling=0)
-            drawn = extents[i][scenes.concept[i] != EMPTY]
-            proposals.append((name, (IMAGE_SIZE, IMAGE_SIZE), drawn))
+        for i, image_id in enumerate(image_ids):
             for k in range(min(PAIRS_PER_SCENE, count - len(pairs))):
                 pairs.append(_pair(rng, scenes, i, LABELS[k % 3], image_id, k))
         write_lines(

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import CONCEPTS, SEEN_FAMILIES, UNSEEN_FAMILIES
@@ -22,10 +21,9 @@ from tasks.iconworld.scenes import (
     PERSON_INDEX,
     Scenes,
     allowed_concepts,
-    boxes,
     name_of,
-    render,
     sample_scenes,
+    save_pictures,
 )
 from tasks.proposals import write_proposals
 from tasks.vqa.data import image_name
@@ -116,16 +114,13 @@ def _write_split(
     proposals: list[tuple],
 ) -> tuple[list[dict], list[dict]]:
     scenes = sample_scenes(rng, -(-count // QUESTIONS_PER_SCENE), families, objects=(2, 3), persons=(0, 1))
-    pictures, extents = render(scenes), boxes(scenes)
-    (folder / images).mkdir(parents=True, exist_ok=True)
+    names = [image_name(images, first_id + i) for i in range(len(scenes))]
+    extents = save_pictures(scenes, [folder / images / name for name in names])
+    proposals += [(name, (IMAGE_SIZE, IMAGE_SIZE), own) for name, own in zip(names, extents, strict=True)]
     questions, annotations = [], []
     ask = Asking(rng, scenes, turned)
     for i in range(len(scenes)):
         image_id = first_id + i
-        name = image_name(images, image_id)
-        Image.fromarray(pictures[i]).save(folder / images / name, quality=95, subsampling=0)
-        drawn = extents[i][scenes.concept[i] != EMPTY]
-        proposals.append((name, (IMAGE_SIZE, IMAGE_SIZE), drawn))
         for _ in range(min(QUESTIONS_PER_SCENE, count - len(questions))):
             question_type, answer_type, text, answer, wrong = ask(i)
             question_id = 10 * image_id + len(questions) % QUESTIONS_PER_SCENE

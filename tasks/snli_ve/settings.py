@@ -7,22 +7,17 @@ from typing import Any, ClassVar
 import tyro
 
 from cliptd.training import TrainingConfig
-from tasks.proposals import proposals
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.data import IMAGES, LABELS, SnliVeDataset
-from tasks.split import LowShotSplit
+from tasks.split import LowShotSplitWithProposals
 
 
 @dataclass(kw_only=True)
-class SnliVeSplit(LowShotSplit):
+class SnliVeSplit(LowShotSplitWithProposals):
     """The data of an experiment on snli_ve_{train,dev,test}.jsonl and flickr30k_images/."""
 
     corrected_labels: Path | None = None
     """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
-    proposals: Path | None = None
-    """jsonl with the boxes of every image, as a detector proposed them."""
-    grid: int = 0
-    """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
 
     def dataset(self, split: str, annotations: Path | None = None) -> SnliVeDataset:
         """One of the official files, or other annotations of the same images."""
@@ -31,7 +26,7 @@ class SnliVeSplit(LowShotSplit):
         options = {
             "corrected_labels": self.corrected_labels,
             "on_bad_sample": self.on_bad_sample,
-            "proposals": proposals(self.proposals, self.grid),
+            "proposals": self.proposed,
         }
         if annotations is not None:
             return SnliVeDataset(annotations, self.data_root / IMAGES, **options)
@@ -75,7 +70,3 @@ class FinetuneSnliVe(FinetuneSettings):
     def metrics(self) -> dict[str, str]:
         """The accuracy, and that of each label."""
         return {"accuracy": "accuracy", **{label: label for label in LABELS}}
-
-    @property
-    def sees_boxes(self) -> bool:
-        return super().sees_boxes and (self.data.proposals is not None or self.data.grid > 0)

@@ -7,15 +7,14 @@ from typing import Any, ClassVar, Literal
 import tyro
 
 from cliptd.training import TrainingConfig
-from tasks.proposals import proposals
 from tasks.settings import FinetuneSettings
-from tasks.split import LowShotSplit
+from tasks.split import LowShotSplitWithProposals
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary, FrequentAnswers
 
 
 @dataclass(kw_only=True)
-class VqaSplit(LowShotSplit):
+class VqaSplit(LowShotSplitWithProposals):
     """The data of an experiment on the official files of VQA v2 or VQA-CP v2 and COCO's images."""
 
     train_split: Literal["train", "cp_train"] = "train"
@@ -26,10 +25,6 @@ class VqaSplit(LowShotSplit):
     """How often the most frequent answer of questions must be one for it to be chosen from."""
     hold_out_question_types: str | None = None
     """Train without the question types of this prefix ("how many") and test on them: domain shift."""
-    proposals: Path | None = None
-    """jsonl with the boxes of every image, as a detector proposed them."""
-    grid: int = 0
-    """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""
 
     def dataset(self, split: str, vocabulary: AnswerVocabulary | None = None) -> VqaDataset:
         """One of `tasks.vqa.data.SPLITS`."""
@@ -40,7 +35,7 @@ class VqaSplit(LowShotSplit):
             split,
             vocabulary=vocabulary,
             on_bad_sample=self.on_bad_sample,
-            proposals=proposals(self.proposals, self.grid),
+            proposals=self.proposed,
         )
 
     def in_domain(self, dataset: VqaDataset) -> VqaDataset:
@@ -123,7 +118,3 @@ class FinetuneVqa(FinetuneSettings):
     def metrics(self) -> dict[str, str]:
         """The accuracy, and that of each answer type."""
         return {"overall": "accuracy", "yes/no": "yes/no", "number": "number", "other": "other"}
-
-    @property
-    def sees_boxes(self) -> bool:
-        return super().sees_boxes and (self.data.proposals is not None or self.data.grid > 0)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from cliptd.data.images import ImageFile
-from tasks.proposals import FileProposals, GridProposals, proposals, write_proposals
+from tasks.proposals import FileProposals, GridProposals, write_proposals
+from tasks.split import LowShotSplitWithProposals
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def test_a_grid_has_its_cells_row_by_row(image):
     assert boxes.tolist() == [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20]]
     assert GridProposals(0)("a.jpg", image)[0].shape == (0, 4)
     with pytest.raises(ValueError, match="grid is -1"):
-        proposals(None, -1)
+        LowShotSplitWithProposals(grid=-1)
     missing = ImageFile(image.path.with_name("b.jpg"), "file:2", "unpack it")
     with pytest.raises(FileNotFoundError, match=r"file:2: image .*b\.jpg is missing; unpack it"):
         GridProposals(2)("b.jpg", missing)
@@ -30,7 +31,7 @@ def test_a_file_gives_what_was_written(image, tmp_path):
     path = tmp_path / "proposals.jsonl"
     boxes = np.array([[1, 2, 30, 19], [0.5, 0, 40, 20]])
     write_proposals(path, [("a.jpg", (40, 20), boxes), ("b.jpg", (8, 8), np.zeros((0, 4)))])
-    found, size = proposals(path, 0)("a.jpg", image)
+    found, size = LowShotSplitWithProposals(proposals=path).proposed("a.jpg", image)
     assert size == (40, 20)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, boxes)
