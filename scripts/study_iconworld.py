@@ -65,7 +65,7 @@ STUDIES = {
         task="vcr",
         out=Path("runs/study_vcr"),
         items=(500, 3000),
-        steps_at=(300, 1200),
+        steps_at=(300, 600),
         sizes=VcrSizes(),
         training=_training(batch_size=16, metric="mean"),
     ),

@@ -1,0 +1,17 @@
+"""Losses between a student's and a teacher's image and text embeddings, one idea a file."""
+
+from cliptd.embedding.losses.affinity import affinity_mimicking
+from cliptd.embedding.losses.contrastive import contrastive
+from cliptd.embedding.losses.feature import feature_mimicking
+from cliptd.embedding.losses.interactive import interactive_contrastive
+from cliptd.embedding.losses.relation import contrastive_relation
+from cliptd.embedding.losses.sigmoid import sigmoid
+
+__all__ = [
+    "affinity_mimicking",
+    "contrastive",
+    "contrastive_relation",
+    "feature_mimicking",
+    "interactive_contrastive",
+    "sigmoid",
+]

@@ -1,0 +1,31 @@
+"""Feature mimicking (CLIP-KD, arXiv 2307.12732)."""
+
+import torch
+from torch import Tensor
+
+from cliptd.distributed import gather, world_size
+from cliptd.embedding.losses.pairwise import normalised
+
+
+def feature_mimicking(*, student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of unit embeddings, over embeddings and dimensions, of images or of texts.
+
+    CLIP-KD adds images' and texts' and weights them by 2,000. The mean over processes is the whole batch's loss.
+
+    Args:
+        student, teacher: (embeddings, dim), normalised or not; no gradient reaches the teacher.
+
+    Returns: a scalar.
+    Raises: ValueError for other shapes or widths.
+
+    >>> import torch
+    >>> feature_mimicking(student=torch.tensor([[2.0, 0.0]]), teacher=torch.tensor([[0.0, 3.0]]))
+    tensor(1.)
+    """
+    student, teacher = normalised(student=student, teacher=teacher.detach())
+    if student.shape[1] != teacher.shape[1]:
+        raise ValueError(
+            f"student embeddings are {student.shape[1]} wide and the teacher's {teacher.shape[1]}; project them first"
+        )
+    rows = gather(torch.tensor([len(student)], device=student.device)).sum()
+    return (student - teacher).square().mean(dim=1).sum() * world_size() / rows

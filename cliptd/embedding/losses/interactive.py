@@ -1,0 +1,36 @@
+"""Interactive contrastive learning (CLIP-KD, arXiv 2307.12732)."""
+
+from torch import Tensor
+
+from cliptd.embedding.losses.pairwise import Scale, check_widths, contrast, normalised
+
+
+def interactive_contrastive(
+    *,
+    student_image: Tensor,
+    student_text: Tensor,
+    teacher_image: Tensor,
+    teacher_text: Tensor,
+    scale: Scale,
+) -> Tensor:
+    """½ [CE of the student's images among the teacher's texts + CE of its texts among the teacher's images].
+
+    Over the batch of all processes; the mean over processes is the whole batch's loss.
+
+    Args:
+        student_image, student_text: (pairs, dim), normalised or not, in the teacher's width.
+        teacher_image, teacher_text: (pairs, dim); no gradient reaches them.
+        scale: multiplies the cosines; CLIP-KD learns one for this loss.
+
+    Returns: a scalar.
+    Raises: ValueError for other shapes, naming them.
+    """
+    image, text, image_t, text_t = normalised(
+        student_image=student_image,
+        student_text=student_text,
+        teacher_image=teacher_image.detach(),
+        teacher_text=teacher_text.detach(),
+    )
+    check_widths("the student's image and the teacher's text: the", image, text_t)
+    check_widths("the teacher's image and the student's text: the", image_t, text)
+    return (contrast(image, text_t, scale) + contrast(text, image_t, scale)) / 2

@@ -1,0 +1,89 @@
+"""What the losses over all pairs share: rows of this process against the embeddings of all processes."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cliptd.distributed import gather, gather_with_gradient, rank, world_size
+from cliptd.embedding.losses.blockwise import sum_over_pairs
+
+Scale = Tensor | float
+
+
+def normalised(**embeds: Tensor) -> list[Tensor]:
+    """Unit rows of (pairs, dim) tensors, in float32 or better.
+
+    Raises ValueError, naming them, unless all are matrices of as many rows.
+    """
+    shapes = {name: tuple(x.shape) for name, x in embeds.items()}
+    if any(len(shape) != 2 for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"expected (pairs, dim) tensors of as many pairs each, found {listed}")
+    return [F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1) for x in embeds.values()]
+
+
+def check_widths(what: str, image: Tensor, text: Tensor) -> None:
+    """Raises ValueError unless images and texts that are compared have one width."""
+    if image.shape[1] != text.shape[1]:
+        raise ValueError(
+            f"{what} image and text embeddings are {image.shape[1]} and {text.shape[1]} wide; expected one width"
+        )
+
+
+def contrast(queries: Tensor, keys: Tensor, scale: Scale) -> Tensor:
+    """Mean over rows of −log softmax(scale · queries keysᵀ) at the own key, over the keys of all processes.
+
+    queries, keys: (pairs, dim) of this process, unit rows. The mean over processes is the loss of the whole batch.
+    """
+    everyone = gather_with_gradient(keys)
+    first = rows_before(keys)
+
+    def block(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        log_p = logits.log_softmax(dim=1)
+        here = torch.arange(rows.stop - rows.start, device=logits.device)
+        own = (here, here + rows.start + first)
+        loss, of_logits = -log_p[own].sum(), log_p.exp_()
+        of_logits[own] -= 1
+        return loss, of_logits
+
+    return sum_over_pairs(queries, everyone, block, scale=scale) * world_size() / len(everyone)
+
+
+def mimic(
+    queries: Tensor,
+    keys: Tensor,
+    scale: Scale,
+    teachers: Sequence[tuple[Tensor, Tensor, Scale]],
+    *,
+    divergence: bool = False,
+) -> Tensor:
+    """Mean over rows of CE(p, q), q = softmax(scale · queries keysᵀ), p the mean over teachers of the same of theirs.
+
+    queries, keys: (pairs, dim) of this process, unit rows; each teacher's (queries, keys, scale) likewise, in its own
+        width. divergence: mean over teachers of KL(p_k ‖ q) instead, which differs by the teachers' entropies and has
+        the same gradient.
+    The mean over processes is the loss of the whole batch; teachers get no gradient.
+    """
+    everyone = gather_with_gradient(keys)
+    known = [(own.detach(), gather(others), scale_t) for own, others, scale_t in teachers]
+
+    def block(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        log_q = logits.log_softmax(dim=1)
+        p, entropy = torch.zeros_like(log_q), 0.0
+        for own, others, teacher_scale in known:
+            log_p = (float(teacher_scale) * (own[rows] @ others.T)).log_softmax(dim=1).to(log_q.dtype)
+            p_k = log_p.exp()
+            p += p_k / len(known)
+            if divergence:
+                entropy = entropy - (p_k * log_p).sum() / len(known)
+        return -(p * log_q).sum() - entropy, log_q.exp_().sub_(p)
+
+    return sum_over_pairs(queries, everyone, block, scale=scale) * world_size() / len(everyone)
+
+
+def rows_before(rows: Tensor) -> int:
+    """How many rows the processes before this one have."""
+    counts = gather(torch.tensor([len(rows)], device=rows.device))
+    return int(counts[: rank()].sum())
