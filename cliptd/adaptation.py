@@ -11,29 +11,20 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cliptd.data.pairs import Pair
 from cliptd.distributed import gather, gather_with_gradient
 from cliptd.open_clip_teacher import CONFIG, WEIGHTS, OpenClipTeacher, as_teacher
 from cliptd.shards import write_atomically
 from cliptd.training import TrainingConfig, train
 
 MAX_LOGIT_SCALE = 100.0
-
-
-class Pair(NamedTuple):
-    """An image and a text that is true of it. Pairs of one `key` show the same image."""
-
-    key: str
-    image: Image.Image | Tensor | Callable[[], Image.Image | Tensor]
-    text: str
 
 
 def adaptation_defaults() -> TrainingConfig:

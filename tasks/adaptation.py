@@ -6,7 +6,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from cliptd.adaptation import Pair, adapt_teacher, save_open_clip
+from cliptd.adaptation import adapt_teacher, save_open_clip
+from cliptd.data.pairs import Pair
 from cliptd.teachers import Teacher
 from cliptd.training import TrainingConfig
 from tasks.task import Task

@@ -1,0 +1,69 @@
+"""A CSV or TSV of image paths and texts, as open_clip_train takes it."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from cliptd.data.images import ImageFile
+from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.data.tables import TableDataset, cached_table
+
+TABLE_VERSION = 1
+FEATURES = datasets.Features(
+    {
+        "image": datasets.Value("string"),
+        "text": datasets.Value("string"),
+        "line": datasets.Value("int64"),
+        "complaint": datasets.Value("string"),
+    }
+)
+
+
+class CsvPairs(TableDataset):
+    """Map-style dataset of `Pair`; paths are relative to the file's folder, or absolute.
+
+    image_column, text_column: their heads. separator: one character.
+    on_bad_sample: "raise" at a line without path or text, or "skip": leave it out and list it in `skipped`.
+
+    Raises FileNotFoundError and ValueError naming file, line and column.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        image_column: str = "filepath",
+        text_column: str = "title",
+        *,
+        separator: str = ",",
+        on_bad_sample: OnBadSample = "raise",
+    ) -> None:
+        columns = {"image_column": image_column, "text_column": text_column, "separator": separator}
+        table = cached_table(_rows, (path,), FEATURES, version=TABLE_VERSION, **columns)
+        super().__init__(Path(path), table, on_bad_sample=on_bad_sample)
+
+    def __getitem__(self, position: int) -> Pair:
+        row = self.row(position)
+        where = f"{self.name}:{row['line']}"
+        image = ImageFile(self.name.parent / row["image"], where, "paths are relative to the CSV's folder")
+        return Pair(row["image"], image, row["text"])
+
+
+def _rows(files: tuple[str], image_column: str, text_column: str, separator: str) -> Iterator[dict[str, Any]]:
+    (path,) = files
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter=separator)
+        columns = reader.fieldnames or []
+        missing = [name for name in (image_column, text_column) if name not in columns]
+        if missing:
+            raise ValueError(
+                f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(columns)}; name its "
+                f"columns and its separator (now {separator!r})"
+            )
+        for row in reader:
+            image, text = ((row[name] or "").strip() for name in (image_column, text_column))
+            lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
+            complaint = f"{path}:{reader.line_num}: {' and '.join(lacking)} empty" if lacking else None
+            yield {"image": image, "text": text, "line": reader.line_num, "complaint": complaint}

@@ -1,0 +1,43 @@
+"""A folder of images, each with its text in a .txt of the same name."""
+
+from pathlib import Path
+
+from cliptd.data.images import ImageFile
+from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+
+
+class FolderPairs:
+    """Map-style dataset of `Pair`, sorted by path; subfolders count, too. A .txt of several lines is one text.
+
+    on_bad_sample: "raise" at an image without text, or "skip": leave it out and list it in `skipped`.
+
+    Raises FileNotFoundError for no folder or no image, ValueError for an image without text.
+    """
+
+    def __init__(self, folder: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
+        self.folder = Path(folder)
+        images = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        self.images = [path for path in images if path.with_suffix(".txt").is_file()]
+        self.skipped = [
+            f"{path}: has no text {path.with_suffix('.txt').name} beside it"
+            for path in images
+            if not path.with_suffix(".txt").is_file()
+        ]
+        if self.skipped and on_bad_sample == "raise":
+            raise ValueError(
+                f"{self.skipped[0]} ({len(self.skipped)} such); on_bad_sample 'skip' leaves them out"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Pair:
+        path = self.images[index]
+        text = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
+        if not text:
+            raise ValueError(f"{path.with_suffix('.txt')}: is empty, expected a text")
+        return Pair(
+            str(path.relative_to(self.folder)), ImageFile(path, str(path), "it was there a moment ago"), text
+        )

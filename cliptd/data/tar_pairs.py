@@ -1,0 +1,190 @@
+"""Webdataset shards (tars of jpg, txt, json) by random access, so that order and resume are exact.
+
+The shards' heads are read once into a memory-mapped table of where each sample lies; later starts only map it.
+"""
+
+import io
+import itertools
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import datasets
+from PIL import Image
+
+from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.tables import TableDataset, cached_table
+
+TABLE_VERSION = 1
+BLOCK = tarfile.BLOCKSIZE
+FEATURES = datasets.Features(
+    {
+        "shard": datasets.Value("int32"),
+        "key": datasets.Value("string"),
+        "image_offset": datasets.Value("int64"),
+        "image_size": datasets.Value("int64"),
+        "text_offset": datasets.Value("int64"),
+        "text_size": datasets.Value("int64"),
+        "text_is_json": datasets.Value("bool"),
+        "complaint": datasets.Value("string"),
+    }
+)
+
+
+def shards_of(pattern: str) -> list[Path]:
+    """Files of a pattern with {000..012}, {a,b}, * or ?; sorted within a wildcard.
+
+    Raises FileNotFoundError for a shard that is not there, ValueError for a compressed one.
+
+    >>> [str(path) for path in _braces("s/{08..10}.{a,b}")]
+    ['s/08.a', 's/08.b', 's/09.a', 's/09.b', 's/10.a', 's/10.b']
+    """
+    paths = []
+    for name in _braces(pattern):
+        found = sorted(glob(name)) if any(mark in name for mark in "*?[") else [name]
+        if not found or not Path(found[0]).is_file():
+            raise FileNotFoundError(f"shard {name} does not exist (of {pattern})")
+        paths += map(Path, found)
+    for path in paths:
+        if path.name.endswith((".gz", ".tgz")):
+            raise ValueError(
+                f"shard {path} is compressed, so its samples cannot be reached one by one; unpack it: gunzip"
+            )
+    return paths
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    choices = [[part] if k % 2 == 0 else _choices(part) for k, part in enumerate(parts)]
+    return map("".join, itertools.product(*choices))
+
+
+def _choices(braced: str) -> list[str]:
+    limits = re.fullmatch(r"(\d+)\.\.(\d+)", braced)
+    if limits is None:
+        return braced.split(",")
+    first, last = limits.groups()
+    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+
+
+@dataclass(frozen=True)
+class TarImage:
+    """Call it for the RGB image; raises ValueError naming shard and sample."""
+
+    shard: Path
+    key: str
+    offset: int
+    size: int
+
+    def __call__(self) -> Image.Image:
+        try:
+            with Image.open(io.BytesIO(_read(self.shard, self.offset, self.size))) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(
+                f"shard {self.shard}, sample {self.key}: image is corrupt ({error}); replace the shard, or leave such "
+                "samples out"
+            ) from error
+
+
+class TarPairs(TableDataset):
+    """Map-style dataset of `Pair`, in the order of the shards.
+
+    shards: uncompressed tars whose samples are neighbouring members of one name: an image, and a .txt or a .json with
+        `text_column`.
+    on_bad_sample: "raise" at a sample without image or text and at a shard that ends early, or "skip": leave such
+        samples out and list them in `skipped`.
+    """
+
+    def __init__(
+        self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
+    ) -> None:
+        self.shards, self.text_column = list(shards), text_column
+        if not self.shards:
+            raise ValueError("there are no shards")
+        double = [name for name, times in Counter(shard.name for shard in self.shards).items() if times > 1]
+        if double:
+            raise ValueError(
+                f"{len(double)} names of shards occur twice, such as {double[0]}; samples are named by them"
+            )
+        table = cached_table(_rows, tuple(self.shards), FEATURES, version=TABLE_VERSION)
+        super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
+
+    def __getitem__(self, position: int) -> Pair:
+        row = self.row(position)
+        shard = self.shards[row["shard"]]
+        image = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
+        text = _read(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
+        if row["text_is_json"]:
+            text = self._of_json(text, f"shard {shard}, sample {row['key']}")
+        return Pair(f"{shard.name}/{row['key']}", image, text)
+
+    def _of_json(self, text: str, where: str) -> str:
+        try:
+            found = json.loads(text)
+            return found[self.text_column].strip()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f"{where}: has no .txt, and its .json no text under {self.text_column!r}; name its text column"
+            ) from None
+
+
+def _read(shard: Path, offset: int, size: int) -> bytes:
+    with shard.open("rb") as file:
+        file.seek(offset)
+        found = file.read(size)
+    if len(found) != size:
+        raise ValueError(f"shard {shard} ends early; download it again")
+    return found
+
+
+def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for number, path in enumerate(files):
+        for key, members in itertools.groupby(_members(Path(path)), key=lambda member: member[0]):
+            row: dict[str, Any] = dict.fromkeys(FEATURES) | {"shard": number, "key": key}
+            for _, suffix, offset, size in members:
+                if suffix in IMAGE_SUFFIXES:
+                    row |= {"image_offset": offset, "image_size": size}
+                elif suffix == ".txt" or (suffix == ".json" and row["text_offset"] is None):
+                    row |= {"text_offset": offset, "text_size": size, "text_is_json": suffix == ".json"}
+                elif suffix == EARLY_END:
+                    row["complaint"] = f"shard {path} ends early, in or after sample {key}; download it again"
+            if row["complaint"] is None:
+                lacking = [name for name in ("image", "text") if row[f"{name}_offset"] is None]
+                if lacking:
+                    row["complaint"] = f"shard {path}, sample {key}: has no {' and no '.join(lacking)}"
+            yield row
+
+
+EARLY_END = "early end"
+
+
+def _members(path: Path) -> Iterator[tuple[str, str, int, int]]:
+    """(sample key, lower-case suffix, offset, size) of every file of a tar; EARLY_END as suffix where it breaks off."""
+    key, whole = "(none)", path.stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            end = 0
+            for member in tar:
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+                if not member.isfile():
+                    continue
+                name = PurePosixPath(member.name)
+                stem, dot, rest = name.name.partition(".")
+                key = str(name.parent / stem)
+                if end > whole:
+                    break
+                yield key, f"{dot}{rest}".lower(), member.offset_data, member.size
+                tar.members.clear()  # or it would remember every head
+            if end + BLOCK <= whole:  # the empty block that ends a tar
+                return
+    except tarfile.TarError as error:
+        if key == "(none)":
+            raise ValueError(f"shard {path} is no tar ({error}); download it again") from error
+    yield key, EARLY_END, 0, 0

@@ -1,0 +1,169 @@
+"""Image–text pairs out of shards, CSVs, folders and tables: what is read, and what is wrong is named."""
+
+import io
+import json
+import pickle
+import tarfile
+
+import datasets
+import pytest
+from PIL import Image
+
+from cliptd.data.pairs import load_pairs
+from cliptd.data.tar_pairs import TarPairs, shards_of
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+COLOURS = ["red", "lime", "blue", "yellow", "white"]
+TEXTS = [f"a {colour} picture" for colour in COLOURS]
+
+
+def picture(colour, kind="PNG"):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(file, kind)
+    return file.getvalue()
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def sample(number, *, key=None):
+    key = key or f"{number:03d}"
+    return [(f"{key}.png", picture(COLOURS[number])), (f"{key}.txt", TEXTS[number].encode())]
+
+
+@pytest.fixture
+def shards(tmp_path):
+    write_tar(tmp_path / "00.tar", [*sample(0), *sample(1), *sample(2)])
+    as_json = [("x/b.json", json.dumps({"caption": TEXTS[4]}).encode()), ("x/b.png", picture(COLOURS[4]))]
+    write_tar(tmp_path / "01.tar", [*sample(3, key="x/a"), *as_json])
+    return str(tmp_path / "{00..01}.tar")
+
+
+def check(pairs):
+    assert len(pairs) == len(COLOURS)
+    assert [pair.text for pair in pairs] == TEXTS
+    assert len({pair.key for pair in pairs}) == len(COLOURS)
+    for pair, colour in zip(pairs, COLOURS, strict=True):
+        image = pair.image()
+        assert (image.mode, image.size) == ("RGB", (8, 8))
+        assert image.getpixel((3, 3)) == Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+
+
+def test_shards(shards):
+    pairs = load_pairs(shards, text_column="caption")
+    check(pairs)
+    assert [pairs[0].key, pairs[4].key] == ["00.tar/000", "01.tar/x/b"]
+    check(pickle.loads(pickle.dumps(pairs)))  # as a loader's process gets it
+
+
+def test_a_csv_and_a_tsv(tmp_path):
+    for number, colour in enumerate(COLOURS):
+        (tmp_path / f"{number}.png").write_bytes(picture(colour))
+    lines = [("filepath", "title"), *((f"{number}.png", text) for number, text in enumerate(TEXTS))]
+    (tmp_path / "a.csv").write_text("".join(f"{image},{text}\n" for image, text in lines))
+    (tmp_path / "a.tsv").write_text("".join(f"{image}\t{text}\n" for image, text in lines))
+    check(load_pairs(tmp_path / "a.csv"))
+    check(load_pairs(tmp_path / "a.tsv"))
+
+
+def test_a_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for number, (colour, text) in enumerate(zip(COLOURS, TEXTS, strict=True)):
+        stem = tmp_path / "sub" / f"{number}" if number > 2 else tmp_path / f"{number}"
+        stem.with_suffix(".png").write_bytes(picture(colour))
+        stem.with_suffix(".txt").write_text(text + "\n")
+    pairs = load_pairs(tmp_path)
+    check(pairs)
+    assert pairs[4].key == "sub/4.png"
+
+
+@pytest.mark.parametrize("kind", ["disk", "parquet"])
+def test_a_table(kind, tmp_path):
+    images = [{"bytes": picture(colour), "path": None} for colour in COLOURS]
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    table = datasets.Dataset.from_dict({"image": images, "text": TEXTS}, features=features)
+    path = tmp_path / ("table.parquet" if kind == "parquet" else "table")
+    table.to_parquet(path) if kind == "parquet" else table.save_to_disk(path)
+    check(load_pairs(path, image_column="image", text_column="text"))
+    with pytest.raises(ValueError, match="has no column 'caption', only image, text; name its columns"):
+        load_pairs(path, image_column="image", text_column="caption")
+
+
+def test_wildcards_and_lists_of_shards(tmp_path, shards):
+    assert [path.name for path in shards_of(str(tmp_path / "*.tar"))] == ["00.tar", "01.tar"]
+    assert [path.name for path in shards_of(str(tmp_path / "{01,00}.tar"))] == ["01.tar", "00.tar"]
+    with pytest.raises(FileNotFoundError, match=r"shard .*02\.tar does not exist \(of .*\{00\.\.02\}\.tar\)"):
+        shards_of(str(tmp_path / "{00..02}.tar"))
+    (tmp_path / "a.tar.gz").touch()
+    with pytest.raises(ValueError, match=r"a\.tar\.gz is compressed"):
+        shards_of(str(tmp_path / "a.tar.gz"))
+
+
+@pytest.mark.parametrize("cut", [700, 1200, 1536])  # inside a picture, inside a text, between members
+def test_a_shard_that_ends_early_is_named_or_counted(cut, tmp_path):
+    path = write_tar(tmp_path / "cut.tar", [*sample(0), *sample(1)])
+    path.write_bytes(path.read_bytes()[: 2048 + cut])
+    with pytest.raises(ValueError, match=r"cut\.tar ends early, in or after sample 001"):
+        TarPairs([path])
+    pairs = TarPairs([path], on_bad_sample="skip")
+    assert [pair.text for pair in pairs] == TEXTS[:1]
+    assert len(pairs.skipped) == 1
+
+
+def test_a_file_that_is_no_tar_is_named(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
+    with pytest.raises(ValueError, match=r"a\.tar is no tar"):
+        TarPairs([tmp_path / "a.tar"])
+
+
+def test_samples_without_text_or_image_are_named_or_counted(tmp_path):
+    members = [*sample(0)[:1], *sample(1)[1:], *sample(2)]
+    path = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(ValueError, match=r"a\.tar, sample 000: has no text \(2 such"):
+        TarPairs([path])
+    pairs = TarPairs([path], on_bad_sample="skip")
+    assert [pair.text for pair in pairs] == [TEXTS[2]]
+    assert pairs.skipped[1].endswith("sample 001: has no image")
+
+
+def test_a_json_without_the_column_and_a_corrupt_image_are_named(tmp_path):
+    members = [("0.png", picture("red")[:40]), ("0.json", b'{"title": "a"}')]
+    pairs = TarPairs([write_tar(tmp_path / "a.tar", members)], text_column="title")
+    assert pairs[0].text == "a"
+    with pytest.raises(ValueError, match=r"a\.tar, sample 0: image is corrupt"):
+        pairs[0].image()
+    with pytest.raises(ValueError, match=r"sample 0: has no \.txt, and its \.json no text under 'caption'"):
+        TarPairs([tmp_path / "a.tar"])[0]
+
+
+def test_what_is_wrong_in_other_sources_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("filepath,title\n0.png,\n,b\n1.png,c\n")
+    with pytest.raises(ValueError, match=r"a\.csv:2: title empty \(2 such"):
+        load_pairs(tmp_path / "a.csv")
+    pairs = load_pairs(tmp_path / "a.csv", on_bad_sample="skip")
+    assert [pair.text for pair in pairs] == ["c"]
+    with pytest.raises(FileNotFoundError, match=r"a\.csv:4: image .*1\.png is missing"):
+        pairs[0].image()
+    with pytest.raises(
+        ValueError, match=r"a\.csv: has no column 'url', only filepath, title; .* \(now ','\)"
+    ):
+        load_pairs(tmp_path / "a.csv", image_column="url")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        load_pairs(folder)
+    (folder / "a.png").write_bytes(picture("red"))
+    with pytest.raises(ValueError, match=r"a\.png: has no text a\.txt beside it \(1 such\)"):
+        load_pairs(folder)
+    assert len(load_pairs(folder, on_bad_sample="skip")) == 0
+    (folder / "a.txt").write_text(" \n")
+    with pytest.raises(ValueError, match=r"a\.txt: is empty"):
+        load_pairs(folder)[0]
+    with pytest.raises(FileNotFoundError, match="is no data set of image–text pairs; expected shards"):
+        load_pairs(tmp_path / "nothing")
