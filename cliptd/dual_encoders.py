@@ -138,6 +138,27 @@ class Teacher(Similarity, nn.Module, ABC):
             raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
         return self._encode(self.text_features(self._tokens(batch)) for batch in self._batches(texts))
 
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """(n, 3, height, width) of `pixels` → (n, dim) float32 of unit length, on `device`."""
+        dtype = next(self.model.parameters()).dtype
+        return self._encode(
+            self.image_features(part.to(self.device, dtype)) for part in self._batches(pixels)
+        )
+
+    def embed_tokens(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+        """What `tokenize` returns → (n, dim) float32 of unit length, on `device`."""
+        if isinstance(tokens, Tensor):
+            return self._encode(self.text_features(part.to(self.device)) for part in self._batches(tokens))
+        parts = (
+            {name: ids.to(self.device) for name, ids in part.items()} for part in self._dict_batches(tokens)
+        )
+        return self._encode(self.text_features(part) for part in parts)
+
+    def _dict_batches(self, columns: dict[str, Tensor]):
+        count = len(next(iter(columns.values())))
+        starts = range(0, count, self.batch_size)
+        return ({name: ids[i : i + self.batch_size] for name, ids in columns.items()} for i in starts)
+
     def _batches(self, items: Sequence):
         return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
 

@@ -1,5 +1,6 @@
 """Losses between a student's and a teacher's image and text embeddings, one idea a file."""
 
+from cliptd.embedding.losses.affinity import SCALE as AFFINITY_SCALE
 from cliptd.embedding.losses.affinity import affinity_mimicking
 from cliptd.embedding.losses.contrastive import contrastive
 from cliptd.embedding.losses.feature import feature_mimicking
@@ -8,6 +9,7 @@ from cliptd.embedding.losses.relation import contrastive_relation
 from cliptd.embedding.losses.sigmoid import sigmoid
 
 __all__ = [
+    "AFFINITY_SCALE",
     "affinity_mimicking",
     "contrastive",
     "contrastive_relation",

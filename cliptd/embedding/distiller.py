@@ -1,0 +1,123 @@
+"""The teacher→student distiller of dual encoders: an open_clip student, a teacher live or out of a store."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.objective import EmbeddingObjective, Embeds
+
+MAX_LOGIT_SCALE = 100.0
+Tower = Literal["image", "text"]
+
+
+class EmbeddingDistiller(nn.Module):
+    """An open_clip model whose forward returns {"loss"}, for `cliptd.training.train`.
+
+    The loss is that of the batch of all processes, so it cannot be accumulated over micro-batches. The teacher, if it
+    is live, is no part of this module: it is neither trained nor saved.
+
+    Args:
+        student: an open_clip model (CLIP or CustomTextCLIP).
+        objective: see there.
+        teacher: asked at every step for what `StudentTeacherCollator` prepared; None: batches bring its embeddings, out
+            of a store, or the objective needs none.
+        teacher_scale: its logit scale, with a store; a live teacher's is its own.
+        frozen: towers of the student that stay as they are, in eval mode.
+
+    Raises:
+        ValueError: from forward, if a batch brings neither the teacher's embeddings nor what a live teacher reads.
+    """
+
+    couples_batch = True
+    couples_batch_why = "the losses compare every image with every text of the batch"
+
+    def __init__(
+        self,
+        student: nn.Module,
+        objective: EmbeddingObjective,
+        *,
+        teacher: Teacher | TeacherEnsemble | None = None,
+        teacher_scale: float | None = None,
+        frozen: tuple[Tower, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.student, self.objective, self.frozen = student, objective, frozen
+        self.__dict__["teacher"] = teacher  # no submodule
+        self.teacher_scale = teacher.logit_scale if teacher is not None else teacher_scale
+        self.last_terms: dict[str, Tensor] = {}
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "EmbeddingDistiller":
+        """Frozen towers stay in eval mode."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        teacher_image: Tensor | None = None,
+        teacher_text: Tensor | None = None,
+        teacher_inputs: list[dict[str, Any]] | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of a batch of pairs.
+
+        Args:
+            pixel_values: (pairs, 3, height, width), by the student's transform.
+            input_ids: (pairs, tokens), by the student's tokenizer.
+            teacher_image, teacher_text: (pairs, dim) embeddings out of a store.
+            teacher_inputs: {"pixels", "tokens"} for each member of a live teacher, by its own transform and tokenizer.
+        """
+        with torch.no_grad():  # as CLIP's authors do after each step
+            self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+        student = Embeds(
+            self.student.encode_image(pixel_values),
+            self.student.encode_text(input_ids),
+            self.student.logit_scale.exp(),
+            getattr(self.student, "logit_bias", None),
+        )
+        teacher = None
+        if self.objective.weights.needs_teacher:
+            if teacher_image is None and self.teacher is not None and teacher_inputs is not None:
+                teacher_image, teacher_text = self._ask(teacher_inputs)
+            if teacher_image is None or teacher_text is None:
+                raise ValueError(
+                    "the batch brings neither teacher_image and teacher_text nor, with a live teacher, teacher_inputs; "
+                    "collate it with StudentTeacherCollator"
+                )
+            teacher = Embeds(teacher_image, teacher_text, self.teacher_scale)
+        loss, self.last_terms = self.objective(student, teacher)
+        return {"loss": loss}
+
+    def _ask(self, inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        teacher = self.teacher
+        members = list(teacher.members) if isinstance(teacher, TeacherEnsemble) else [teacher]
+        images, texts = [], []
+        for member, columns in zip(members, inputs, strict=True):
+            images.append(member.embed_pixels(columns["pixels"]))
+            texts.append(member.embed_tokens(columns["tokens"]))
+        return tuple(torch.cat(parts, dim=-1) / len(members) ** 0.5 for parts in (images, texts))
+
+    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        student, parts = self.student, []
+        if "image" in self.frozen:
+            parts.append(student.visual)
+        if "text" in self.frozen:
+            named = (
+                "text",
+                "transformer",
+                "token_embedding",
+                "positional_embedding",
+                "ln_final",
+                "text_projection",
+            )
+            found = (getattr(student, name, None) for name in named)
+            parts += [part for part in found if isinstance(part, nn.Module | nn.Parameter)]
+        return parts

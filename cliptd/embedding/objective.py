@@ -1,0 +1,155 @@
+"""Any mix of the losses between a student's and a teacher's embeddings, with what exists in training only."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cliptd.embedding import losses
+
+ObjectiveName = Literal["affinity", "feature", "relation", "interactive", "contrastive", "sigmoid", "clip_kd"]
+INTERACTIVE_SCALE = 1 / 0.07
+"""Where CLIP-KD's own scale of the interactive loss starts."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each loss counts; 0 leaves it out.
+
+    Args:
+        affinity: affinity mimicking (TinyCLIP, arXiv 2309.12314).
+        feature: feature mimicking of images and of texts (CLIP-KD, arXiv 2307.12732, which weighs it by 2,000).
+        relation: contrastive relational distillation (CLIP-KD).
+        interactive: interactive contrastive learning (CLIP-KD).
+        contrastive: CLIP's own loss, without the teacher (arXiv 2103.00020).
+        sigmoid: SigLIP's own loss, without the teacher (arXiv 2303.15343); the student has a logit bias.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are 0.
+    """
+
+    affinity: float = 0.0
+    feature: float = 0.0
+    relation: float = 0.0
+    interactive: float = 0.0
+    contrastive: float = 0.0
+    sigmoid: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = vars(self)
+        for name, weight in weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"the weight of {name} is {weight}, expected a finite number of at least 0")
+        if not any(weights.values()):
+            raise ValueError(f"every loss has weight 0; give one of {', '.join(weights)} a weight")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any loss looks at the teacher."""
+        return bool(self.affinity or self.feature or self.relation or self.interactive)
+
+    @property
+    def compares_widths(self) -> bool:
+        """Whether a loss compares a student's embedding with a teacher's, which then need one width."""
+        return bool(self.feature or self.interactive)
+
+
+OBJECTIVES: dict[ObjectiveName, LossWeights] = {
+    **{field.name: LossWeights(**{field.name: 1.0}) for field in fields(LossWeights)},
+    "feature": LossWeights(feature=2000.0),
+    "clip_kd": LossWeights(contrastive=1.0, feature=2000.0, relation=1.0, interactive=1.0),
+}
+
+
+class Embeds(NamedTuple):
+    """Embeddings of a batch of pairs, (pairs, dim) each, normalised or not, with the model's scale and bias."""
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor | float
+    bias: Tensor | float | None = None
+
+
+class EmbeddingObjective(nn.Module):
+    """Σ weight · loss, with projections to the teacher's width where a loss needs them.
+
+    The projections, linear and without bias, and the interactive loss's scale are trained with the student and are
+    no part of it.
+
+    Args:
+        weights: of the losses.
+        student_dim, teacher_dim: widths of the embeddings.
+        affinity_scale: of both models in affinity mimicking; None: each model's own.
+
+    Raises:
+        ValueError: from forward, if the teacher's embeddings or a sigmoid's bias are missing.
+    """
+
+    def __init__(
+        self,
+        weights: LossWeights,
+        *,
+        student_dim: int,
+        teacher_dim: int,
+        affinity_scale: float | None = losses.AFFINITY_SCALE,
+    ) -> None:
+        super().__init__()
+        self.weights, self.affinity_scale = weights, affinity_scale
+        self.project_image, self.project_text = nn.Identity(), nn.Identity()
+        if weights.compares_widths and student_dim != teacher_dim:
+            self.project_image, self.project_text = (
+                nn.Linear(student_dim, teacher_dim, bias=False) for _ in range(2)
+            )
+        if weights.interactive:
+            self.interactive_log_scale = nn.Parameter(torch.tensor(math.log(INTERACTIVE_SCALE)))
+
+    def forward(self, student: Embeds, teacher: Embeds | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each loss by its name, unweighted and without gradient."""
+        found = {}
+        if self.weights.contrastive:
+            found["contrastive"] = losses.contrastive(
+                image=student.image, text=student.text, scale=student.scale
+            )
+        if self.weights.sigmoid:
+            if student.bias is None:
+                raise ValueError("the sigmoid loss needs a student with a logit bias (a SigLIP); it has none")
+            found["sigmoid"] = losses.sigmoid(
+                image=student.image, text=student.text, scale=student.scale, bias=student.bias
+            )
+        if self.weights.needs_teacher:
+            if teacher is None:
+                raise ValueError(
+                    "the batch lacks the teacher's embeddings, which the objective compares with"
+                )
+            found |= self._with_teacher(student, teacher)
+        total = sum(getattr(self.weights, name) * loss for name, loss in found.items())
+        return total, {name: loss.detach() for name, loss in found.items()}
+
+    def _with_teacher(self, student: Embeds, teacher: Embeds) -> dict[str, Tensor]:
+        found, weights = {}, self.weights
+        both = {
+            "student_image": student.image,
+            "student_text": student.text,
+            "teacher_image": teacher.image,
+            "teacher_text": teacher.text,
+        }
+        own_scales = {"student_scale": student.scale, "teacher_scale": teacher.scale}
+        if weights.affinity:
+            scales = dict.fromkeys(own_scales, self.affinity_scale) if self.affinity_scale else own_scales
+            found["affinity"] = losses.affinity_mimicking(**both, **scales)
+        if weights.relation:
+            found["relation"] = losses.contrastive_relation(**both, **own_scales)
+        if weights.compares_widths:
+            image, text = self.project_image(student.image), self.project_text(student.text)
+            if weights.feature:
+                found["feature"] = losses.feature_mimicking(
+                    student=image, teacher=teacher.image
+                ) + losses.feature_mimicking(student=text, teacher=teacher.text)
+            if weights.interactive:
+                found["interactive"] = losses.interactive_contrastive(
+                    **{**both, "student_image": image, "student_text": text},
+                    scale=self.interactive_log_scale.exp(),
+                )
+        return found

@@ -1,0 +1,129 @@
+"""Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.sources import Source
+from cliptd.store_writer import StoreWriter
+
+
+@dataclass(frozen=True)
+class BadPair:
+    """A pair that could not be read, and why."""
+
+    complaint: str
+
+
+class OpenedPairs:
+    """Map-style: the pairs with their images opened, and cropped if asked.
+
+    crop: an image to an image, drawing from torch's generators, which the training loop seeds for each example: the
+        same sample is cropped alike whatever the number of processes. Student and teacher see the same crop.
+    on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadPair`, which the collator leaves out
+        of its batch and counts.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        crop: Callable[[Image.Image], Image.Image] | None = None,
+        on_bad_sample: OnBadSample = "raise",
+    ) -> None:
+        self.pairs, self.crop, self.on_bad_sample = pairs, crop, on_bad_sample
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair | BadPair:
+        try:
+            pair = self.pairs[index]
+            image = pair.image() if callable(pair.image) else pair.image
+        except (ValueError, OSError) as error:
+            if self.on_bad_sample == "raise":
+                raise
+            return BadPair(str(error))
+        return pair._replace(image=image if self.crop is None else self.crop(image))
+
+
+class Reader(Protocol):
+    """What a dual encoder brings: its image transform and its tokenizer."""
+
+    def image_transform(self, image: Image.Image) -> Tensor: ...
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class StudentTeacherCollator:
+    """Opened pairs → the columns of `EmbeddingDistiller.forward`, by each model's own transform and tokenizer.
+
+    Args:
+        student: see `Reader`.
+        teacher: a live one, whose inputs are prepared here and which is asked in forward; None: see source.
+        source: a store whose embeddings the batch brings; None and no teacher: the objective needs none.
+        bad_samples: file to which the pairs that were left out are added, a line each.
+
+    Raises:
+        ValueError: for a batch without a single good pair, and as the store.
+    """
+
+    def __init__(
+        self,
+        student: Reader,
+        *,
+        teacher: Teacher | TeacherEnsemble | None = None,
+        source: Source | None = None,
+        bad_samples: Path | None = None,
+    ) -> None:
+        self.student, self.source, self.bad_samples = student, source, bad_samples
+        self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
+
+    def __call__(self, pairs: Sequence[Pair | BadPair]) -> dict[str, Any]:
+        bad = [pair.complaint for pair in pairs if isinstance(pair, BadPair)]
+        good = [pair for pair in pairs if isinstance(pair, Pair)]
+        if bad and self.bad_samples is not None:
+            with self.bad_samples.open("a", encoding="utf-8") as file:
+                file.write("".join(complaint + "\n" for complaint in bad))
+        if not good:
+            raise ValueError(f"none of the {len(pairs)} pairs of a batch could be read; the first: {bad[0]}")
+        keys, images, texts = map(list, zip(*good, strict=True))
+        columns: dict[str, Any] = {
+            "pixel_values": torch.stack([self.student.image_transform(image) for image in images]),
+            "input_ids": self.student.tokenize(texts),
+        }
+        if self.members:
+            columns["teacher_inputs"] = [
+                {"pixels": member.pixels(images, keys), "tokens": member.tokenize(texts)}
+                for member in self.members
+            ]
+        elif self.source is not None:
+            columns["teacher_image"] = self.source.image_embeds(keys, images)
+            columns["teacher_text"] = self.source.text_embeds(texts)
+        return columns
+
+
+def store_pairs(
+    path: str | Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs, *, batch_size: int = 256
+) -> int:
+    """Write the teacher's embeddings of every pair's image and text; what the store holds already is not asked again.
+
+    Returns how many pairs could not be read and are not in it. Killed, it goes on from its whole shards.
+    """
+    bad = 0
+    with StoreWriter(path, teacher) as writer:
+        for start in tqdm(range(0, len(pairs), batch_size), desc="teacher", unit="batch", disable=None):
+            read = [pairs[k] for k in range(start, min(start + batch_size, len(pairs)))]
+            good = [pair for pair in read if isinstance(pair, Pair)]
+            bad += len(read) - len(good)
+            writer.image_embeds([pair.key for pair in good], [pair.image for pair in good])
+            writer.text_embeds([pair.text for pair in good])
+    return bad
