@@ -1,0 +1,43 @@
+"""Hard-concrete masks: numbers from 0 to 1 that learn to be exactly 0 (arXiv 1712.01312, as TinyCLIP uses them)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+"""Temperature of the concrete distribution, and the limits to which it is stretched before it is clamped to 0 … 1."""
+START = 10.0
+"""Of log α: all but surely open."""
+
+
+class HardConcrete(nn.Module):
+    """Masks of any shape: z = clamp(σ((log u − log(1 − u) + log α) / β) · (ζ − γ) + γ, 0, 1), u uniform.
+
+    Trained by the gradient of what z multiplies and of `probability_open`.
+
+    >>> mask = HardConcrete(2, 3)
+    >>> mask.certain().tolist() == [[1.0] * 3] * 2  # it starts open
+    True
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.full(shape, START))
+
+    def sample(self) -> Tensor:
+        """z by a fresh u of torch's generator, which the training loop seeds at every step."""
+        u = torch.rand_like(self.log_alpha).clamp(1e-6, 1 - 1e-6)
+        return _stretched((u.log() - (-u).log1p() + self.log_alpha) / BETA)
+
+    def certain(self) -> Tensor:
+        """z without noise: clamp(σ(log α) (ζ − γ) + γ, 0, 1), as in evaluation."""
+        return _stretched(self.log_alpha)
+
+    def probability_open(self) -> Tensor:
+        """P(z > 0) = σ(log α − β log(−γ / ζ))."""
+        return torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA))
+
+
+def _stretched(logits: Tensor) -> Tensor:
+    return (torch.sigmoid(logits) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
