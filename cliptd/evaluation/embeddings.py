@@ -1,0 +1,116 @@
+"""The embeddings of a data set: images opened in threads, everything embedded a batch at a time, bad ones named."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from cliptd.data.pairs import OnBadSample
+from cliptd.sources import finite
+
+Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
+BATCH_SIZE = 256
+"""Of a model that has no `batch_size`."""
+
+
+class DualEncoder(Protocol):
+    """What is evaluated: a teacher of `cliptd.load_teacher`, or anything that embeds likewise."""
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """(n, dim) of unit length."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """(n, dim) of unit length."""
+
+
+@dataclass(frozen=True)
+class EmbeddedImages:
+    """embeds: (kept, dim), on the model's device. kept: positions of their images. skipped: what the others suffer."""
+
+    embeds: Tensor
+    kept: list[int]
+    skipped: list[str]
+
+
+def embed_images(
+    model: DualEncoder,
+    images: Sequence[Picture],
+    names: Sequence[str],
+    *,
+    on_bad_sample: OnBadSample = "raise",
+    description: str = "images",
+) -> EmbeddedImages:
+    """Open and embed images; a few batches of opened images are in memory at most.
+
+    Args:
+        images: pictures, or functions that open them.
+        names: what to call each in an error.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave it out and list it.
+        description: of the progress bar.
+
+    Raises: what the image raises; ValueError if none can be opened, or for an embedding that is not finite.
+    """
+    if on_bad_sample not in ("raise", "skip"):
+        raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")
+    parts: list[Tensor] = []
+    kept: list[int] = []
+    skipped: list[str] = []
+    with tqdm(total=len(images), desc=description, unit="image", disable=None) as bar:
+        for positions, futures in _opening(images, _batch_size(model)):
+            opened: dict[int, Image.Image | Tensor] = {}
+            for position, future in zip(positions, futures, strict=True):
+                try:
+                    opened[position] = future.result()
+                except (OSError, SyntaxError, ValueError) as error:
+                    if on_bad_sample == "raise":
+                        raise
+                    skipped.append(str(error))
+            if opened:
+                embeds = model.encode_images(list(opened.values()))
+                parts.append(finite(embeds, "image", [names[position] for position in opened], _name(model)))
+                kept += opened
+            bar.update(len(positions))
+    if not kept:
+        first = f"; the first: {skipped[0]}" if skipped else ""
+        raise ValueError(f"{description}: none of {len(images)} images can be opened{first}")
+    return EmbeddedImages(torch.cat(parts), kept, skipped)
+
+
+def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = "texts") -> Tensor:
+    """(texts, dim), on the model's device. Raises ValueError for an embedding that is not finite."""
+    size, parts = _batch_size(model), []
+    with tqdm(total=len(texts), desc=description, unit="text", disable=None) as bar:
+        for start in range(0, len(texts), size):
+            batch = texts[start : start + size]
+            parts.append(finite(model.encode_texts(batch), "text", batch, _name(model)))
+            bar.update(len(batch))
+    return torch.cat(parts)
+
+
+def _opening(images: Sequence[Picture], size: int) -> Iterator[tuple[range, list[Future]]]:
+    """Batches of positions and of the images' futures; while the model is at one, threads open the next."""
+    batches = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        ahead: list[Future] = []
+        for batch, following in zip(batches, [*batches[1:], range(0)], strict=False):
+            current = ahead or [pool.submit(_open, images[position]) for position in batch]
+            ahead = [pool.submit(_open, images[position]) for position in following]
+            yield batch, current
+
+
+def _open(image: Picture) -> Image.Image | Tensor:
+    return image() if callable(image) else image
+
+
+def _batch_size(model: DualEncoder) -> int:
+    return getattr(model, "batch_size", BATCH_SIZE)
+
+
+def _name(model: DualEncoder) -> str:
+    return getattr(model, "name", "the model")

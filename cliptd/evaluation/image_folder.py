@@ -1,0 +1,103 @@
+"""A folder of class folders: the labelled images of a classification data set."""
+
+import json
+from pathlib import Path
+
+from cliptd.data.images import ImageFile
+from cliptd.data.pairs import IMAGE_SUFFIXES
+
+JSON_NAMES, TEXT_NAMES = "classes.json", "classnames.txt"
+
+
+class ImageFolder:
+    """FOLDER/CLASS/*.jpg (or .png, …): which images there are and of which class; none is opened here.
+
+    A class is called by its folder's name, "_" read as a space, unless the folder holds names: classes.json
+    ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between).
+
+    `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
+    `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
+    "CLASS/file.jpg" of each.
+
+    Raises FileNotFoundError for no folder, no class or a class without images, ValueError for a wrong file of names.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder}: no such folder; expected one with a folder of images for each class"
+            )
+        entries = (
+            entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        )
+        self.classes = sorted(entry.name for entry in entries)
+        if not self.classes:
+            raise FileNotFoundError(
+                f"{folder}: holds no class; expected a folder of images for each class in it"
+            )
+        self.class_names = _class_names(self.folder, self.classes)
+        self.images: list[ImageFile] = []
+        self.labels: list[int] = []
+        self.ids: list[str] = []
+        for label, name in enumerate(self.classes):
+            files = (self.folder / name).iterdir()
+            paths = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+            if not paths:
+                raise FileNotFoundError(
+                    f"{self.folder / name}: the class holds no image ({', '.join(IMAGE_SUFFIXES)}); fill it or remove "
+                    "its folder"
+                )
+            self.images += [ImageFile(path, f"class {name!r}", "it was there a moment ago") for path in paths]
+            self.labels += [label] * len(paths)
+            self.ids += [f"{name}/{path.name}" for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _class_names(folder: Path, classes: list[str]) -> list[str]:
+    files = [folder / name for name in (JSON_NAMES, TEXT_NAMES) if (folder / name).is_file()]
+    if not files:
+        return [name.replace("_", " ") for name in classes]
+    if len(files) > 1:
+        raise ValueError(
+            f"{folder}: names its classes in {JSON_NAMES} and in {TEXT_NAMES}; remove one of them"
+        )
+    (file,) = files
+    names = _read_json(file) if file.name == JSON_NAMES else _read_lines(file)
+    missing = [name for name in classes if name not in names]
+    if missing:
+        raise ValueError(
+            f"{file}: has no name for the class folder {missing[0]!r} ({len(missing)} such); add it, or remove the "
+            "file to call classes by their folders"
+        )
+    return [names[name] for name in classes]
+
+
+def _read_json(file: Path) -> dict[str, str]:
+    expected = f'{file}: expected one JSON object of names by class folder, such as {{"n01440764": "tench"}}'
+    try:
+        names = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{expected}; found no JSON: {error}") from error
+    if not isinstance(names, dict):
+        raise ValueError(f"{expected}; found a JSON {type(names).__name__}")
+    for name, value in names.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{expected}; found {value!r} for {name!r}")
+    return {name: value.strip() for name, value in names.items()}
+
+
+def _read_lines(file: Path) -> dict[str, str]:
+    names = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        parts = [part.strip() for part in line.split("\t" if "\t" in line else None, maxsplit=1)]
+        if not line.strip():
+            continue
+        if len(parts) != 2 or not all(parts):
+            raise ValueError(
+                f"{file}:{number}: found {line!r}, expected a class folder and its name, such as 'n01440764 tench'"
+            )
+        names[parts[0]] = parts[1]
+    return names

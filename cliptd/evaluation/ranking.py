@@ -1,0 +1,73 @@
+"""Where the right answer ranks among candidates, and the accuracies that follow; in percent."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+BLOCK_PAIRS = 2**22
+"""Scores that are held at once, whatever the number of images."""
+
+
+def wrong_before_right(scores: Tensor, right: Tensor) -> Tensor:
+    """How many wrong candidates rank before the best right one: below k is a hit at k.
+
+    Equal scores rank in the order of the candidates, as a stable sort has it. A model that embeds everything alike is
+    then about as good as chance, neither perfect nor worthless.
+
+    Args:
+        scores: (queries, candidates), finite.
+        right: (queries, candidates) bool, at least one a row.
+
+    Returns: (queries,) int64.
+
+    >>> scores = torch.tensor([[0.3, 0.9, 0.3, 0.3]])
+    >>> [wrong_before_right(scores, torch.arange(4)[None] == place).item() for place in range(4)]
+    [1, 0, 2, 3]
+    """
+    best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    place = torch.arange(scores.shape[1], device=scores.device).expand_as(scores)
+    first = place.masked_fill(~right | (scores < best), scores.shape[1]).amin(dim=1, keepdim=True)
+    return ((scores > best) | ((scores == best) & (place < first))).sum(dim=1)
+
+
+def class_ranks(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """How many wrong classes rank before the true one, by the logits `weight` · feature + `bias`, a block at a time.
+
+    Args:
+        features: (images, dim).
+        labels: (images,), rows of `weight`.
+        weight, bias: (classes, dim) and (classes,); their precision is that of the logits.
+
+    Returns: (images,) int64.
+    """
+    classes = torch.arange(len(weight), device=weight.device)
+    rows = block_rows(len(weight))
+    blocks = zip(features.split(rows), labels.split(rows), strict=True)
+    ranks = [
+        wrong_before_right(F.linear(x.to(weight), weight, bias), own[:, None] == classes) for x, own in blocks
+    ]
+    return torch.cat(ranks)
+
+
+def block_rows(columns: int) -> int:
+    """How many rows of scores of so many columns are held at once, one at least."""
+    return max(1, BLOCK_PAIRS // columns)
+
+
+def hits(ranks: Tensor, k: int) -> float:
+    """Percent of queries with a right candidate among the first `k`; ranks as of `wrong_before_right`."""
+    return 100 * (ranks < k).double().mean().item()
+
+
+def class_accuracies(ranks: Tensor, labels: Tensor, classes: Sequence[str]) -> dict:
+    """Accuracy of each class and its mean over classes; classes without images count in neither.
+
+    Args:
+        ranks, labels: (images,), the true class's rank and position in `classes`.
+
+    Returns: {"mean_per_class", "per_class": {class: …}}, in percent.
+    """
+    per_class = {classes[label]: hits(ranks[labels == label], 1) for label in labels.unique().tolist()}
+    return {"mean_per_class": sum(per_class.values()) / len(per_class), "per_class": per_class}
