@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.masks import MaskedDualEncoder
 from cliptd.embedding.objective import EmbeddingObjective, Embeds
 
 MAX_LOGIT_SCALE = 100.0
@@ -20,7 +21,7 @@ class EmbeddingDistiller(nn.Module):
     is live, is no part of this module: it is neither trained nor saved.
 
     Args:
-        student: an open_clip model (CLIP or CustomTextCLIP).
+        student: an open_clip model (CLIP or CustomTextCLIP), or one seen through masks, whose price is added.
         objective: see there.
         teacher: asked at every step for what `StudentTeacherCollator` prepared; None: batches bring its embeddings, out
             of a store, or the objective needs none.
@@ -94,6 +95,9 @@ class EmbeddingDistiller(nn.Module):
                 )
             teacher = Embeds(teacher_image, teacher_text, self.teacher_scale)
         loss, self.last_terms = self.objective(student, teacher)
+        if self.training and isinstance(self.student, MaskedDualEncoder):
+            price = self.student.next_price()
+            loss, self.last_terms["sparsity_price"] = loss + price, price.detach()
         return {"loss": loss}
 
     def _ask(self, inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,77 @@
+"""Make a small open_clip model out of a large one's weights, to be distilled from there; saves an open_clip folder.
+
+Sizes that are not named stay the teacher's; heads keep their width.
+
+    python scripts/inherit_weights.py --teacher ViT-B-16 --pretrained openai --layers 6 --width 512 --text-layers 3 \\
+        --how even --out students/ViT-B-16-half
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from cliptd.adaptation import save_open_clip
+from cliptd.embedding.inheritance import How, inherit_weights, shrunk_config
+from cliptd.open_clip_teacher import OpenClipTeacher
+from cliptd.teachers import load_teacher
+
+
+@dataclass(kw_only=True)
+class InheritWeights:
+    """What to inherit, and from whom."""
+
+    teacher: str
+    """An open_clip name, or the path of an open_clip folder."""
+    pretrained: str | None = None
+    """The tag or checkpoint file of an open_clip name."""
+    layers: tuple[int, ...] = ()
+    """Of the image tower; of a ResNet one number for each of its four stages."""
+    width: int | None = None
+    """Channels of the image tower."""
+    patch_size: int | None = None
+    """Pixels; kernel and positional embeddings are interpolated."""
+    text_layers: int | None = None
+    """Of the text tower."""
+    text_width: int | None = None
+    """Channels of the text tower."""
+    embed_dim: int | None = None
+    """Dimensions of the embedding that both towers share."""
+    how: How = "even"
+    """even: layers evenly spaced, leading channels. leading: the first layers, leading channels. magnitude: layers
+    evenly spaced, the channels, heads and MLP units with the largest weights."""
+    out: Path
+    """Folder of the student."""
+
+
+def main(settings: InheritWeights) -> None:
+    teacher = load_teacher(settings.teacher, settings.pretrained)
+    if not isinstance(teacher, OpenClipTeacher):
+        raise SystemExit(
+            f"--teacher {settings.teacher}: only one open_clip model can be inherited from, found a "
+            f"{type(teacher).__name__}"
+        )
+    given = Path(settings.teacher.removeprefix("local-dir:"))
+    if given.is_dir() and given.resolve() == settings.out.resolve():
+        raise SystemExit(f"--out {settings.out} is the teacher's own folder; choose another one")
+    layers = settings.layers[0] if len(settings.layers) == 1 else settings.layers or None
+    config = shrunk_config(
+        teacher.config["model_cfg"],
+        layers=layers,
+        width=settings.width,
+        text_layers=settings.text_layers,
+        text_width=settings.text_width,
+        embed_dim=settings.embed_dim,
+        patch_size=settings.patch_size,
+    )
+    student = inherit_weights(teacher.model, config, settings.how)
+    saved = {"model_cfg": config, "preprocess_cfg": teacher.config["preprocess_cfg"]}
+    save_open_clip(student, settings.out, config=saved, tokenizer=teacher.tokenizer)
+    sizes = {"teacher": teacher.model, "student": student}
+    parameters = {name: sum(p.numel() for p in model.parameters()) for name, model in sizes.items()}
+    print(json.dumps({"folder": str(settings.out), "how": settings.how, "parameters": parameters}, indent=2))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(InheritWeights, description=__doc__))

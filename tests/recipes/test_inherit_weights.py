@@ -1,0 +1,54 @@
+"""inherit_weights.py as typed: half of the shipped teacher, as a folder that open_clip itself loads."""
+
+import json
+import shutil
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from recipe import run_script
+
+from cliptd.teachers import load_teacher
+from tasks.iconworld.models import TEACHER
+
+
+def test_half_of_the_shipped_teacher(cache, tmp_path):
+    out = tmp_path / "student"
+    done = run_script(
+        "inherit_weights.py", "--teacher", TEACHER, "--layers", 3, "--width", 128, "--text-layers", 1, "--text-width",
+        64, "--embed-dim", 96, "--patch-size", 8, "--how", "magnitude", "--out", out, launcher=None, cache=cache,
+    )  # fmt: skip
+    config = json.loads((out / "open_clip_config.json").read_text())["model_cfg"]
+    assert config["embed_dim"] == 96
+    assert config["vision_cfg"] == {
+        "image_size": 64, "layers": 3, "width": 128, "head_width": 64, "patch_size": 8
+    }  # fmt: skip
+    assert (config["text_cfg"]["layers"], config["text_cfg"]["width"], config["text_cfg"]["heads"]) == (
+        1,
+        64,
+        2,
+    )
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{out}")
+    parameters = json.loads(done.stdout[done.stdout.index("{") :])["parameters"]
+    assert parameters["student"] == sum(p.numel() for p in model.parameters()) < parameters["teacher"]
+    image, texts = Image.new("RGB", (80, 64), (200, 30, 60)), ["a red square", "two dogs"]
+    tokens = open_clip.get_tokenizer(f"local-dir:{out}")(texts)
+    with torch.no_grad():
+        images = model.eval().encode_image(transform(image)[None], normalize=True)
+        texts_embeds = model.encode_text(tokens, normalize=True)
+    student = load_teacher(str(out))
+    torch.testing.assert_close(student.encode_images([image]), images)
+    torch.testing.assert_close(student.encode_texts(texts), texts_embeds)
+    teacher = load_teacher(str(TEACHER))
+    assert torch.equal(student.model.logit_scale, teacher.model.logit_scale)
+
+
+@pytest.mark.slow
+def test_a_teachers_own_folder_is_not_overwritten(cache, tmp_path):
+    teacher = shutil.copytree(TEACHER, tmp_path / "teacher")
+    arguments = ("--teacher", teacher, "--layers", 3, "--out", tmp_path / "other" / ".." / "teacher")
+    done = run_script("inherit_weights.py", *arguments, launcher=None, cache=cache, check=False)
+    assert done.returncode
+    assert "is the teacher's own folder; choose another one" in done.stdout
+    assert load_teacher(str(teacher)).fingerprint == load_teacher(str(TEACHER)).fingerprint
