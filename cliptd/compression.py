@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 from PIL import Image
 from torch import nn
@@ -111,7 +112,9 @@ def distil(
         source = TeacherStore.open(path, teacher)
     elif weights.needs_teacher:
         live = teacher
-    objective = EmbeddingObjective(weights, student_dim=student.embed_dim, teacher_dim=teacher.embed_dim)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.seed)  # of its projections
+        objective = EmbeddingObjective(weights, student_dim=student.embed_dim, teacher_dim=teacher.embed_dim)
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
     )
@@ -189,7 +192,7 @@ def compress(
                     student, teacher, pairs, settings, share / before, folder / "masks", options
                 )
             elif share < before:
-                config = share_config(whole, share)
+                config = share_config(whole, share, within=student.config["model_cfg"])
                 student.model = student.encoder = inherit_weights(student.model.cpu(), config)
                 student.config = {**student.config, "model_cfg": config}
             result = distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)

@@ -1,6 +1,7 @@
 """The config of a student: made smaller than its teacher's, and built."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -73,11 +74,14 @@ def shrunk_config(
     return config
 
 
-def share_config(model_cfg: dict, share: float) -> dict:
-    """A copy of a model's config whose towers have about a share of the parameters of the teacher's matrices.
+def share_config(model_cfg: dict, share: float, *, within: dict | None = None) -> dict:
+    """A copy of a model's config whose towers have about a share of the parameters of its matrices.
 
     Of each transformer tower's possible numbers of layers and of heads those are taken that come nearest to the share,
     layers and width shrinking about alike; embed_dim stays.
+
+    Args:
+        within: a config whose towers are at least as large, such as the one that is inherited from next.
 
     Raises:
         ValueError: a tower is no open_clip transformer, or the share is not in (0, 1].
@@ -88,12 +92,12 @@ def share_config(model_cfg: dict, share: float) -> dict:
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}, expected above 0 and at most 1")
+    whole, limit = _tower_sizes(model_cfg), _tower_sizes(within or model_cfg)
+    (layers, heads), (text_layers, text_heads) = (
+        _share_of(whole[tower], share, limit[tower]) for tower in ("image", "text")
+    )
     config = _checked(model_cfg)
     vision, text = {**VISION, **config["vision_cfg"]}, {**TEXT, **config["text_cfg"]}
-    if vision["timm_model_name"] or text["hf_model_name"] or _is_resnet(vision):
-        raise ValueError("shares are for open_clip's own transformers; give the student's config yourself")
-    layers, heads = _share_of(vision["layers"], vision["width"] // vision["head_width"], share)
-    text_layers, text_heads = _share_of(text["layers"], text["heads"], share)
     return shrunk_config(
         model_cfg,
         layers=layers,
@@ -103,14 +107,27 @@ def share_config(model_cfg: dict, share: float) -> dict:
     )
 
 
-def _share_of(layers: int, heads: int, share: float) -> tuple[int, int]:
+def _tower_sizes(model_cfg: dict) -> dict[str, tuple[int, int]]:
+    """Layers and heads of both towers."""
+    config = _checked(model_cfg)
+    vision, text = {**VISION, **config["vision_cfg"]}, {**TEXT, **config["text_cfg"]}
+    if vision["timm_model_name"] or text["hf_model_name"] or _is_resnet(vision):
+        raise ValueError("shares are for open_clip's own transformers; give the student's config yourself")
+    return {
+        "image": (vision["layers"], vision["width"] // vision["head_width"]),
+        "text": (text["layers"], text["heads"]),
+    }
+
+
+def _share_of(whole: tuple[int, int], share: float, limit: tuple[int, int]) -> tuple[int, int]:
     """Matrices grow with the layers and with the square of the width."""
 
     def distance(found: tuple[int, int]) -> float:
-        deep, wide = found[0] / layers, found[1] / heads
+        deep, wide = found[0] / whole[0], found[1] / whole[1]
         return abs(deep * wide**2 / share - 1) + 0.25 * abs(deep - wide)
 
-    return min(((n, h) for n in range(1, layers + 1) for h in range(1, heads + 1)), key=distance)
+    layers, heads = (range(1, size + 1) for size in limit)
+    return min(itertools.product(layers, heads), key=distance)
 
 
 def build_student(config: dict, preprocess: dict | None = None) -> nn.Module:

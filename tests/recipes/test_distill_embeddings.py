@@ -1,0 +1,105 @@
+"""distill_embeddings.py as typed: iconworld by default, shards and class folders of a user, two processes, a kill."""
+
+import io
+import json
+import tarfile
+
+import open_clip
+import pytest
+import torch
+from recipe import run_script
+from safetensors.torch import load_file
+
+from tasks.iconworld.classes import IconClasses
+from tasks.iconworld.models import TEACHER
+from tasks.iconworld.pairs import IconworldPairs
+
+SHORT = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--batch-size", 8, "--warmup-steps", 1)
+
+
+def losses(run):
+    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def of_a_user(tmp_path_factory):
+    """Two shards and a folder of classes."""
+    folder = tmp_path_factory.mktemp("data")
+    pairs = IconworldPairs(24)
+    for number in range(2):
+        with tarfile.open(folder / f"{number:02d}.tar", "w") as tar:
+            for index in range(12 * number, 12 * number + 12):
+                file = io.BytesIO()
+                pairs[index].image().save(file, "PNG")
+                for suffix, content in ((".png", file.getvalue()), (".txt", pairs[index].text.encode())):
+                    info = tarfile.TarInfo(f"{index:05d}{suffix}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    icons = IconClasses(images=30)
+    for name, label, image in zip(icons.ids, icons.labels, icons.images, strict=True):
+        path = folder / "classes" / icons.classes[label] / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image().save(path)
+    return "--data", folder / "{00..01}.tar", "--zero-shot", folder / "classes"
+
+
+@pytest.mark.slow
+def test_half_the_teacher_on_iconworld_is_an_open_clip_model(cache, tmp_path):
+    run = tmp_path / "run"
+    done = run_script("distill_embeddings.py", *SHORT, "--run-dir", run, cache=cache)
+    assert f"Model: {run / 'model'}" in done.stdout
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{run / 'model'}")
+    whole = open_clip.create_model(f"local-dir:{TEACHER}")
+    ratio = sum(p.numel() for p in model.parameters()) / sum(p.numel() for p in whole.parameters())
+    assert 0.4 < ratio < 0.6
+    card = json.loads((run / "model" / "card.json").read_text())
+    assert card["zero_shot_percent"][0]["top1"] > 95  # the teacher's
+    assert card["settings"]["training"]["steps"] == 4
+    assert "affinity" in (run / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_users_shards_two_processes_and_a_store(of_a_user, cache, tmp_path):
+    common = (*of_a_user, *SHORT, "--teacher", TEACHER, "--objective", "clip_kd", "--share", 0.4)
+    single, double = tmp_path / "single", tmp_path / "double"
+    run_script("distill_embeddings.py", *common, "--source", "store", "--run-dir", single, cache=cache)
+    assert (single / "store" / "index.json").exists()
+    arguments = (*common, "--source", "store", "--run-dir", double)
+    run_script("distill_embeddings.py", *arguments, launcher="two processes", cache=cache)
+    assert losses(double / "run") == pytest.approx(losses(single / "run"), rel=1e-4)
+    weights = [load_file(run / "model" / "open_clip_model.safetensors") for run in (single, double)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_stages_with_learned_masks(of_a_user, cache, tmp_path):
+    arguments = (
+        *of_a_user, *SHORT, "--teacher", TEACHER, "--progressive", 0.7, 0.4, "--learned-masks", "--ramp-steps", 2,
+        "--run-dir", tmp_path,
+    )  # fmt: skip
+    first = run_script("distill_embeddings.py", *arguments, cache=cache)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("stage-*/*/*.safetensors")}
+    assert len(written) == 4  # two stages, each pruned and distilled
+    again = run_script("distill_embeddings.py", *arguments, cache=cache)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("stage-*/*/*.safetensors")} == written
+    table = "zero-shot, in percent"
+    assert first.stdout[first.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "a.csv"), "give data and zero_shot both"),
+        (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
+        (("--progressive", "0.5", "--student", "ViT-B-32"), "the first student needs weights"),
+        (("--source", "store", "--crop", "0.5", "1.0"), "use source live, or leave crop out"),
+    ],
+)
+def test_what_does_not_fit_is_said(arguments, message, cache, tmp_path):
+    done = run_script(
+        "distill_embeddings.py", *arguments, *SHORT, "--run-dir", tmp_path, cache=cache, check=False
+    )
+    assert done.returncode != 0
+    assert message in " ".join(done.stdout.split())

@@ -1,0 +1,204 @@
+"""Distilling and compressing tiny dual encoders: stages, masks, stores, resumption; every model an ordinary one."""
+
+import dataclasses
+import json
+
+import open_clip
+import pytest
+import torch
+from tiny_clip import tiny_image, tiny_open_clip_folder
+
+from cliptd.compression import Distillation, compress, distil
+from cliptd.data.pairs import Pair
+from cliptd.embedding.student import load_student
+from cliptd.teachers import load_teacher
+from cliptd.training import TrainingConfig, make_accelerator
+
+WORDS = ("dog", "cat", "bird", "tree", "house", "car", "man", "woman")
+TRAINING = TrainingConfig(
+    steps=4, batch_size=4, lr=1e-3, eval_every=2, save_every=2, metric="seen", num_workers=0
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_open_clip_folder(tmp_path_factory.mktemp("teacher"), seed=1)
+
+
+@pytest.fixture(scope="module")
+def teacher(folder):
+    return load_teacher(str(folder))
+
+
+@pytest.fixture
+def pairs():
+    return [Pair(f"{k}.png", tiny_image(k), f"a photo of a {word}") for k, word in enumerate(WORDS)]
+
+
+def settings(**changes):
+    return Distillation(**{"training": TRAINING, "ramp_steps": 2, **changes})
+
+
+class Evaluation:
+    """Counts its calls, so that the last step is the best, and looks at the student."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, student):
+        self.calls += 1
+        embeds = student.encode_images([tiny_image(0), tiny_image(1)])
+        return {"seen": self.calls, "length": embeds.norm(dim=1).mean().item()}
+
+
+def run(student, teacher, pairs, run_dir, *, shares=None, learned_masks=False, **changes):
+    asked = settings(**changes)
+    options = {
+        "run_dir": run_dir,
+        "evaluate": Evaluation(),
+        "accelerator": make_accelerator(asked.training, run_dir),
+    }
+    if shares is None:
+        return distil(student, teacher, pairs, asked, **options)
+    return compress(student, teacher, pairs, asked, shares, learned_masks=learned_masks, **options)
+
+
+def losses(run_dir):
+    return [json.loads(line)["loss"] for line in (run_dir / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("shares", "learned_masks"), [((1.0, 0.5, 0.125), False), ((1.0, 0.7, 0.4), True)])
+def test_stages_shrink_the_model_and_each_leaves_an_ordinary_one(
+    shares, learned_masks, folder, teacher, pairs, tmp_path
+):
+    arguments = (teacher, pairs, tmp_path)
+    first = run(load_student(str(folder)), *arguments, shares=shares[:2], learned_masks=learned_masks)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    rows = run(load_student(str(folder)), *arguments, shares=shares, learned_masks=learned_masks)
+    assert rows[:2] == first  # finished stages are not run again
+    assert all(path.stat().st_mtime_ns == before[path] for path in before)
+    counts = [row["parameters"] for row in rows]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == 3
+    whole = matrices(load_student(str(folder)).model)
+    for share in shares:
+        model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}/stage-{share:g}/model")
+        assert matrices(model) / whole == pytest.approx(share, abs=0.05)
+    if learned_masks:
+        log = (tmp_path / f"stage-{shares[-1]:g}" / "masks" / "run" / "log.jsonl").read_text().splitlines()
+        metrics = json.loads(log[-1])["metrics"]
+        assert {"expected sparsity, image", "real sparsity, text", "masked steps"} <= set(metrics)
+        assert metrics["masked steps"] == TRAINING.steps
+        assert "loss_sparsity_price" in json.loads(log[-1])
+
+
+def matrices(model):
+    """Numbers in the matrices of the image tower's blocks."""
+    return sum(p.numel() for p in model.visual.transformer.parameters() if p.ndim > 1)
+
+
+def test_a_stored_teacher_teaches_as_the_live_one_does(folder, teacher, pairs, tmp_path):
+    config = tmp_path / "small.json"
+    small = json.loads((folder / "open_clip_config.json").read_text())
+    small["model_cfg"]["embed_dim"] = 8
+    config.write_text(json.dumps(small))
+    found = {}
+    for source in ("live", "store"):
+        student = load_student(str(config), teacher=teacher, seed=5)
+        mix = {"affinity": 1.0, "feature": 10.0}
+        run(student, teacher, pairs, tmp_path / source / "run", source=source, weights=mix)
+        found[source] = losses(tmp_path / source / "run")
+    assert found["store"] == pytest.approx(found["live"], rel=1e-2)  # the store holds half precision
+    assert (tmp_path / "store" / "store" / "index.json").exists()
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, teacher, pairs, tmp_path):
+    def weights(name, *stops):
+        for steps in stops:
+            student = load_student(str(folder))
+            config = dataclasses.replace(TRAINING, steps=4, save_every=1)
+            evaluate = Evaluation()
+            if steps < 4:
+
+                def evaluate(_, steps=steps):
+                    raise KeyboardInterrupt if steps else None
+
+            try:
+                asked = settings(training=config)
+                accelerator = make_accelerator(config, tmp_path / name)
+                distil(
+                    student, teacher, pairs, asked,
+                    run_dir=tmp_path / name, evaluate=evaluate, accelerator=accelerator,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                pass
+        return student.model.state_dict()
+
+    stopped, whole = weights("stopped", 2, 4), weights("whole", 4)
+    for name, value in whole.items():
+        assert torch.equal(value, stopped[name]), name
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+
+
+def test_a_student_is_read_from_whatever_names_it(folder, teacher, tmp_path):
+    same = load_student(str(folder))
+    images = [tiny_image(0), tiny_image(1, mode="L")]
+    torch.testing.assert_close(same.encode_images(images), teacher.encode_images(images))
+    torch.testing.assert_close(same.encode_texts(["a dog"]), teacher.encode_texts(["a dog"]))
+    (tmp_path / "bare").mkdir()
+    for name in ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bare" / name).write_bytes((folder / name).read_bytes())
+    fresh, again, other = (load_student(str(tmp_path / "bare"), seed=seed) for seed in (0, 0, 1))
+    weight = "visual.conv1.weight"
+    assert torch.equal(fresh.model.state_dict()[weight], again.model.state_dict()[weight])
+    assert not torch.equal(fresh.model.state_dict()[weight], other.model.state_dict()[weight])
+    config = tmp_path / "small.json"
+    config.write_text(json.dumps(teacher.config["model_cfg"]))
+    assert load_student(str(config), teacher=teacher).tokenize(["a dog"]).equal(teacher.tokenize(["a dog"]))
+    saved = same.save(tmp_path / "saved")
+    assert load_teacher(str(saved)).fingerprint == teacher.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-23", "open_clip has no model named 'ViT-B-23'; nearest: "),
+        ("nothing.json", r"student config nothing\.json does not exist"),
+        ("{tmp}/empty", r"student folder .*empty has no open_clip_config\.json"),
+        ("{tmp}/list.json", r"list\.json has a; expected model_cfg"),
+        ("{tmp}/broken.json", r"broken\.json is no JSON"),
+        (
+            "{tmp}/other.json",
+            "its vocabulary has 7 tokens, the teacher's another number and open_clip's own 49408",
+        ),
+    ],
+)
+def test_a_student_that_cannot_be_is_said(name, message, teacher, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.json").write_text('{"a": 1}')
+    (tmp_path / "broken.json").write_text("{")
+    other = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"vocab_size": 7}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_student(name.format(tmp=tmp_path), teacher=teacher)
+
+
+def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
+    with pytest.raises(ValueError, match="use source live, or leave crop out"):
+        settings(source="store", crop=(0.9, 1.0))
+    with pytest.raises(ValueError, match="weights names 'affinities'; expected some of affinity, feature"):
+        settings(weights={"affinities": 1.0})
+    with pytest.raises(ValueError, match=r"shares are \(0\.5, 0\.75\); expected descending ones"):
+        run(load_student(str(folder)), teacher, pairs, tmp_path, shares=(0.5, 0.75))
+    training = dataclasses.replace(TRAINING, micro_batch_size=2)
+    with pytest.raises(
+        ValueError, match="gradient accumulation would change the loss: the losses compare every image"
+    ):
+        run(load_student(str(folder)), teacher, pairs, tmp_path, training=training)
+
+
+def test_crops_are_the_same_for_both_and_change_from_step_to_step(folder, teacher, pairs, tmp_path):
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "crop", crop=(0.3, 0.6))
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "whole")
+    assert losses(tmp_path / "crop") != losses(tmp_path / "whole")
+    assert losses(tmp_path / "crop")[0] == pytest.approx(losses(tmp_path / "whole")[0], rel=0.5)
