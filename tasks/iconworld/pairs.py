@@ -28,7 +28,9 @@ class IconworldPairs:
     families: the icons' visual domains.
     """
 
-    def __init__(self, length: int = 20_000, *, seed: int = 0, families: tuple[str, ...] = SEEN_FAMILIES) -> None:
+    def __init__(
+        self, length: int = 20_000, *, seed: int = 0, families: tuple[str, ...] = SEEN_FAMILIES
+    ) -> None:
         rng = np.random.default_rng([seed, 4])
         single = sample_scenes(rng, length // 2, families, objects=(1, 1), persons=(0, 0))
         self.scenes = concatenate(single, sample_scenes(rng, length - len(single), families))
