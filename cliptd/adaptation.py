@@ -6,25 +6,20 @@ teacher learns the task's words without forgetting the rest. What comes out is a
 
 import copy
 import hashlib
-import json
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cliptd.data.pairs import Pair
 from cliptd.distributed import gather, gather_with_gradient
-from cliptd.open_clip_teacher import CONFIG, WEIGHTS, OpenClipTeacher, as_teacher
-from cliptd.shards import write_atomically
+from cliptd.dual_encoders import MAX_LOGIT_SCALE
+from cliptd.open_clip_teacher import OpenClipTeacher, as_teacher
 from cliptd.training import TrainingConfig, train
-
-MAX_LOGIT_SCALE = 100.0
 
 
 def adaptation_defaults() -> TrainingConfig:
@@ -193,48 +188,3 @@ def _recall(adapter: nn.Module, teacher: OpenClipTeacher, pairs: Sequence[Pair])
         "recall_at_1": 100 * positives[rows, cosine.argmax(1)].float().mean().item(),
         "recall_at_1_texts": 100 * positives[cosine.argmax(0), rows].float().mean().item(),
     }
-
-
-def save_open_clip(
-    teacher: OpenClipTeacher | nn.Module,
-    folder: str | Path,
-    *,
-    config: dict | None = None,
-    tokenizer: Callable | None = None,
-) -> Path:
-    """Write an ordinary open_clip folder, which `load_teacher(folder)` and open_clip's "local-dir:" read
-    alike.
-
-    Args:
-        teacher: an open_clip teacher, or a bare open_clip model with its `config` and `tokenizer`.
-        folder: open_clip_config.json, open_clip_model.safetensors and the tokenizer's files go there.
-        config: {"model_cfg": …, "preprocess_cfg": …}; default the teacher's.
-        tokenizer: anything with `save_pretrained`; default the teacher's. open_clip's own BPE needs no file.
-
-    Returns: the folder.
-    """
-    if isinstance(teacher, OpenClipTeacher):
-        config, tokenizer, teacher = config or teacher.config, tokenizer or teacher.tokenizer, teacher.model
-    if config is None or "model_cfg" not in config:
-        raise ValueError(
-            "a bare open_clip model needs config={'model_cfg': …, 'preprocess_cfg': …} to be saved"
-        )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = copy.deepcopy(config)
-    text = config["model_cfg"]["text_cfg"]
-    if hasattr(tokenizer, "save_pretrained"):
-        tokenizer.save_pretrained(folder)
-        text.setdefault(
-            "hf_tokenizer_name", folder.name
-        )  # open_clip looks for the files only if there is a name
-    elif text.get("hf_tokenizer_name"):
-        raise ValueError(
-            f"the config names the tokenizer {text['hf_tokenizer_name']!r}, but {type(tokenizer).__name__} "
-            "cannot save its files; give tokenizer=<one with save_pretrained>"
-        )
-    write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in teacher.state_dict().items()}
-    save_file(tensors, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
-    os.replace(folder / (WEIGHTS + ".tmp"), folder / WEIGHTS)
-    return folder

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_pil_image
 
+MAX_LOGIT_SCALE = 100.0
+"""That training allows, as CLIP's authors do."""
 PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
 
 

@@ -1,6 +1,8 @@
-"""open_clip models as teachers, by name and pretrained tag or from a local folder."""
+"""open_clip models as teachers, by name and pretrained tag or from a local folder; and how such a folder is saved."""
 
+import copy
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,9 +13,11 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
+from cliptd.shards import write_atomically
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -152,3 +156,51 @@ def as_teacher(
     transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
     return OpenClipTeacher(model, transform, tokenizer, config, name, batch_size=batch_size)
+
+
+def save_open_clip(
+    teacher: OpenClipTeacher | nn.Module,
+    folder: str | Path,
+    *,
+    config: dict | None = None,
+    tokenizer: Callable | None = None,
+) -> Path:
+    """Write an ordinary open_clip folder, which `load_teacher(folder)` and open_clip's "local-dir:" read
+    alike.
+
+    Args:
+        teacher: an open_clip teacher, or a bare open_clip model with its `config` and `tokenizer`.
+        folder: open_clip_config.json, open_clip_model.safetensors and the tokenizer's files go there.
+        config: {"model_cfg": …, "preprocess_cfg": …}; default the teacher's.
+        tokenizer: anything with `save_pretrained`; default the teacher's. open_clip's own BPE needs no file.
+
+    Returns: the folder.
+    """
+    if isinstance(teacher, OpenClipTeacher):
+        config, tokenizer, teacher = config or teacher.config, tokenizer or teacher.tokenizer, teacher.model
+    if config is None or "model_cfg" not in config:
+        raise ValueError(
+            "a bare open_clip model needs config={'model_cfg': …, 'preprocess_cfg': …} to be saved"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(config)
+    text = config["model_cfg"]["text_cfg"]
+    if hasattr(tokenizer, "save_pretrained"):
+        tokenizer.save_pretrained(folder)
+        text.setdefault(
+            "hf_tokenizer_name", folder.name
+        )  # open_clip looks for the files only if there is a name
+    elif text.get("hf_tokenizer_name"):
+        raise ValueError(
+            f"the config names the tokenizer {text['hf_tokenizer_name']!r}, but {type(tokenizer).__name__} "
+            "cannot save its files; give tokenizer=<one with save_pretrained>"
+        )
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in teacher.state_dict().items()}
+    save_file(tensors, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
+    with (folder / (WEIGHTS + ".tmp")).open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(folder / (WEIGHTS + ".tmp"), folder / WEIGHTS)
+    # the config last: a folder that has one is whole
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    return folder

@@ -77,6 +77,10 @@ class StoreWriter(Similarity):
             self._add(kind, batch, encode_images(self.teacher, batch, [images[first[key]] for key in batch]))
         return self._read(kind, keys)
 
+    def lacks(self, image_key: str) -> bool:
+        """Whether the image was never encoded."""
+        return not self._has("images", image_key)
+
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]
         for batch in self._batches(missing):

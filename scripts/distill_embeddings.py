@@ -15,12 +15,14 @@ from pathlib import Path
 
 import tyro
 
-from cliptd.compression import Distillation, compress, distil, tiny_clip_training
+from cliptd.compression import compress
 from cliptd.data.pairs import load_pairs
+from cliptd.distillation import Distillation, distil, tiny_clip_training
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, load_student
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
+from cliptd.open_clip_teacher import WEIGHTS
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, make_accelerator
@@ -49,8 +51,8 @@ class DistillEmbeddings(Distillation):
     """An open_clip name, folder or .json config; without weights it starts fresh. None: inherited from the teacher."""
     student_pretrained: str | None = None
     """open_clip's tag of the student's weights; None: a named student starts fresh."""
-    share: float = 0.5
-    """Without a student: the share of the teacher's matrices that it inherits."""
+    share: float | None = None
+    """Without a student: the share of the teacher's matrices that it inherits; None: half."""
     progressive: tuple[float, ...] = ()
     """Instead: stages, shares of the first student (None: the teacher), such as 0.75 0.5 0.25."""
     learned_masks: bool = False
@@ -77,11 +79,22 @@ class DistillEmbeddings(Distillation):
             raise ValueError(
                 "give data and zero_shot both, a folder of classes to choose the best step by, or neither: iconworld"
             )
-        named = self.student is not None and not Path(self.student).is_dir()
-        if self.progressive and named and self.student_pretrained is None:
+        without_effect = {
+            "learned_masks": self.learned_masks and not self.progressive,
+            "share": self.share is not None and (bool(self.progressive) or self.student is not None),
+            "templates": self.templates is not None and self.zero_shot is None,
+        }
+        for name, found in without_effect.items():
+            if found:
+                raise ValueError(f"{name} has no effect here; see --help for what it belongs to")
+        if self.progressive and self.student is not None and not self._student_has_weights:
             raise ValueError(
                 "progressive stages inherit, so the first student needs weights; leave student out"
             )
+
+    @property
+    def _student_has_weights(self) -> bool:
+        return self.student_pretrained is not None or (Path(self.student) / WEIGHTS).is_file()
 
 
 def icon_training() -> TrainingConfig:
@@ -132,13 +145,14 @@ def _first_student(asked: DistillEmbeddings, teacher) -> Student:
         raise ValueError(f"{asked.teacher} is no single open_clip model to inherit from; name a student")
     student = load_student(asked.teacher, asked.pretrained)
     if not asked.progressive:
-        config = share_config(student.config["model_cfg"], asked.share)
+        share = asked.share or 0.5
+        config = share_config(student.config["model_cfg"], share)
         model = inherit_weights(student.model, config)
         student = Student(
             model,
             {**student.config, "model_cfg": config},
             student.tokenizer,
-            f"{asked.share:g} of {student.name}",
+            f"{share:g} of {student.name}",
         )
     return student
 
@@ -182,5 +196,6 @@ if __name__ == "__main__":
     import sys
 
     own_data = any(argument.split("=")[0] == "--data" for argument in sys.argv[1:])
-    default = DistillEmbeddings(training=tiny_clip_training() if own_data else icon_training())
+    icons = {"training": icon_training(), "ramp_steps": 150, "mask_lr": 0.1}  # masks close in 300 steps, too
+    default = DistillEmbeddings(**({"training": tiny_clip_training()} if own_data else icons))
     main(tyro.cli(DistillEmbeddings, default=default, description=__doc__))

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from cliptd.adaptation import save_open_clip
 from cliptd.embedding.inheritance import How, inherit_weights, shrunk_config
-from cliptd.open_clip_teacher import OpenClipTeacher
+from cliptd.open_clip_teacher import OpenClipTeacher, save_open_clip
 from cliptd.teachers import load_teacher
 
 

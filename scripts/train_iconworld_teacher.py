@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from cliptd.adaptation import save_open_clip
+from cliptd.open_clip_teacher import save_open_clip
 from cliptd.training import TrainingConfig, train
 from tasks.iconworld.glyphs import FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.teacher import (

@@ -1,15 +1,19 @@
 """A teacher adapted to a task's own images and the texts that are true of them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from cliptd.adaptation import adapt_teacher, save_open_clip
+from cliptd.adaptation import adapt_teacher
 from cliptd.data.pairs import Pair
+from cliptd.open_clip_teacher import save_open_clip
 from cliptd.teachers import Teacher
 from cliptd.training import TrainingConfig
+from cliptd.training.config import refuse_other_config, resolved
+from cliptd.training.files import write_atomically
 from tasks.task import Task
 
 
@@ -17,14 +21,20 @@ def adapt_to_task(
     teacher: Teacher, task: Task, training: TrainingConfig, folder: Path, accelerator: Accelerator
 ) -> Path:
     """Fine-tune an open_clip teacher contrastively on the task's labelled items, no others; the best step is chosen on
-    the validation items. An adapted teacher that is already there stays.
+    the validation items. A teacher that was adapted so before stays.
 
     folder: becomes an open_clip folder; log and checkpoints go to its subfolder run.
 
-    Returns the folder. Raises as `cliptd.adaptation.adapt_teacher`.
+    Returns the folder. Raises ValueError if it holds a teacher that was adapted otherwise, and as
+    `cliptd.adaptation.adapt_teacher`.
     """
-    marker = folder / "adapted"
-    if not marker.exists():
+    marker = folder / "adapted.json"
+    identity = resolved(
+        training, teacher_fingerprint=teacher.fingerprint, labelled=task.split["training_hash"]
+    )
+    if training.resume == "auto":
+        refuse_other_config(marker, identity)
+    if training.resume == "never" or not marker.exists():
         adapted = adapt_teacher(
             teacher,
             AdaptationPairs(task, task.training_set),
@@ -33,9 +43,10 @@ def adapt_to_task(
             validation=AdaptationPairs(task, task.validation_set),
             accelerator=accelerator,
         )
+        accelerator.free_memory()  # of the teacher's optimizer
         if accelerator.is_main_process:
             save_open_clip(adapted, folder)
-            marker.touch()
+            write_atomically(marker, json.dumps(identity, indent=2) + "\n")
     accelerator.wait_for_everyone()
     return folder
 

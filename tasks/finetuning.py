@@ -52,7 +52,8 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             # a store per training set: other pictures would move the mean image, and with it the selection
             store = settings.store or settings.run_dir / f"store-{material.store_name}"
             if method == "adapted_teacher":
-                adaptation = dataclasses.replace(settings.adaptation, seed=settings.seed)
+                own = {"seed": settings.seed, "resume": settings.training.resume}
+                adaptation = dataclasses.replace(settings.adaptation, **own)
                 folder = adapt_to_task(teacher, task, adaptation, run_dir / "teacher", accelerator)
                 teacher = load_teacher(str(folder), device=accelerator.device)
                 store = run_dir / f"store-{material.store_name}"

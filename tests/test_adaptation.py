@@ -21,9 +21,9 @@ from cliptd.adaptation import (
     contrastive_loss,
     identity,
     positive_pairs,
-    save_open_clip,
 )
 from cliptd.dual_encoders import ImageError
+from cliptd.open_clip_teacher import save_open_clip
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, read_log
 

@@ -2,17 +2,24 @@
 
 import dataclasses
 import json
+import typing
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_clip import tiny_image, tiny_open_clip_folder
+from torchvision.transforms import RandomResizedCrop
 
-from cliptd.compression import Distillation, compress, distil
+from cliptd.compression import compress
 from cliptd.data.pairs import Pair
+from cliptd.distillation import Distillation, distil
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.student import load_student
+from cliptd.open_clip_teacher import WEIGHTS
 from cliptd.teachers import load_teacher
-from cliptd.training import TrainingConfig, make_accelerator
+from cliptd.training import TrainingConfig, loop, make_accelerator
+from cliptd.training.sampler import MicroBatches
 
 WORDS = ("dog", "cat", "bird", "tree", "house", "car", "man", "woman")
 TRAINING = TrainingConfig(
@@ -184,21 +191,117 @@ def test_a_student_that_cannot_be_is_said(name, message, teacher, tmp_path):
 
 
 def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
+    student = load_student(str(folder))
     with pytest.raises(ValueError, match="use source live, or leave crop out"):
         settings(source="store", crop=(0.9, 1.0))
     with pytest.raises(ValueError, match="weights names 'affinities'; expected some of affinity, feature"):
         settings(weights={"affinities": 1.0})
     with pytest.raises(ValueError, match=r"shares are \(0\.5, 0\.75\); expected descending ones"):
-        run(load_student(str(folder)), teacher, pairs, tmp_path, shares=(0.5, 0.75))
+        run(student, teacher, pairs, tmp_path, shares=(0.5, 0.75))
     training = dataclasses.replace(TRAINING, micro_batch_size=2)
     with pytest.raises(
         ValueError, match="gradient accumulation would change the loss: the losses compare every image"
     ):
-        run(load_student(str(folder)), teacher, pairs, tmp_path, training=training)
+        run(student, teacher, pairs, tmp_path, training=training)
+    with pytest.raises(ValueError, match="what is shrunk has to be trained; name other towers"):
+        run(student, teacher, pairs, tmp_path, shares=(0.5,), freeze=("text",))
+    with pytest.raises(ValueError, match="ramp_steps is 4 of 4 training steps"):
+        run(student, teacher, pairs, tmp_path, shares=(0.5,), learned_masks=True, ramp_steps=4)
 
 
-def test_crops_are_the_same_for_both_and_change_from_step_to_step(folder, teacher, pairs, tmp_path):
-    run(load_student(str(folder)), teacher, pairs, tmp_path / "crop", crop=(0.3, 0.6))
-    run(load_student(str(folder)), teacher, pairs, tmp_path / "whole")
-    assert losses(tmp_path / "crop") != losses(tmp_path / "whole")
-    assert losses(tmp_path / "crop")[0] == pytest.approx(losses(tmp_path / "whole")[0], rel=0.5)
+def test_stages_of_other_settings_are_refused(folder, teacher, pairs, tmp_path):
+    arguments = (teacher, pairs, tmp_path)
+    run(load_student(str(folder)), *arguments, shares=(1.0, 0.5))
+    with pytest.raises(ValueError, match=r"holds the stages \[1\.0, 0\.5\], and shares are \(0\.5,\)"):
+        run(load_student(str(folder)), *arguments, shares=(0.5,))
+    other = dataclasses.replace(TRAINING, lr=1e-2)
+    with pytest.raises(ValueError, match=r"holds a run with other settings: .*lr"):
+        run(load_student(str(folder)), *arguments, shares=(1.0, 0.5), training=other)
+    never = dataclasses.replace(TRAINING, lr=1e-2, resume="never")
+    assert len(run(load_student(str(folder)), *arguments, shares=(0.5,), training=never)) == 1
+    assert not (tmp_path / "stage-1").exists()
+
+
+@pytest.mark.parametrize("stage", ["masks", "saving", "afterwards"])
+def test_stages_with_masks_that_were_killed_end_as_those_that_were_not(
+    stage, folder, teacher, pairs, tmp_path, monkeypatch
+):
+    training = dataclasses.replace(TRAINING, save_every=1)
+    options = {"shares": (0.6,), "learned_masks": True, "training": training, "mask_lr": 2.0}
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "whole", **options)
+    kills = Killed(3 if stage == "masks" else 7)
+    with monkeypatch.context() as patch:
+        if stage == "saving":
+            kills.calls = kills.last
+            patch.setattr("cliptd.open_clip_teacher.save_file", kills)
+        else:
+            patch.setattr("cliptd.training.loop.save_checkpoint", kills.after(loop.save_checkpoint))
+        with pytest.raises(KeyboardInterrupt):
+            run(load_student(str(folder)), teacher, pairs, tmp_path / "killed", **options)
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "killed", **options)
+    for model in ("masks/pruned", "model"):
+        weights = [load_file(tmp_path / name / "stage-0.6" / model / WEIGHTS) for name in ("whole", "killed")]
+        assert weights[0].keys() == weights[1].keys()
+        for name, value in weights[0].items():
+            assert torch.equal(value, weights[1][name]), (model, name)
+
+
+class Killed:
+    """Raises at a call after so many."""
+
+    def __init__(self, last):
+        self.calls, self.last = 0, last
+
+    def __call__(self, *_, **__):
+        self.calls += 1
+        if self.calls > self.last:
+            raise KeyboardInterrupt
+
+    def after(self, function):
+        def called(*arguments, **options):
+            function(*arguments, **options)
+            self()
+
+        return called
+
+
+def test_a_frozen_tower_stays_though_the_other_is_masked(folder, teacher, pairs, tmp_path):
+    student = load_student(str(folder))
+    before = {name: value.clone() for name, value in student.model.state_dict().items()}
+    training = dataclasses.replace(TRAINING, lr=1e-2)
+    run(
+        student, teacher, pairs, tmp_path, shares=(0.6,), learned_masks=True,
+        towers=("image",), freeze=("text",), training=training,
+    )  # fmt: skip
+    after = load_file(tmp_path / "stage-0.6" / "model" / WEIGHTS)
+    of_text = [name for name in before if not name.startswith(("visual.", "logit_scale"))]
+    assert all(torch.equal(after[name], before[name]) for name in of_text)
+    assert after["visual.conv1.weight"].shape != before["visual.conv1.weight"].shape or any(
+        after[name].shape != before[name].shape for name in before if name.startswith("visual.")
+    )
+
+
+def test_bad_samples_are_listed_once_and_left_out(folder, teacher, pairs, tmp_path):
+    def corrupt():
+        raise ValueError("image x.png is corrupt")
+
+    class Skipping(list):
+        skipped: typing.ClassVar = ["shard 0.tar is broken off"]
+
+    with_bad = Skipping([*pairs, Pair("x.png", corrupt, "a dog")])
+    training = dataclasses.replace(TRAINING, steps=12)
+    run(load_student(str(folder)), teacher, with_bad, tmp_path, on_bad_sample="skip", training=training)
+    listed = (tmp_path / "bad_samples.txt").read_text()
+    assert listed == "shard 0.tar is broken off\nimage x.png is corrupt\n"
+    with pytest.raises(ValueError, match=r"image x\.png is corrupt"):
+        run(load_student(str(folder)), teacher, with_bad, tmp_path / "raise", training=training)
+
+
+def test_a_random_crop_is_the_same_for_student_and_teacher_and_another_at_every_position(teacher, pairs):
+    crop = RandomResizedCrop(32, scale=(0.3, 0.6))
+    opened = OpenedPairs([pairs[0]] * 2, crop=crop)
+    columns = MicroBatches(
+        opened, StudentTeacherCollator(teacher, teacher=teacher), seed=0, micro_batch_size=2, accumulation=1
+    )[0]
+    assert torch.equal(columns["pixel_values"], columns["teacher_inputs"][0]["pixels"])
+    assert not torch.equal(columns["pixel_values"][0], columns["pixel_values"][1])

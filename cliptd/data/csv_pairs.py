@@ -47,8 +47,10 @@ class CsvPairs(TableDataset):
     def __getitem__(self, position: int) -> Pair:
         row = self.row(position)
         where = f"{self.name}:{row['line']}"
-        image = ImageFile(self.name.parent / row["image"], where, "paths are relative to the CSV's folder")
-        return Pair(row["image"], image, row["text"])
+        image = ImageFile(
+            self.name.resolve().parent / row["image"], where, "paths are relative to the CSV's folder"
+        )
+        return Pair(str(image.path), image, row["text"])
 
 
 def _rows(files: tuple[str], image_column: str, text_column: str, separator: str) -> Iterator[dict[str, Any]]:

@@ -38,6 +38,4 @@ class FolderPairs:
         text = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
         if not text:
             raise ValueError(f"{path.with_suffix('.txt')}: is empty, expected a text")
-        return Pair(
-            str(path.relative_to(self.folder)), ImageFile(path, str(path), "it was there a moment ago"), text
-        )
+        return Pair(str(path.resolve()), ImageFile(path, str(path), "it was there a moment ago"), text)

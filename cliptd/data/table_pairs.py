@@ -57,6 +57,7 @@ class TablePairs:
                 f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(table.column_names)}; "
                 "name its columns"
             )
+        self.name = f"{self.path.resolve()} {table._fingerprint}"  # which changes with its rows
         self.images = table.select_columns([image_column])
         if not isinstance(table.features[image_column], datasets.Image):
             self.images = self.images.cast_column(image_column, datasets.Image())
@@ -73,4 +74,4 @@ class TablePairs:
         where, text = f"{self.path}, row {index}", self.texts[index][self.text_column]
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}: {self.text_column} is {text!r}, expected a text")
-        return Pair(str(index), TableImage(self.images, index, self.column, where), text.strip())
+        return Pair(f"{self.name}#{index}", TableImage(self.images, index, self.column, where), text.strip())

@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
@@ -108,11 +107,6 @@ class TarPairs(TableDataset):
         self.shards, self.text_column = list(shards), text_column
         if not self.shards:
             raise ValueError("there are no shards")
-        double = [name for name, times in Counter(shard.name for shard in self.shards).items() if times > 1]
-        if double:
-            raise ValueError(
-                f"{len(double)} names of shards occur twice, such as {double[0]}; samples are named by them"
-            )
         table = cached_table(_rows, tuple(self.shards), FEATURES, version=TABLE_VERSION)
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
 
@@ -123,7 +117,9 @@ class TarPairs(TableDataset):
         text = _read(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
         if row["text_is_json"]:
             text = self._of_json(text, f"shard {shard}, sample {row['key']}")
-        return Pair(f"{shard.name}/{row['key']}", image, text)
+        if not text:
+            raise ValueError(f"shard {shard}, sample {row['key']}: its text is empty")
+        return Pair(f"{shard.resolve()}/{row['key']}", image, text)
 
     def _of_json(self, text: str, where: str) -> str:
         try:
@@ -154,7 +150,9 @@ def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 elif suffix == ".txt" or (suffix == ".json" and row["text_offset"] is None):
                     row |= {"text_offset": offset, "text_size": size, "text_is_json": suffix == ".json"}
                 elif suffix == EARLY_END:
-                    row["complaint"] = f"shard {path} ends early, in or after sample {key}; download it again"
+                    row["complaint"] = (
+                        f"shard {path} is broken off or no tar, at or after sample {key}; get it anew"
+                    )
             if row["complaint"] is None:
                 lacking = [name for name in ("image", "text") if row[f"{name}_offset"] is None]
                 if lacking:
@@ -184,7 +182,6 @@ def _members(path: Path) -> Iterator[tuple[str, str, int, int]]:
                 tar.members.clear()  # or it would remember every head
             if end + BLOCK <= whole:  # the empty block that ends a tar
                 return
-    except tarfile.TarError as error:
-        if key == "(none)":
-            raise ValueError(f"shard {path} is no tar ({error}); download it again") from error
+    except tarfile.TarError:
+        pass  # what it holds is no head of a file
     yield key, EARLY_END, 0, 0

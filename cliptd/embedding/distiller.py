@@ -1,17 +1,14 @@
 """The teacher→student distiller of dual encoders: an open_clip student, a teacher live or out of a store."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
-from cliptd.embedding.masks import MaskedDualEncoder
+from cliptd.dual_encoders import MAX_LOGIT_SCALE, Teacher, TeacherEnsemble
+from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import EmbeddingObjective, Embeds
-
-MAX_LOGIT_SCALE = 100.0
-Tower = Literal["image", "text"]
 
 
 class EmbeddingDistiller(nn.Module):
@@ -76,8 +73,7 @@ class EmbeddingDistiller(nn.Module):
             teacher_image, teacher_text: (pairs, dim) embeddings out of a store.
             teacher_inputs: {"pixels", "tokens"} for each member of a live teacher, by its own transform and tokenizer.
         """
-        with torch.no_grad():  # as CLIP's authors do after each step
-            self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+        self.clamp_logit_scale()
         student = Embeds(
             self.student.encode_image(pixel_values),
             self.student.encode_text(input_ids),
@@ -87,7 +83,7 @@ class EmbeddingDistiller(nn.Module):
         teacher = None
         if self.objective.weights.needs_teacher:
             if teacher_image is None and self.teacher is not None and teacher_inputs is not None:
-                teacher_image, teacher_text = self._ask(teacher_inputs)
+                teacher_image, teacher_text = (x.to(pixel_values.device) for x in self._ask(teacher_inputs))
             if teacher_image is None or teacher_text is None:
                 raise ValueError(
                     "the batch brings neither teacher_image and teacher_text nor, with a live teacher, teacher_inputs; "
@@ -100,6 +96,11 @@ class EmbeddingDistiller(nn.Module):
             loss, self.last_terms["sparsity_price"] = loss + price, price.detach()
         return {"loss": loss}
 
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the student's logit scale from 1 to 100, as CLIP's authors do after each step."""
+        self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+
     def _ask(self, inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         teacher = self.teacher
         members = list(teacher.members) if isinstance(teacher, TeacherEnsemble) else [teacher]
@@ -110,9 +111,10 @@ class EmbeddingDistiller(nn.Module):
         return tuple(torch.cat(parts, dim=-1) / len(members) ** 0.5 for parts in (images, texts))
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        student, parts = self.student, []
+        masked = isinstance(self.student, MaskedDualEncoder)
+        model, parts = self.student.clip if masked else self.student, []
         if "image" in self.frozen:
-            parts.append(student.visual)
+            parts.append(model.visual)
         if "text" in self.frozen:
             named = (
                 "text",
@@ -122,6 +124,8 @@ class EmbeddingDistiller(nn.Module):
                 "ln_final",
                 "text_projection",
             )
-            found = (getattr(student, name, None) for name in named)
+            found = (getattr(model, name, None) for name in named)
             parts += [part for part in found if isinstance(part, nn.Module | nn.Parameter)]
+        if masked:
+            parts += [masks for tower, masks in self.student.masks.items() if tower in self.frozen]
         return parts

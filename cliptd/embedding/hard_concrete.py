@@ -25,9 +25,9 @@ class HardConcrete(nn.Module):
         super().__init__()
         self.log_alpha = nn.Parameter(torch.full(shape, START))
 
-    def sample(self) -> Tensor:
-        """z by a fresh u of torch's generator, which the training loop seeds at every step."""
-        u = torch.rand_like(self.log_alpha).clamp(1e-6, 1 - 1e-6)
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """z by a fresh u of a generator on the CPU; None: torch's own."""
+        u = torch.rand(self.log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.log_alpha)
         return _stretched((u.log() - (-u).log1p() + self.log_alpha) / BETA)
 
     def certain(self) -> Tensor:

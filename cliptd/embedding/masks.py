@@ -76,10 +76,10 @@ class TowerMasks(nn.Module):
         excess = self.expected_sparsity() - asked
         return lambdas[0] * excess + lambdas[1] * excess.square()
 
-    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Values of hidden (width,), heads (layers, heads) and units (layers, units): a sample in training."""
         masks = (self.hidden, self.heads, self.units)
-        return tuple(mask.sample() if self.training else mask.certain() for mask in masks)
+        return tuple(mask.sample(generator) if self.training else mask.certain() for mask in masks)
 
 
 class MaskedDualEncoder(nn.Module):
@@ -94,6 +94,7 @@ class MaskedDualEncoder(nn.Module):
         towers: whose masks are learned.
         sparsity: that training asks for, 0 to 1.
         ramp_steps: training steps over which it rises to that from 0.
+        seed: of the samples, with the step.
 
     Raises:
         ValueError: a tower is no plain open_clip transformer and has nothing to mask.
@@ -106,11 +107,12 @@ class MaskedDualEncoder(nn.Module):
         *,
         sparsity: float = 0.5,
         ramp_steps: int = 1000,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= sparsity < 1:
             raise ValueError(f"sparsity is {sparsity}, expected a share from 0 to below 1")
-        self.sparsity, self.ramp_steps = sparsity, ramp_steps
+        self.sparsity, self.ramp_steps, self.seed = sparsity, ramp_steps, seed
         self.register_buffer("priced_steps", torch.zeros((), dtype=torch.int64))
         shapes = {tower: _shape(model, tower) for tower in towers}
         self._axes = model_axes(model)
@@ -177,7 +179,11 @@ class MaskedDualEncoder(nn.Module):
     def _seen(self, tower: Tower, pixels: Tensor | None, tokens: Tensor | None) -> Tensor:
         if tower not in self.masks:
             return self.inner(pixels, tokens)
-        values = self.masks[tower]()
+        # of the step alone: the same masks on every process, and again after a restart
+        generator = torch.Generator().manual_seed(
+            (self.seed << 32) + 2 * int(self.priced_steps) + (tower == "text")
+        )
+        values = self.masks[tower](generator)
         exchanged = {f"clip.{name}": tensor for name, tensor in self.masked_tensors(tower, values).items()}
         is_open = (values[0] > 0).float()
         for name, module in self.inner.named_modules():
@@ -250,7 +256,8 @@ def _shape(model: nn.Module, tower: Tower) -> TowerShape:
     plain = len(stack) > 0 and all(type(block) is ResidualAttentionBlock for block in stack)
     projection = "visual.proj" if tower == "image" else "text.text_projection"
     projected = projection in axes or f"{projection}.weight" in axes
-    if not plain or not projected or getattr(modules.get("visual"), "attn_pool", None) is not None:
+    pooled = tower == "image" and getattr(modules["visual"], "attn_pool", None) is not None
+    if not plain or not projected or pooled:
         kind = type(modules["visual"] if tower == "image" else modules.get("text", model)).__name__
         raise ValueError(
             f"the {tower} tower ({kind}) has no masks to learn: they are for open_clip's own transformer of plain "

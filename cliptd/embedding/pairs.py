@@ -45,14 +45,22 @@ class OpenedPairs:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Pair | BadPair:
+        pair = self.read(index)
+        if isinstance(pair, BadPair) or self.crop is None:
+            return pair
+        return pair._replace(image=self.crop(pair.image))
+
+    def read(self, index: int, opens: Callable[[str], bool] = lambda key: True) -> Pair | BadPair:
+        """The pair, its whole image opened if `opens` says so of its key."""
         try:
             pair = self.pairs[index]
-            image = pair.image() if callable(pair.image) else pair.image
+            if opens(pair.key) and callable(pair.image):
+                pair = pair._replace(image=pair.image())
         except (ValueError, OSError) as error:
             if self.on_bad_sample == "raise":
                 raise
             return BadPair(str(error))
-        return pair._replace(image=image if self.crop is None else self.crop(image))
+        return pair
 
 
 class Reader(Protocol):
@@ -70,7 +78,7 @@ class StudentTeacherCollator:
         student: see `Reader`.
         teacher: a live one, whose inputs are prepared here and which is asked in forward; None: see source.
         source: a store whose embeddings the batch brings; None and no teacher: the objective needs none.
-        bad_samples: file to which the pairs that were left out are added, a line each.
+        bad_samples: file to which the pairs that were left out are added, a line each, once.
 
     Raises:
         ValueError: for a batch without a single good pair, and as the store.
@@ -85,14 +93,14 @@ class StudentTeacherCollator:
         bad_samples: Path | None = None,
     ) -> None:
         self.student, self.source, self.bad_samples = student, source, bad_samples
+        self._listed: set[str] | None = None
         self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
 
     def __call__(self, pairs: Sequence[Pair | BadPair]) -> dict[str, Any]:
         bad = [pair.complaint for pair in pairs if isinstance(pair, BadPair)]
         good = [pair for pair in pairs if isinstance(pair, Pair)]
         if bad and self.bad_samples is not None:
-            with self.bad_samples.open("a", encoding="utf-8") as file:
-                file.write("".join(complaint + "\n" for complaint in bad))
+            self._list(bad)
         if not good:
             raise ValueError(f"none of the {len(pairs)} pairs of a batch could be read; the first: {bad[0]}")
         keys, images, texts = map(list, zip(*good, strict=True))
@@ -110,20 +118,30 @@ class StudentTeacherCollator:
             columns["teacher_text"] = self.source.text_embeds(texts)
         return columns
 
+    def _list(self, bad: list[str]) -> None:
+        if self._listed is None:
+            known = self.bad_samples.read_text(encoding="utf-8") if self.bad_samples.exists() else ""
+            self._listed = set(known.splitlines())
+        new = [complaint for complaint in dict.fromkeys(bad) if complaint not in self._listed]
+        self._listed.update(new)
+        with self.bad_samples.open("a", encoding="utf-8") as file:
+            file.write("".join(complaint + "\n" for complaint in new))
+
 
 def store_pairs(
     path: str | Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs, *, batch_size: int = 256
-) -> int:
-    """Write the teacher's embeddings of every pair's image and text; what the store holds already is not asked again.
+) -> list[str]:
+    """Write the teacher's embeddings of every pair's image and text; what the store holds already is not asked again,
+    and its image not opened.
 
-    Returns how many pairs could not be read and are not in it. Killed, it goes on from its whole shards.
+    Returns what is wrong with the pairs that could not be read. Killed, it goes on from its whole shards.
     """
-    bad = 0
+    bad: list[str] = []
     with StoreWriter(path, teacher) as writer:
         for start in tqdm(range(0, len(pairs), batch_size), desc="teacher", unit="batch", disable=None):
-            read = [pairs[k] for k in range(start, min(start + batch_size, len(pairs)))]
+            read = [pairs.read(k, writer.lacks) for k in range(start, min(start + batch_size, len(pairs)))]
+            bad += [pair.complaint for pair in read if isinstance(pair, BadPair)]
             good = [pair for pair in read if isinstance(pair, Pair)]
-            bad += len(read) - len(good)
             writer.image_embeds([pair.key for pair in good], [pair.image for pair in good])
             writer.text_embeds([pair.text for pair in good])
     return bad

@@ -12,9 +12,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cliptd.adaptation import save_open_clip
 from cliptd.embedding.inheritance.student_config import build_student
-from cliptd.open_clip_teacher import CONFIG, WEIGHTS, OpenClipTeacher, load_by_name, load_folder
+from cliptd.open_clip_teacher import (
+    CONFIG,
+    WEIGHTS,
+    OpenClipTeacher,
+    load_by_name,
+    load_folder,
+    save_open_clip,
+)
 
 
 @dataclass
@@ -49,7 +55,7 @@ class Student:
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(texts, tokens)."""
-        return self.tokenizer(list(texts))
+        return self.tokenizer(list(texts), context_length=self.model.context_length)
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
@@ -88,7 +94,7 @@ def load_student(
     Raises:
         ValueError, FileNotFoundError: an unknown name (the nearest are named), a config that open_clip cannot build.
     """
-    path = Path(name).expanduser()
+    path = Path(name.removeprefix("local-dir:")).expanduser()
     if path.suffix == ".json":
         return _from_config(path, teacher, seed)
     if path.is_dir():

@@ -30,8 +30,15 @@ def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBad
     """
     images: dict[str, Pair] = {}
     listed: list[tuple[str, str]] = []
+    unread: list[str] = []
     for position in tqdm(range(len(pairs)), desc="pairs", unit="pair", disable=None):
-        pair = pairs[position]
+        try:
+            pair = pairs[position]
+        except (ValueError, OSError) as error:
+            if on_bad_sample == "raise":
+                raise
+            unread.append(str(error))
+            continue
         images.setdefault(pair.key, pair)
         listed.append((pair.key, pair.text))
     keys = list(images)
@@ -49,7 +56,7 @@ def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBad
         "texts": len(to_image),
         **{f"image_to_text_r{k}": hits(to_text, k) for k in RECALLS},
         **{f"text_to_image_r{k}": hits(to_image, k) for k in RECALLS},
-        "skipped": [*getattr(pairs, "skipped", []), *embedded.skipped],
+        "skipped": [*getattr(pairs, "skipped", []), *unread, *embedded.skipped],
     }
 
 

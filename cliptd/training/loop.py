@@ -129,8 +129,9 @@ def train(
         if checkpoint is not None:
             first_step, state = load_checkpoint(checkpoint, model, optimizer)
             progress = Progress(**state)
-            if accelerator.scaler is not None and progress.scaler:
-                accelerator.scaler.load_state_dict(progress.scaler)
+        if accelerator.scaler is not None:  # an accelerator may have served another run
+            fresh = torch.amp.GradScaler(accelerator.device.type).state_dict()
+            accelerator.scaler.load_state_dict(progress.scaler or fresh)
         accelerator.wait_for_everyone()
         if is_main:
             log.keep_until(first_step)
@@ -194,6 +195,7 @@ def train(
     log.close()
     for tracker in accelerator.trackers:
         tracker.finish()
+    accelerator.trackers = []  # the next run with this accelerator has its own
     accelerator.wait_for_everyone()
     if progress.best_step:
         load_weights(best_path(run_dir, progress.best_step), model)

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import BertConfig
 
-from cliptd.adaptation import save_open_clip
 from cliptd.embedding.inheritance import inherit_weights, shrunk_config
 from cliptd.embedding.inheritance.choice import chosen_layers
 from cliptd.embedding.inheritance.resizing import (
@@ -22,6 +21,7 @@ from cliptd.embedding.inheritance.resizing import (
     resize_patches,
     resize_text_positions,
 )
+from cliptd.open_clip_teacher import save_open_clip
 
 HOWS = ("even", "leading", "magnitude")
 VIT = {"image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8}

@@ -8,9 +8,9 @@ import torch
 from tiny_clip import tiny_open_clip_folder
 from torch import nn
 
-from cliptd.adaptation import save_open_clip
 from cliptd.embedding.masks import MaskedDualEncoder, OpenChannelsNorm, TowerMasks, TowerShape
 from cliptd.embedding.pruning import hardened, keep, prune, uniform_shape
+from cliptd.open_clip_teacher import save_open_clip
 from cliptd.teachers import load_teacher
 
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -75,8 +75,10 @@ def test_samples_in_training_reach_masks_and_weights_by_their_gradients(model_an
     masked = MaskedDualEncoder(model_and_config[0].requires_grad_(True)).train()
     scatter_masks(masked)
     first = masked.encode_image(PIXELS)
-    assert not torch.equal(first, masked.encode_image(PIXELS))  # another sample
-    (first.square().sum() + masked.encode_text(tokens).square().sum() + masked.next_price()).backward()
+    assert torch.equal(first, masked.encode_image(PIXELS))  # the sample of this step, on whatever process
+    loss = first.square().sum() + masked.encode_text(tokens).square().sum() + masked.next_price()
+    assert not torch.equal(first, masked.encode_image(PIXELS))  # of the next one
+    loss.backward()
     for masks in masked.masks.values():
         for mask in (masks.hidden, masks.heads, masks.units):
             assert mask.log_alpha.grad.abs().sum() > 0
@@ -138,7 +140,7 @@ def test_the_pruned_model_is_a_plain_one_and_does_what_the_masked_one_did(
     scatter_masks(masked)
     for masks in masked.masks.values():
         values = hardened(masks, keep(masks, uniform_shape(masks, sparsity)))
-        masks.forward = lambda values=values: values
+        masks.forward = lambda generator, values=values: values
     image, text = masked.encode_image(PIXELS), masked.encode_text(tokens)
     whole = {tower: masks.shape for tower, masks in masked.masks.items()}
     pruned, new_config = prune(masked, config, sparsity)
@@ -162,7 +164,7 @@ def test_training_reaches_the_sparsity_that_was_asked_for_and_keeps_what_is_usef
     optimizer = torch.optim.Adam([*alphas, masks.lambdas], lr=0.1)
     useful = torch.arange(64) % 2 == 0  # units of the first layer
     for step in range(1500):
-        _, _, units = masks()
+        _, _, units = masks(torch.Generator().manual_seed(step))
         loss = masks.price(0.5 * min(1.0, step / 500)) - 0.2 * units[0][useful].mean()
         optimizer.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""distill_embeddings.py as typed: iconworld by default, shards and class folders of a user, two processes, a kill."""
+"""distill_embeddings.py as typed: iconworld by default, shards and class folders of a user, two processes, stages."""
 
 import io
 import json
@@ -6,9 +6,7 @@ import tarfile
 
 import open_clip
 import pytest
-import torch
 from recipe import run_script
-from safetensors.torch import load_file
 
 from tasks.iconworld.classes import IconClasses
 from tasks.iconworld.models import TEACHER
@@ -59,17 +57,20 @@ def test_half_the_teacher_on_iconworld_is_an_open_clip_model(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_users_shards_two_processes_and_a_store(of_a_user, cache, tmp_path):
-    common = (*of_a_user, *SHORT, "--teacher", TEACHER, "--objective", "clip_kd", "--share", 0.4)
+def test_a_users_shards_with_masks_in_one_process_and_in_two(of_a_user, cache, tmp_path):
+    common = (
+        *of_a_user, *SHORT, "--teacher", TEACHER, "--objective", "clip_kd", "--source", "store",
+        "--progressive", 0.6, "--learned-masks", "--ramp-steps", 2, "--mask-lr", 1.0,
+    )  # fmt: skip
     single, double = tmp_path / "single", tmp_path / "double"
-    run_script("distill_embeddings.py", *common, "--source", "store", "--run-dir", single, cache=cache)
+    run_script("distill_embeddings.py", *common, "--run-dir", single, cache=cache)
     assert (single / "store" / "index.json").exists()
-    arguments = (*common, "--source", "store", "--run-dir", double)
-    run_script("distill_embeddings.py", *arguments, launcher="two processes", cache=cache)
-    assert losses(double / "run") == pytest.approx(losses(single / "run"), rel=1e-4)
-    weights = [load_file(run / "model" / "open_clip_model.safetensors") for run in (single, double)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+    run_script("distill_embeddings.py", *common, "--run-dir", double, launcher="two processes", cache=cache)
+    for stage in ("masks/run", "run"):
+        one, two = (losses(run / "stage-0.6" / stage) for run in (single, double))
+        assert two == pytest.approx(one, rel=1e-3)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{double / 'model'}")
+    assert model.visual.conv1.out_channels <= 192
 
 
 @pytest.mark.slow
@@ -94,6 +95,7 @@ def test_stages_with_learned_masks(of_a_user, cache, tmp_path):
         (("--data", "a.csv"), "give data and zero_shot both"),
         (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
         (("--progressive", "0.5", "--student", "ViT-B-32"), "the first student needs weights"),
+        (("--learned-masks",), "learned_masks has no effect here"),
         (("--source", "store", "--crop", "0.5", "1.0"), "use source live, or leave crop out"),
     ],
 )

@@ -74,7 +74,13 @@ def shrunk_config(
     return config
 
 
-def share_config(model_cfg: dict, share: float, *, within: dict | None = None) -> dict:
+def share_config(
+    model_cfg: dict,
+    share: float,
+    *,
+    within: dict | None = None,
+    towers: Sequence[str] = ("image", "text"),
+) -> dict:
     """A copy of a model's config whose towers have about a share of the parameters of its matrices.
 
     Of each transformer tower's possible numbers of layers and of heads those are taken that come nearest to the share,
@@ -82,6 +88,7 @@ def share_config(model_cfg: dict, share: float, *, within: dict | None = None) -
 
     Args:
         within: a config whose towers are at least as large, such as the one that is inherited from next.
+        towers: which ones shrink.
 
     Raises:
         ValueError: a tower is no open_clip transformer, or the share is not in (0, 1].
@@ -94,7 +101,8 @@ def share_config(model_cfg: dict, share: float, *, within: dict | None = None) -
         raise ValueError(f"share is {share}, expected above 0 and at most 1")
     whole, limit = _tower_sizes(model_cfg), _tower_sizes(within or model_cfg)
     (layers, heads), (text_layers, text_heads) = (
-        _share_of(whole[tower], share, limit[tower]) for tower in ("image", "text")
+        _share_of(whole[tower], share, limit[tower]) if tower in towers else whole[tower]
+        for tower in ("image", "text")
     )
     config = _checked(model_cfg)
     vision, text = {**VISION, **config["vision_cfg"]}, {**TEXT, **config["text_cfg"]}

@@ -1,0 +1,207 @@
+"""One run in which a dual encoder learns from a teacher's embeddings."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import nn
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+
+from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.distiller import EmbeddingDistiller
+from cliptd.embedding.masks import MaskedDualEncoder, Tower
+from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, LossWeights, ObjectiveName
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.student import Student
+from cliptd.store import TeacherStore
+from cliptd.training import TrainingConfig, TrainingResult, train
+from cliptd.training.files import write_atomically
+
+Evaluate = Callable[[Student], dict[str, float]]
+
+
+def tiny_clip_training() -> TrainingConfig:
+    """AdamW as in TinyCLIP's recipe (arXiv 2309.12314)."""
+    return TrainingConfig(
+        steps=2000, batch_size=256, lr=1e-4, weight_decay=0.2, betas=(0.9, 0.98), clip_norm=5.0, warmup_steps=200,
+        eval_every=500, save_every=500, metric="top1",
+    )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Distillation:
+    """How a student learns from a teacher's embeddings."""
+
+    objective: ObjectiveName = "affinity"
+    """One loss, or CLIP-KD's four."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """A mix of your own instead, such as affinity 1 contrastive 0.5."""
+    source: Literal["live", "store"] = "live"
+    """Ask the teacher at every step, or look its embeddings up in a store, which is made first."""
+    store: Path | None = None
+    """A store that is there already, or to be shared. None: made in the run folder."""
+    crop: tuple[float, float] | None = None
+    """Smallest and largest share of the picture that a random crop shows, the same to student and live teacher; None:
+    whole pictures, which a store needs."""
+    freeze: tuple[Tower, ...] = ()
+    """Towers of the student that stay as they are."""
+    on_bad_sample: OnBadSample = "raise"
+    """Stop at a bad pair, or leave it out of its batch; the run folder's bad_samples.txt lists them."""
+    towers: tuple[Tower, ...] = ("image", "text")
+    """Which towers stages shrink."""
+    mask_lr: float = 0.02
+    """Of masks and their price, with learned masks."""
+    ramp_steps: int = 1000
+    """Training steps over which the sparsity that masks are asked for rises, with learned masks."""
+    training: TrainingConfig = field(default_factory=tiny_clip_training)
+
+    def __post_init__(self) -> None:
+        if self.source == "store" and self.crop is not None:
+            raise ValueError(
+                "a store holds the teacher's embeddings of whole pictures, and crop shows the student parts of them; "
+                "use source live, or leave crop out"
+            )
+        self.loss_weights  # noqa: B018  a wrong mix is said now
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        """Of the objective; raises ValueError for an unknown loss."""
+        if not self.weights:
+            return OBJECTIVES[self.objective]
+        known = [f.name for f in dataclasses.fields(LossWeights)]
+        for name in self.weights:
+            if name not in known:
+                raise ValueError(f"weights names {name!r}; expected some of {', '.join(known)}")
+        return LossWeights(**self.weights)
+
+
+def distil(
+    student: Student,
+    teacher: Teacher | TeacherEnsemble,
+    pairs: Sequence[Pair],
+    settings: Distillation,
+    *,
+    run_dir: Path,
+    evaluate: Evaluate,
+    accelerator: Accelerator,
+) -> TrainingResult:
+    """Train the student in place and leave the best weights in it; the same call resumes after a kill.
+
+    Args:
+        teacher: on the accelerator's device, if it is asked live.
+        pairs: their `skipped`, if they have it, are listed in `run_dir`/bad_samples.txt with the pairs that cannot be
+            read.
+        run_dir: log, checkpoints and, beside it unless the settings name one, the store.
+        evaluate: metrics of the student, one of them `settings.training.metric`. With masks in the student (its
+            `encoder` a `MaskedDualEncoder`) the last step's weights stay, as it is not sparse before.
+
+    Raises as `cliptd.training.train`, the store and the objective.
+    """
+    weights, masked = settings.loss_weights, isinstance(student.encoder, MaskedDualEncoder)
+    crop = _crop(settings.crop, student, teacher)
+    opened = OpenedPairs(pairs, crop=crop, on_bad_sample=settings.on_bad_sample)
+    source, live, bad = None, None, list(getattr(pairs, "skipped", ()))
+    if weights.needs_teacher and settings.source == "store":
+        path = settings.store or run_dir.parent / "store"
+        if accelerator.is_main_process:
+            bad += store_pairs(path, teacher, opened)
+        accelerator.wait_for_everyone()
+        source = TeacherStore.open(path, teacher)
+    elif weights.needs_teacher:
+        live = teacher
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.seed)  # of its projections
+        objective = EmbeddingObjective(weights, student_dim=student.embed_dim, teacher_dim=teacher.embed_dim)
+    model = EmbeddingDistiller(
+        student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
+    )
+    listed = run_dir / "bad_samples.txt"
+    if accelerator.is_main_process:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(listed, "".join(complaint + "\n" for complaint in bad))
+    accelerator.wait_for_everyone()
+    collate = StudentTeacherCollator(student, teacher=live, source=source, bad_samples=listed)
+
+    def metrics(model: nn.Module) -> dict[str, float]:
+        found = evaluate(student)
+        if masked:
+            found |= {
+                f"expected sparsity, {k}": v.item() for k, v in student.encoder.expected_sparsity().items()
+            }
+            found |= {f"real sparsity, {k}": v for k, v in student.encoder.real_sparsity().items()}
+            found["masked steps"] = student.encoder.priced_steps.item()
+        return found
+
+    training = dataclasses.replace(settings.training, metric="masked steps") if masked else settings.training
+    described = {**run_identity(student, teacher, pairs, settings), "masked": masked}
+    if masked:
+        described |= {"sparsity": student.encoder.sparsity, "ramp_steps": settings.ramp_steps}
+    result = train(
+        model,
+        opened,
+        collate,
+        training,
+        run_dir=run_dir,
+        evaluate=metrics,
+        parameter_groups=_groups(model, settings) if masked else None,
+        accelerator=accelerator,
+        settings=described,
+    )
+    model.clamp_logit_scale()
+    accelerator.free_memory()  # of this run's optimizer, before another begins
+    if accelerator.is_main_process:
+        complaints = list(dict.fromkeys(listed.read_text(encoding="utf-8").splitlines()))  # of all processes
+        write_atomically(listed, "".join(complaint + "\n" for complaint in complaints))
+        if complaints:
+            accelerator.print(f"{len(complaints)} bad samples were left out: {listed}")
+    return result
+
+
+def run_identity(student: Student, teacher, pairs, settings: Distillation) -> dict[str, Any]:
+    """What besides the training configuration makes a run the one it is."""
+    return {
+        "student": student.name,
+        "student_config": student.config,
+        "student_checksum": sum(p.detach().double().sum().item() for p in student.model.parameters()),
+        "teacher": teacher.name,
+        "teacher_fingerprint": teacher.fingerprint,
+        "data": str(getattr(pairs, "name", type(pairs).__name__)),
+        "weights": asdict(settings.loss_weights),
+        "source": settings.source,
+        "crop": settings.crop,
+        "freeze": list(settings.freeze),
+        "on_bad_sample": settings.on_bad_sample,
+        "towers": list(settings.towers),
+        "mask_lr": settings.mask_lr,
+    }
+
+
+def _groups(model: EmbeddingDistiller, settings: Distillation) -> list[dict[str, Any]]:
+    masks = list(model.student.masks.parameters())
+    of_masks = {id(mask) for mask in masks}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in of_masks]
+    return [
+        {"params": [p for p in others if p.ndim > 1]},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [mask for mask in masks if mask.requires_grad],
+            "lr": settings.mask_lr,
+            "weight_decay": 0.0,
+        },
+    ]
+
+
+def _crop(scale: tuple[float, float] | None, student: Student, teacher: Teacher | TeacherEnsemble):
+    """A random crop as large as the larger of the two models' pictures."""
+    if scale is None:
+        return None
+    members = getattr(teacher, "members", [teacher])
+    sizes = [member.pixel_shape[-1] for member in members]
+    size = max(*sizes, student.image_transform(Image.new("RGB", (16, 16))).shape[-1])
+    return RandomResizedCrop(size, scale=scale, interpolation=InterpolationMode.BICUBIC)
