@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cliptd.embedding.losses.pairwise import Scale, check_widths, mimic, normalised
+from cliptd.embedding.losses.pairwise import Scale, mimic_both_ways
 
 SCALE = 50.0
 """Of student and teacher in the public recipe."""
@@ -35,14 +35,12 @@ def affinity_mimicking(
     ...                          student_scale=1.0, teacher_scale=1.0).item(), 4)  # the entropy of softmax([1, 0])
     0.5822
     """
-    image, text, image_t, text_t = normalised(
-        student_image=student_image,
-        student_text=student_text,
-        teacher_image=teacher_image,
-        teacher_text=teacher_text,
+    return mimic_both_ways(
+        student_image,
+        student_text,
+        teacher_image,
+        teacher_text,
+        student_scale,
+        teacher_scale,
+        divergence=False,
     )
-    check_widths("the student's", image, text)
-    check_widths("the teacher's", image_t, text_t)
-    to_texts = mimic(image, text, student_scale, [(image_t, text_t, teacher_scale)])
-    to_images = mimic(text, image, student_scale, [(text_t, image_t, teacher_scale)])
-    return (to_texts + to_images) / 2

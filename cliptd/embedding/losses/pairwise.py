@@ -83,6 +83,33 @@ def mimic(
     return sum_over_pairs(queries, everyone, block, scale=scale) * world_size() / len(everyone)
 
 
+def mimic_both_ways(
+    student_image: Tensor,
+    student_text: Tensor,
+    teacher_image: Tensor,
+    teacher_text: Tensor,
+    student_scale: Scale,
+    teacher_scale: Scale,
+    *,
+    divergence: bool,
+) -> Tensor:
+    """½ of `mimic` from images to texts and ½ from texts to images; embeddings normalised or not.
+
+    Raises ValueError for other shapes, naming them.
+    """
+    image, text, image_t, text_t = normalised(
+        student_image=student_image,
+        student_text=student_text,
+        teacher_image=teacher_image,
+        teacher_text=teacher_text,
+    )
+    check_widths("the student's", image, text)
+    check_widths("the teacher's", image_t, text_t)
+    to_texts = mimic(image, text, student_scale, [(image_t, text_t, teacher_scale)], divergence=divergence)
+    to_images = mimic(text, image, student_scale, [(text_t, image_t, teacher_scale)], divergence=divergence)
+    return (to_texts + to_images) / 2
+
+
 def rows_before(rows: Tensor) -> int:
     """How many rows the processes before this one have."""
     counts = gather(torch.tensor([len(rows)], device=rows.device))
