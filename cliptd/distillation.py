@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.distiller import EmbeddingDistiller
+from cliptd.embedding.losses import AFFINITY_SCALE
 from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, LossWeights, ObjectiveName
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
@@ -42,6 +43,8 @@ class Distillation:
     """One loss, or CLIP-KD's four."""
     weights: dict[str, float] = field(default_factory=dict)
     """A mix of your own instead, such as affinity 1 contrastive 0.5."""
+    affinity_scale: float | None = AFFINITY_SCALE
+    """Logit scale of both models in affinity mimicking, as in TinyCLIP's recipe; None: each model's own."""
     source: Literal["live", "store"] = "live"
     """Ask the teacher at every step, or look its embeddings up in a store, which is made first."""
     store: Path | None = None
@@ -117,7 +120,12 @@ def distil(
         live = teacher
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.training.seed)  # of its projections
-        objective = EmbeddingObjective(weights, student_dim=student.embed_dim, teacher_dim=teacher.embed_dim)
+        objective = EmbeddingObjective(
+            weights,
+            student_dim=student.embed_dim,
+            teacher_dim=teacher.embed_dim,
+            affinity_scale=settings.affinity_scale,
+        )
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
     )
@@ -173,6 +181,7 @@ def run_identity(student: Student, teacher, pairs, settings: Distillation) -> di
         "teacher_fingerprint": teacher.fingerprint,
         "data": str(getattr(pairs, "name", type(pairs).__name__)),
         "weights": asdict(settings.loss_weights),
+        "affinity_scale": settings.affinity_scale,
         "source": settings.source,
         "crop": settings.crop,
         "freeze": list(settings.freeze),

@@ -305,3 +305,11 @@ def test_a_random_crop_is_the_same_for_student_and_teacher_and_another_at_every_
     )[0]
     assert torch.equal(columns["pixel_values"], columns["teacher_inputs"][0]["pixels"])
     assert not torch.equal(columns["pixel_values"][0], columns["pixel_values"][1])
+
+
+def test_each_models_own_scale_is_another_affinity(folder, teacher, pairs, tmp_path):
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "fifty")
+    run(load_student(str(folder)), teacher, pairs, tmp_path / "own", affinity_scale=None)
+    assert losses(tmp_path / "own") != losses(tmp_path / "fifty")
+    with pytest.raises(ValueError, match=r"holds a run with other settings: .*affinity_scale"):
+        run(load_student(str(folder)), teacher, pairs, tmp_path / "own")
