@@ -19,7 +19,7 @@ def test_help_says_what_the_script_is_for(cache, name):
 def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache, tmp_path):
     arguments = (
         "vqa", "--out", tmp_path, "--methods", "none", "targeted", "adapted_teacher", "--items", 32,
-        "--steps-at", 2, "--seeds", 0, 1, "--first-seeds.adapted-teacher", 1, "--lrs", 1e-3, 2e-3,
+        "--steps-at", 2, "--tuned-at", 0, "--seeds", 0, 1, "--first-seeds.adapted-teacher", 1, "--lrs", 1e-3, 2e-3,
         "--tuning-seeds", 7, "--validation-items", 8, "--test-items", 8, "--processes", 2,
         "--sizes.train", 240, "--sizes.val", 30, "--sizes.cp-test", 30, "--sizes.shifted", 30, "--sizes.test", 3,
         "--batch-size", 8, "--warmup-steps", 1,
