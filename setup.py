@@ -50,6 +50,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": TEST,
+        "benchmark": ["webdataset>=0.2.5", "pandas>=2.2"],  # what open_clip's own training needs
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
         "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],
     },

@@ -297,13 +297,16 @@ def test_bad_samples_are_listed_once_and_left_out(folder, teacher, pairs, tmp_pa
         run(load_student(str(folder)), teacher, with_bad, tmp_path / "raise", training=training)
 
 
-def test_a_random_crop_is_the_same_for_student_and_teacher_and_another_at_every_position(teacher, pairs):
-    crop = RandomResizedCrop(32, scale=(0.3, 0.6))
-    opened = OpenedPairs([pairs[0]] * 2, crop=crop)
+def test_a_random_crop_is_the_same_for_student_and_teacher_and_another_at_every_position(
+    teacher, pairs, tmp_path
+):
+    darker = load_teacher(str(tiny_open_clip_folder(tmp_path, mean=0.25)))  # reads for itself
+    opened = OpenedPairs([pairs[0]] * 2, crop=RandomResizedCrop(32, scale=(0.3, 0.6)))
     columns = MicroBatches(
-        opened, StudentTeacherCollator(teacher, teacher=teacher), seed=0, micro_batch_size=2, accumulation=1
+        opened, StudentTeacherCollator(teacher, teacher=darker), seed=0, micro_batch_size=2, accumulation=1
     )[0]
-    assert torch.equal(columns["pixel_values"], columns["teacher_inputs"][0]["pixels"])
+    # The means are 0.5 and 0.25, the deviation is 0.25.
+    torch.testing.assert_close(columns["pixel_values"], columns["teacher_inputs"][0]["pixels"] - 1)
     assert not torch.equal(columns["pixel_values"][0], columns["pixel_values"][1])
 
 

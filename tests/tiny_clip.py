@@ -94,7 +94,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_open_clip_folder(
-    path, embed_dim: int = 16, seed: int = 0, init_logit_bias: float | None = None
+    path, embed_dim: int = 16, seed: int = 0, init_logit_bias: float | None = None, mean: float = 0.5
 ) -> Path:
     """Write a random open_clip model (ViT 32 wide, 2 layers; text 32 wide, 2 layers) as a local folder; →
     its path.
@@ -124,7 +124,7 @@ def tiny_open_clip_folder(
     torch.random.set_rng_state(generator_state)
     preprocess = {
         "size": IMAGE_SIZE,
-        "mean": [0.5, 0.5, 0.5],
+        "mean": [mean] * 3,
         "std": [0.25, 0.25, 0.25],
         "resize_mode": "squash",
     }

@@ -71,7 +71,8 @@ class EmbeddingDistiller(nn.Module):
             pixel_values: (pairs, 3, height, width), by the student's transform.
             input_ids: (pairs, tokens), by the student's tokenizer.
             teacher_image, teacher_text: (pairs, dim) embeddings out of a store.
-            teacher_inputs: {"pixels", "tokens"} for each member of a live teacher, by its own transform and tokenizer.
+            teacher_inputs: {"pixels", "tokens"} for each member of a live teacher, by its own transform and
+                tokenizer; what is missing reads as the student's.
         """
         self.clamp_logit_scale()
         student = Embeds(
@@ -83,7 +84,9 @@ class EmbeddingDistiller(nn.Module):
         teacher = None
         if self.objective.weights.needs_teacher:
             if teacher_image is None and self.teacher is not None and teacher_inputs is not None:
-                teacher_image, teacher_text = (x.to(pixel_values.device) for x in self._ask(teacher_inputs))
+                teacher_image, teacher_text = (
+                    x.to(pixel_values.device) for x in self._ask(teacher_inputs, pixel_values, input_ids)
+                )
             if teacher_image is None or teacher_text is None:
                 raise ValueError(
                     "the batch brings neither teacher_image and teacher_text nor, with a live teacher, teacher_inputs; "
@@ -101,13 +104,13 @@ class EmbeddingDistiller(nn.Module):
         """Keep the student's logit scale from 1 to 100, as CLIP's authors do after each step."""
         self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
 
-    def _ask(self, inputs: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    def _ask(self, inputs: list[dict[str, Any]], pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         teacher = self.teacher
         members = list(teacher.members) if isinstance(teacher, TeacherEnsemble) else [teacher]
         images, texts = [], []
         for member, columns in zip(members, inputs, strict=True):
-            images.append(member.embed_pixels(columns["pixels"]))
-            texts.append(member.embed_tokens(columns["tokens"]))
+            images.append(member.embed_pixels(columns.get("pixels", pixels)))
+            texts.append(member.embed_tokens(columns.get("tokens", tokens)))
         return tuple(torch.cat(parts, dim=-1) / len(members) ** 0.5 for parts in (images, texts))
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:

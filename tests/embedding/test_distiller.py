@@ -90,6 +90,18 @@ def test_an_ensemble_is_asked_with_each_members_own_eyes(reader, ensemble):
     torch.testing.assert_close(found, expected)
 
 
+def test_what_a_teacher_reads_as_the_student_does_is_read_once(reader, teacher, ensemble, tmp_path):
+    other = load_teacher(str(tiny_open_clip_folder(tmp_path, seed=1, mean=0.25)))
+    expected = {teacher: [set()], other: [{"pixels"}], ensemble: [set(), {"pixels", "tokens"}]}
+    for asked, names in expected.items():
+        columns = StudentTeacherCollator(reader, teacher=asked)(pairs())
+        assert [set(member) for member in columns["teacher_inputs"]] == names
+        model = distiller(reader, LossWeights(affinity=1), dim=asked.embed_dim, teacher=asked)
+        image, text = model._ask(columns["teacher_inputs"], columns["pixel_values"], columns["input_ids"])
+        torch.testing.assert_close(image, asked.encode_images([pair.image for pair in pairs()]))
+        torch.testing.assert_close(text, asked.encode_texts(TEXTS))
+
+
 def test_the_mix_is_the_weighted_sum_of_its_losses():
     generator = torch.Generator().manual_seed(0)
     student, teacher = (
@@ -166,7 +178,7 @@ def test_bad_pairs_are_left_out_and_listed(reader, teacher, tmp_path):
     opened = OpenedPairs(with_bad, on_bad_sample="skip")
     collate = StudentTeacherCollator(reader, teacher=teacher, bad_samples=tmp_path / "bad_samples.txt")
     columns = collate([opened[k] for k in range(len(opened))])
-    assert len(columns["pixel_values"]) == len(columns["teacher_inputs"][0]["pixels"]) == len(TEXTS)
+    assert len(columns["pixel_values"]) == len(columns["input_ids"]) == len(TEXTS)
     torch.testing.assert_close(columns["pixel_values"], collate(pairs())["pixel_values"])
     assert (tmp_path / "bad_samples.txt").read_text() == "image 9.png is corrupt\n"
     collate([opened[k] for k in range(len(opened))])  # the next epoch
