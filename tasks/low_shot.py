@@ -8,16 +8,11 @@ cells are not run again, so a killed grid goes on where it stopped.
 import dataclasses
 import json
 import math
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
-
-import torch
 
 from cliptd.statistics import paired_bootstrap
 from cliptd.targeted.config import Preset
@@ -25,6 +20,7 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
 from tasks.finetuning import finetune
+from tasks.processes import process_pool
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
 from tasks.teacher_source import TeacherQuestions, build_store
@@ -110,16 +106,7 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
     _refuse_other_settings(grid, base)
     if grid.shared_store:
         base = dataclasses.replace(base, store=_shared_store(grid, base, task_class))
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    for number in range(grid.processes):
-        queue.put(number)
-    with ProcessPoolExecutor(
-        grid.processes,
-        mp_context=context,
-        initializer=_start,
-        initargs=(queue, grid.processes, torch.cuda.device_count()),
-    ) as pool:
+    with process_pool(grid.processes) as pool:
         outcome = Outcome()
         chosen = dict.fromkeys(grid.methods, base.training.lr)
         if grid.lrs:
@@ -273,14 +260,3 @@ def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) ->
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(marker, wanted)
     return path
-
-
-def _start(queue: Any, processes: int, gpus: int) -> None:
-    """Of each process: its own GPU, or its share of the cores."""
-    number = queue.get()
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)  # before this process first asks for one
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)

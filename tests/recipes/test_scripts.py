@@ -39,3 +39,26 @@ def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache,
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
     table = "VQA on iconworld"
     assert first.stdout[first.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]
+
+
+@pytest.mark.slow
+def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
+    arguments = (
+        "--out", tmp_path, "--pairs", 100, "--pictures", 30, "--lrs", 1e-3, "--seeds", 1, "--steps", 8,
+        "--batch-size", 8, "--warmup-steps", 1, "--eval-every", 2,
+    )  # fmt: skip
+    first = run_script("study_compression.py", *arguments, launcher=None, cache=cache)
+    results = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("cells/*/results.json")}
+    assert len(results) == 7
+    assert all(len(result["curve"]) in (2, 4) for result in results.values())
+    assert all(result["curve"][-1][0] == 8 * 8 for result in results.values())  # pairs, of all stages
+    sizes = {name.rsplit("_lr")[0]: result["parameters"] for name, result in results.items()}
+    assert sizes["scratch_0.5"] == sizes["distilled_0.5"] == sizes["inherited_0.5"]
+    assert sizes["scratch_0.25"] == sizes["inherited_0.25"]
+    assert max(sizes["scratch_0.25"], sizes["stages_0.25"]) < min(sizes["scratch_0.5"], sizes["masks_0.5"])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "teacher" in (tmp_path / "report.md").read_text()
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    again = run_script("study_compression.py", *arguments, launcher=None, cache=cache)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
+    assert first.stdout.split("zero-shot top-1")[1] == again.stdout.split("zero-shot top-1")[1]
