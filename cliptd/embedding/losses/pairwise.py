@@ -61,13 +61,14 @@ def mimic(
 ) -> Tensor:
     """Mean over rows of CE(p, q), q = softmax(scale · queries keysᵀ), p the mean over teachers of the same of theirs.
 
-    queries, keys: (pairs, dim) of this process, unit rows; each teacher's (queries, keys, scale) likewise, in its own
-        width. divergence: mean over teachers of KL(p_k ‖ q) instead, which differs by the teachers' entropies and has
-        the same gradient.
+    queries, keys: (rows, dim) and (keys, dim) of this process, unit rows, as many or not; each teacher's (queries,
+        keys, scale) likewise, in its own width. divergence: mean over teachers of KL(p_k ‖ q) instead, which differs
+        by the teachers' entropies and has the same gradient.
     The mean over processes is the loss of the whole batch; teachers get no gradient.
     """
     everyone = gather_with_gradient(keys)
     known = [(own.detach(), gather(others), scale_t) for own, others, scale_t in teachers]
+    rows_of_all = sum(rows_of_processes(queries))
 
     def block(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         log_q = logits.log_softmax(dim=1)
@@ -80,7 +81,7 @@ def mimic(
                 entropy = entropy - (p_k * log_p).sum() / len(known)
         return -(p * log_q).sum() - entropy, log_q.exp_().sub_(p)
 
-    return sum_over_pairs(queries, everyone, block, scale=scale) * world_size() / len(everyone)
+    return sum_over_pairs(queries, everyone, block, scale=scale) * world_size() / rows_of_all
 
 
 def mimic_both_ways(
@@ -112,5 +113,11 @@ def mimic_both_ways(
 
 def rows_before(rows: Tensor) -> int:
     """How many rows the processes before this one have."""
-    counts = gather(torch.tensor([len(rows)], device=rows.device))
-    return int(counts[: rank()].sum())
+    return sum(rows_of_processes(rows)[: rank()])
+
+
+def rows_of_processes(rows: Tensor) -> list[int]:
+    """How many rows each process has."""
+    if world_size() == 1:
+        return [len(rows)]
+    return gather(torch.tensor([len(rows)], device=rows.device)).tolist()

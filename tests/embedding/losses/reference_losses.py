@@ -63,6 +63,32 @@ def _feature(x, scale, bias):
     return F.mse_loss(F.normalize(x["student_image"], dim=-1), F.normalize(x["teacher_image"], dim=-1))
 
 
+def _teachers(x):
+    """Two teachers of other widths and scales, out of the one."""
+    return tuple([x[name], x[name][:, :4]] for name in NAMES[2:])
+
+
+def _divergence(teacher, student):
+    return F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="batchmean")
+
+
+def _reinforced(x, scale, bias):
+    logits = scale * similarities(x["student_image"], x["student_text"])
+    teachers = [t * similarities(i, c) for t, i, c in zip((7.0, 3.0), *_teachers(x), strict=True)]
+    parts = [(_divergence(t, logits) + _divergence(t.T, logits.T)) / 2 for t in teachers]
+    return 0.25 * _contrastive(x, scale, bias) + 0.75 * sum(parts) / 2
+
+
+def _dime_fm(x, scale, bias):
+    student, teacher, text = x["student_image"], x["teacher_image"], x["teacher_text"]
+    ours, theirs = 9 * similarities(student, text), 9 * similarities(teacher, text)
+    among = 9 * similarities(teacher, teacher)
+    vl = _divergence(theirs, ours) + _divergence(theirs.T, ours.T)
+    pvl = 2 * _divergence(among / 3, 9 * similarities(student, teacher) / 3)
+    udist = 2 * _divergence(among / 7, 9 * similarities(student, student) / 7)
+    return 0.7 * vl + 0.3 * pvl + 0.2 * udist
+
+
 CASES = {
     "affinity": (
         lambda x, scale, bias: losses.affinity_mimicking(**x, student_scale=scale, teacher_scale=7.0),
@@ -84,6 +110,23 @@ CASES = {
             image=x["student_image"], text=x["student_text"], scale=scale, bias=bias
         ),
         _sigmoid,
+    ),
+    "reinforced": (
+        lambda x, scale, bias: losses.reinforced_contrastive(
+            student_image=x["student_image"],
+            student_text=x["student_text"],
+            **dict(zip(NAMES[2:], _teachers(x), strict=True)),
+            student_scale=scale,
+            teacher_scales=[7.0, 3.0],
+            distill_weight=0.75,
+        ),
+        _reinforced,
+    ),
+    "dime_fm": (
+        lambda x, scale, bias: losses.dime_fm(
+            **{name: x[name] for name in NAMES if name != "student_text"}, logit_scale=9.0, udist_weight=0.2
+        ),
+        _dime_fm,
     ),
     "feature": (
         lambda x, scale, bias: losses.feature_mimicking(

@@ -153,3 +153,47 @@ def test_widths_that_do_not_fit_are_named():
     x |= {"teacher_text": x["teacher_text"][:, :4]}
     with pytest.raises(ValueError, match=r"the student's image and the teacher's text: .* are 6 and 4 wide"):
         losses.interactive_contrastive(**x, scale=1.0)
+
+
+def test_images_and_sentences_that_never_met_need_not_be_as_many():
+    x = embeddings()
+    del x["student_text"]
+    more = {**x, "teacher_text": torch.cat([x["teacher_text"], x["teacher_image"].flip(0)])}
+    for case in (more, {**x, "teacher_text": x["teacher_text"][:3]}):
+        ours, plain = (
+            value_and_gradients(lambda y, *_, f=f: f({**y, "student_text": None}, 9.0, 0.0), case)
+            for f in CASES["dime_fm"]
+        )
+        torch.testing.assert_close(ours[0], plain[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            ours[1]["student_image"], plain[1]["student_image"], rtol=1e-10, atol=1e-10
+        )
+
+
+def test_a_weight_of_one_or_nothing_leaves_a_part_of_the_reinforced_loss_out():
+    x = embeddings()
+    images, texts = [x.pop("teacher_image")], [x.pop("teacher_text")]
+    of = {"teacher_image": images, "teacher_text": texts, "student_scale": 5.0, "teacher_scales": [5.0]}
+    alone = losses.contrastive(image=x["student_image"], text=x["student_text"], scale=5.0)
+    torch.testing.assert_close(losses.reinforced_contrastive(**x, **of, distill_weight=0), alone)
+    relation = losses.contrastive_relation(
+        **x, teacher_image=images[0], teacher_text=texts[0], student_scale=5.0, teacher_scale=5.0
+    )
+    torch.testing.assert_close(losses.reinforced_contrastive(**x, **of, distill_weight=1), relation)
+    for change, message in (
+        ({"teacher_scales": [5.0, 5.0]}, "1 teachers' images, 1 teachers' texts and 2 scales"),
+        ({"distill_weight": 1.5}, "distill_weight is 1.5, expected 0 to 1"),
+        ({"teacher_text": [texts[0][:, :4]]}, "teacher 0's image and text embeddings are 6 and 4 wide"),
+        ({"teacher_image": [images[0][:5]]}, r"as many pairs each, found .*teacher_image \(5, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            losses.reinforced_contrastive(**{**x, **of, "distill_weight": 0.5, **change})
+
+
+def test_a_tower_of_another_width_has_to_be_projected_first():
+    x = embeddings()
+    del x["student_text"]
+    with pytest.raises(ValueError, match="the student is 5 wide and the teacher 6; project"):
+        losses.dime_fm(**{**x, "student_image": torch.zeros(8, 5)})
+    with pytest.raises(ValueError, match="are all 0"):
+        losses.dime_fm(**x, vl_weight=0, pvl_weight=0)
