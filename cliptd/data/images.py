@@ -26,6 +26,10 @@ class ImageFile:
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{self.where}: {error}") from error.__cause__
 
+    def read_bytes(self) -> bytes:
+        """The file as it is."""
+        return self.path.read_bytes()
+
     def dimensions(self) -> tuple[int, int]:
         """(width, height), from the head of the file; raises as a call does."""
         try:

@@ -83,13 +83,17 @@ class TarImage:
 
     def __call__(self) -> Image.Image:
         try:
-            with Image.open(io.BytesIO(_read(self.shard, self.offset, self.size))) as image:
+            with Image.open(io.BytesIO(self.read_bytes())) as image:
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"shard {self.shard}, sample {self.key}: image is corrupt ({error}); replace the shard, or leave such "
                 "samples out"
             ) from error
+
+    def read_bytes(self) -> bytes:
+        """The file as it is."""
+        return read_member(self.shard, self.offset, self.size)
 
 
 class TarPairs(TableDataset):
@@ -114,7 +118,9 @@ class TarPairs(TableDataset):
         row = self.row(position)
         shard = self.shards[row["shard"]]
         image = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
-        text = _read(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
+        text = (
+            read_member(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
+        )
         if row["text_is_json"]:
             text = self._of_json(text, f"shard {shard}, sample {row['key']}")
         if not text:
@@ -131,7 +137,8 @@ class TarPairs(TableDataset):
             ) from None
 
 
-def _read(shard: Path, offset: int, size: int) -> bytes:
+def read_member(shard: Path, offset: int, size: int) -> bytes:
+    """Raises ValueError if the shard is shorter."""
     with shard.open("rb") as file:
         file.seek(offset)
         found = file.read(size)
@@ -142,7 +149,7 @@ def _read(shard: Path, offset: int, size: int) -> bytes:
 
 def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for number, path in enumerate(files):
-        for key, members in itertools.groupby(_members(Path(path)), key=lambda member: member[0]):
+        for key, members in itertools.groupby(members_of(Path(path)), key=lambda member: member[0]):
             row: dict[str, Any] = dict.fromkeys(FEATURES) | {"shard": number, "key": key}
             for _, suffix, offset, size in members:
                 if suffix in IMAGE_SUFFIXES:
@@ -163,7 +170,7 @@ def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 EARLY_END = "early end"
 
 
-def _members(path: Path) -> Iterator[tuple[str, str, int, int]]:
+def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
     """(sample key, lower-case suffix, offset, size) of every file of a tar; EARLY_END as suffix where it breaks off."""
     key, whole = "(none)", path.stat().st_size
     try:

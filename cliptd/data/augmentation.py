@@ -1,0 +1,203 @@
+"""Augmentations that are drawn once and replayed to the pixel: a random resized crop, then RandAugment operations.
+
+As in dataset reinforcement (arXiv 2303.08983) and MobileCLIP's reinforced datasets (arXiv 2311.17049), whose encoding
+of the parameters this is. A replay is a pure function of the picture and the parameters.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torchvision.transforms import functional as F
+
+OPERATIONS = (
+    "Identity",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Sharpness",
+    "Posterize",
+    "Solarize",
+    "AutoContrast",
+    "Equalize",
+)
+"""RandAugment's (arXiv 1909.13719), in the order that the public encoding counts them in."""
+SIGNED = OPERATIONS[1:10]
+"""Half of their magnitudes are negative."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One drawn augmentation.
+
+    crop: (top, left, height, width) in pixels of the whole picture.
+    operations: (name, magnitude), in the order in which they are applied; translations in pixels of the crop at the
+        size for which it was drawn.
+    """
+
+    crop: tuple[int, int, int, int]
+    operations: tuple[tuple[str, float], ...]
+
+    def encode(self) -> list[list]:
+        """JSON values, as in public shards: [[top, left, height, width], [[number of the operation, magnitude], …]]."""
+        return [
+            list(self.crop),
+            [[OPERATIONS.index(name), magnitude] for name, magnitude in self.operations],
+        ]
+
+    @classmethod
+    def decode(cls, encoded: Any) -> "Augmentation":
+        """The inverse of `encode`. Raises ValueError for anything else."""
+        try:
+            crop, operations = encoded
+            top, left, height, width = map(int, crop)
+            named = tuple((_operation(number), float(magnitude)) for number, magnitude in operations or ())
+        except (TypeError, ValueError, IndexError):
+            raise ValueError(
+                f"found {encoded!r}, expected [[top, left, height, width], [[operation, magnitude], …]] with "
+                f"operations from 0 to {len(OPERATIONS) - 1}"
+            ) from None
+        return cls((top, left, height, width), named)
+
+
+def _operation(number: int) -> str:
+    if not 0 <= number < len(OPERATIONS):
+        raise IndexError
+    return OPERATIONS[number]
+
+
+@dataclass(frozen=True)
+class AugmentationPolicy:
+    """How augmentations are drawn; the defaults are those of the public reinforced datasets.
+
+    size: height and width of a crop in pixels, to which translations are relative.
+    scale, ratio: of a crop's area to the picture's, and of its width to its height.
+    operations: how many of RandAugment's a crop gets. magnitude: their strength, out of `magnitudes`.
+    """
+
+    size: int = 224
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    operations: int = 2
+    magnitude: int = 9
+    magnitudes: int = 31
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.operations < 0 or not 0 <= self.magnitude < self.magnitudes:
+            raise ValueError(
+                f"found size {self.size}, operations {self.operations}, magnitude {self.magnitude} of "
+                f"{self.magnitudes}; expected a size of at least 1, no negative number of operations and a magnitude "
+                "below magnitudes"
+            )
+
+    def draw(self, picture: tuple[int, int], seed: int) -> Augmentation:
+        """The augmentation of a seed for a picture of (height, width) pixels; no global generator is touched."""
+        blank = Image.new("L", picture[::-1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            crop = RandomResizedCrop.get_params(blank, list(self.scale), list(self.ratio))
+            operations = tuple(self._operation() for _ in range(self.operations))
+        return Augmentation(tuple(map(int, crop)), operations)
+
+    def _operation(self) -> tuple[str, float]:
+        name = OPERATIONS[int(torch.randint(len(OPERATIONS), ()))]
+        magnitude = self._strengths(name)[self.magnitude]
+        if name in SIGNED and torch.randint(2, ()):
+            magnitude = -magnitude
+        return name, magnitude
+
+    def _strengths(self, name: str) -> list[float]:
+        """The magnitudes of an operation, from none to most; float32 values, so that they are stored without loss."""
+        most = {
+            "ShearX": 0.3,
+            "ShearY": 0.3,
+            "TranslateX": 150 / 331 * self.size,
+            "TranslateY": 150 / 331 * self.size,
+            "Rotate": 30.0,
+            "Brightness": 0.9,
+            "Color": 0.9,
+            "Contrast": 0.9,
+            "Sharpness": 0.9,
+        }
+        if name in most:
+            return torch.linspace(0.0, most[name], self.magnitudes).tolist()
+        if name == "Solarize":
+            return torch.linspace(255.0, 0.0, self.magnitudes).tolist()
+        if name == "Posterize":
+            steps = torch.arange(self.magnitudes) / ((self.magnitudes - 1) / 4)
+            return (8 - steps.round()).tolist()
+        return [0.0] * self.magnitudes
+
+
+def replay(
+    image: Image.Image, augmentation: Augmentation, size: int, *, drawn_at: int | None = None
+) -> Image.Image:
+    """The augmented picture, `size` × `size`, RGB: the same pixels wherever and whenever it is replayed.
+
+    Args:
+        image: the whole picture for which the augmentation was drawn.
+        drawn_at: the policy's size; None: `size`. Translations are as large a part of the crop at any size.
+
+    Raises:
+        ValueError: the crop is not inside the picture, so this is another picture or another size of it.
+    """
+    top, left, height, width = augmentation.crop
+    if not (
+        0 <= top <= top + height <= image.height
+        and 0 <= left <= left + width <= image.width
+        and height
+        and width
+    ):
+        raise ValueError(
+            f"the crop (top {top}, left {left}, {height} × {width}) is not inside the picture, which has "
+            f"{image.height} × {image.width} pixels; it was drawn for another picture or another size of it"
+        )
+    crop = F.resized_crop(
+        image.convert("RGB"), top, left, height, width, [size, size], InterpolationMode.BICUBIC
+    )
+    grown = size / (drawn_at or size)
+    for name, magnitude in augmentation.operations:
+        crop = _APPLY[name](crop, magnitude * grown if name.startswith("Translate") else magnitude)
+    return crop
+
+
+def _affine(image: Image.Image, *, translate: Sequence[int] = (0, 0), shear: Sequence[float] = (0.0, 0.0)):
+    """Sheared about the upper left corner, translated about nothing."""
+    center = [0, 0] if any(shear) else None
+    return F.affine(
+        image,
+        angle=0.0,
+        translate=list(translate),
+        scale=1.0,
+        shear=list(shear),
+        interpolation=_NEAREST,
+        center=center,
+    )
+
+
+_NEAREST = InterpolationMode.NEAREST
+_APPLY: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "Identity": lambda image, m: image,
+    "ShearX": lambda image, m: _affine(image, shear=(math.degrees(math.atan(m)), 0.0)),
+    "ShearY": lambda image, m: _affine(image, shear=(0.0, math.degrees(math.atan(m)))),
+    "TranslateX": lambda image, m: _affine(image, translate=(int(m), 0)),
+    "TranslateY": lambda image, m: _affine(image, translate=(0, int(m))),
+    "Rotate": lambda image, m: F.rotate(image, m, interpolation=_NEAREST),
+    "Brightness": lambda image, m: F.adjust_brightness(image, 1.0 + m),
+    "Color": lambda image, m: F.adjust_saturation(image, 1.0 + m),
+    "Contrast": lambda image, m: F.adjust_contrast(image, 1.0 + m),
+    "Sharpness": lambda image, m: F.adjust_sharpness(image, 1.0 + m),
+    "Posterize": lambda image, m: F.posterize(image, int(m)),
+    "Solarize": lambda image, m: F.solarize(image, m),
+    "AutoContrast": lambda image, m: F.autocontrast(image),
+    "Equalize": lambda image, m: F.equalize(image),
+}

@@ -1,0 +1,328 @@
+"""Reinforce a dataset once, for many small models: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from tqdm import tqdm
+
+from cliptd.data.augmentation import AugmentationPolicy, replay
+from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
+from cliptd.data.reinforced_store import write_part
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.shards import write_atomically
+from cliptd.sources import finite
+from cliptd.training.seeding import derive_seed
+
+Layout = Literal["public", "compact"]
+
+
+class Captions(Protocol):
+    """What writes synthetic captions; see `cliptd.captioners.Captioner`."""
+
+    name: str
+
+    def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]: ...
+
+
+@dataclass(kw_only=True)
+class Reinforcement:
+    """What is added to every pair, and how it is kept."""
+
+    augmentations: int = 10
+    """Augmented pictures of each; gains end at about five (arXiv 2311.17049)."""
+    captions: int = 5
+    """Synthetic captions of each picture, if there is a captioner; gains end at about two."""
+    size: int | None = None
+    """Height and width at which augmentations are drawn. None: the largest teacher's pictures."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the picture that a crop shows."""
+    operations: int = 2
+    """RandAugment operations of a crop."""
+    magnitude: int = 9
+    """Their strength, out of 31."""
+    layout: Layout = "compact"
+    """public: webdataset shards with pictures, float32, for other code, too; compact: float16 beside the data."""
+    shard_size: int = 1000
+    """Pairs a shard; what a kill costs at most, for each process."""
+    chunk: int = 64
+    """Pairs whose pictures are in memory at once."""
+    seed: int = 0
+    """Of augmentations and captions."""
+    on_bad_sample: OnBadSample = "raise"
+    """Stop at a bad pair, or leave it out; bad_samples.txt lists them."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("augmentations", 1), ("captions", 0), ("shard_size", 1), ("chunk", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+    def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
+        """What the dataset will be made of."""
+        members = members_of(teacher)
+        return ReinforcementCard(
+            teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
+            policy=AugmentationPolicy(
+                size=self.size or max(member.pixel_shape[-1] for member in members),
+                scale=self.scale,
+                operations=self.operations,
+                magnitude=self.magnitude,
+            ),
+            augmentations=self.augmentations,
+            captions=self.captions if captioner is not None else 0,
+            captioner=captioner.name if captioner is not None else None,
+        )
+
+    def bytes_of_embeddings(self, teacher: Teacher | TeacherEnsemble, captions: int) -> int:
+        """Of a pair, before pictures and texts."""
+        width = {"public": 4, "compact": 2}[self.layout]
+        return width * teacher.embed_dim * (self.augmentations + 1 + captions)
+
+
+def reinforce(
+    pairs: Sequence[Pair],
+    teacher: Teacher | TeacherEnsemble,
+    settings: Reinforcement,
+    out: str | Path,
+    *,
+    captioner: Captions | None = None,
+    accelerator: Accelerator | None = None,
+) -> None:
+    """Write the reinforced dataset; shards that are there already are not made again.
+
+    Every shard is made by one process, whole, and appears at once. What is in it is a function of its pairs, the
+    settings and the models: killed at any moment, the same call ends in the same bytes. What could not be read is
+    listed in bad_samples.txt.
+
+    Args:
+        pairs: map-style; a part of `settings.shard_size` is a shard.
+        teacher: or an ensemble, whose members' embeddings are kept side by side.
+        captioner: None: no synthetic captions.
+        accelerator: shares the shards between its processes.
+
+    Raises:
+        ValueError: the folder holds another reinforcement, a bad pair, an embedding that is not finite.
+    """
+    if not len(pairs):
+        raise ValueError("the data holds no pair")
+    out, card = Path(out), settings.card(teacher, captioner)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        _begin(out, card, settings, pairs)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
+    todo = [number for number in numbers if not _shard(out, settings.layout, number).exists()]
+    with tqdm(total=len(todo) * settings.shard_size, desc="reinforced", unit=" images", disable=None) as bar:
+        for number in todo:
+            first = number * settings.shard_size
+            end = min(first + settings.shard_size, len(pairs))
+            rows, bad = [], []
+            for start in range(first, end, settings.chunk):
+                found, complaints = _chunk(
+                    pairs, range(start, min(start + settings.chunk, end)), teacher, captioner, card, settings
+                )
+                rows += found
+                bad += complaints
+                bar.update(len(found) + len(complaints))
+            if settings.layout == "public":
+                _write_tar(out, number, rows, bad)
+            else:
+                write_part(out, number, rows, first=first, end=end, bad=bad, shapes=_shapes(card))
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    if rank == 0:
+        listed = sorted(
+            out.glob("reinforced-*.bad.json" if settings.layout == "public" else "reinforced-*.json")
+        )
+        found = (json.loads(path.read_text(encoding="utf-8")) for path in listed)
+        complaints = [line for head in found for line in (head if isinstance(head, list) else head["bad"])]
+        write_atomically(out / "bad_samples.txt", "".join(f"{line}\n" for line in complaints).encode())
+
+
+def check_replay(
+    dataset: ReinforcedDataset, teacher: Teacher | TeacherEnsemble, samples: Sequence[int] | None = None
+) -> float:
+    """The largest difference between a stored element and what the teacher makes of the replayed crop or the text.
+
+    In float16 at most 2⁻¹¹ · |x| + 2⁻²⁵ is rounding; more means other pictures, another decoder or another teacher.
+
+    samples: which ones; None: all.
+    """
+    largest = 0.0
+    for index in range(len(dataset)) if samples is None else samples:
+        sample = dataset[index]
+        embeds = _image_embeds([sample.image()], [sample.augmentations], [sample.key], teacher, dataset.card)
+        texts = _text_embeds([sample.text, *sample.captions], teacher)
+        for ours, stored in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
+            largest = max(largest, float(np.abs(ours - stored.astype(np.float32)).max()))
+    return largest
+
+
+def members_of(teacher: Teacher | TeacherEnsemble) -> list[Teacher]:
+    """The teachers of an ensemble, or the one."""
+    return list(getattr(teacher, "members", [teacher]))
+
+
+def _begin(out: Path, card: ReinforcementCard, settings: Reinforcement, pairs: Sequence[Pair]) -> None:
+    described = json.loads(card.to_json())
+    described["made_of"] = {
+        "layout": settings.layout,
+        "shard_size": settings.shard_size,
+        "seed": settings.seed,
+        "on_bad_sample": settings.on_bad_sample,
+        "pairs": len(pairs),
+        "data": str(getattr(pairs, "name", type(pairs).__name__)),
+    }
+    path = out / CARD
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key in {**found, **described} if found.get(key) != described.get(key)]
+        if differing:
+            shown = ", ".join(f"{k}: {found.get(k)!r} there, {described.get(k)!r} now" for k in differing)
+            raise ValueError(f"{out} holds another reinforcement ({shown}); use another folder")
+    write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+
+
+def _shard(out: Path, layout: Layout, number: int) -> Path:
+    return out / f"reinforced-{number:05d}.{'tar' if layout == 'public' else 'safetensors'}"
+
+
+def _shapes(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:
+    width = sum(card.embed_dims)
+    return {
+        "image_embeds": (card.augmentations, width),
+        "text_embeds": (1 + card.captions, width),
+        "crops": (card.augmentations, 4),
+        "operations": (card.augmentations, card.policy.operations),
+        "magnitudes": (card.augmentations, card.policy.operations),
+    }
+
+
+def _chunk(
+    pairs: Sequence[Pair],
+    positions: range,
+    teacher: Teacher | TeacherEnsemble,
+    captioner: Captions | None,
+    card: ReinforcementCard,
+    settings: Reinforcement,
+) -> tuple[list[tuple[int, Reinforced]], list[str]]:
+    """Reinforced samples of the pairs at these positions, and what is wrong with the others."""
+    good: list[tuple[int, Pair, Image.Image]] = []
+    bad: list[str] = []
+    for position in positions:
+        try:
+            pair = pairs[position]
+            image = pair.image() if callable(pair.image) else pair.image
+            if not isinstance(image, Image.Image):
+                raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
+            good.append((position, pair, image))
+        except (ValueError, OSError) as error:
+            if settings.on_bad_sample == "raise":
+                raise
+            bad.append(str(error))
+    if not good:
+        return [], bad
+    images, keys = [image for _, _, image in good], [pair.key for _, pair, _ in good]
+    drawn = [
+        tuple(
+            card.policy.draw(
+                (image.height, image.width), derive_seed(settings.seed, "augmentation", position, k)
+            )
+            for k in range(card.augmentations)
+        )
+        for position, _, image in good
+    ]
+    captions: list[list[str]] = [[] for _ in good]
+    if captioner is not None and card.captions:
+        seeds = [
+            [derive_seed(settings.seed, "caption", position, k) for k in range(card.captions)]
+            for position, _, _ in good
+        ]
+        captions = captioner.captions(images, seeds)
+    image_embeds = _image_embeds(images, drawn, keys, teacher, card)
+    texts = [text for (_, pair, _), own in zip(good, captions, strict=True) for text in (pair.text, *own)]
+    text_embeds = _text_embeds(texts, teacher).reshape(len(good), 1 + card.captions, -1)
+    samples = [
+        (position, Reinforced(pair.key, pair.image, pair.text, tuple(own), augmentations, seen, read))
+        for (position, pair, _), own, augmentations, seen, read in zip(
+            good, captions, drawn, image_embeds, text_embeds, strict=True
+        )
+    ]
+    return samples, bad
+
+
+def _image_embeds(images, drawn, keys, teacher, card: ReinforcementCard) -> np.ndarray:
+    """(images, augmentations, Σ dims) float32."""
+    parts = []
+    for member in members_of(teacher):
+        size = member.pixel_shape[-1]
+        crops = [
+            replay(image, augmentation, size, drawn_at=card.policy.size)
+            for image, own in zip(images, drawn, strict=True)
+            for augmentation in own
+        ]
+        names = [
+            f"{key}, augmentation {k}" for key, own in zip(keys, drawn, strict=True) for k in range(len(own))
+        ]
+        parts.append(finite(member.encode_images(crops, names).cpu(), "image", names, member.name))
+    return torch.cat(parts, dim=1).reshape(len(images), -1, sum(card.embed_dims)).numpy()
+
+
+def _text_embeds(texts: Sequence[str], teacher) -> np.ndarray:
+    """(texts, Σ dims) float32."""
+    parts = [finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in members_of(teacher)]
+    return torch.cat(parts, dim=1).numpy()
+
+
+def _write_tar(out: Path, number: int, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[str]) -> None:
+    """A shard of the public layout; the same rows make the same bytes."""
+    path = _shard(out, "public", number)
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for position, sample in rows:
+            suffix, picture = _picture_file(sample.image)
+            arrays = io.BytesIO()
+            np.savez(arrays, image_emb=sample.image_embeds, text_emb=sample.text_embeds)
+            members: dict[str, bytes] = {
+                suffix: picture,
+                "txt": sample.text.encode(),
+                "syn.json": json.dumps({"syn_text": sample.captions}, ensure_ascii=False).encode(),
+                "paug.json": json.dumps({"param_aug": [a.encode() for a in sample.augmentations]}).encode(),
+                "npz": arrays.getvalue(),
+                "json": json.dumps(
+                    {"uid": sample.key, "sha256": hashlib.sha256(picture).hexdigest()}, ensure_ascii=False
+                ).encode(),
+            }
+            for name, content in members.items():
+                head = tarfile.TarInfo(f"{position:09d}.{name}")  # of no date and no owner
+                head.size = len(content)
+                tar.addfile(head, io.BytesIO(content))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
+    partial.replace(path)
+
+
+def _picture_file(image: Any) -> tuple[str, bytes]:
+    """Suffix and bytes of a picture: the file as it is where there is one, else a PNG, which loses nothing."""
+    if hasattr(image, "read_bytes"):
+        content = image.read_bytes()
+        with Image.open(io.BytesIO(content)) as opened:
+            kind = opened.format
+        return {"JPEG": "jpg"}.get(kind, kind.lower()), content
+    opened, content = (image() if callable(image) else image), io.BytesIO()
+    opened.convert("RGB").save(content, format="PNG")
+    return "png", content.getvalue()

@@ -1,0 +1,75 @@
+"""Reinforce a dataset once, for many small models: drawn crops, synthetic captions, teachers' embeddings of each.
+
+Without --data: the embedded benchmark with its own teacher. Killed, the same command goes on from its whole shards.
+
+    accelerate launch scripts/reinforce_dataset.py
+    accelerate launch scripts/reinforce_dataset.py --data 'shards/{000..099}.tar' --out reinforced \\
+        --teacher ViT-L-14,ViT-L-14 --pretrained openai,datacomp_xl_s13b_b90k \\
+        --captioner Salesforce/blip-image-captioning-base
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from accelerate import Accelerator
+
+from cliptd.captioners import Captioner
+from cliptd.data.pairs import load_pairs
+from cliptd.reinforcement import Reinforcement, reinforce
+from cliptd.teachers import load_teacher
+from tasks.iconworld.models import TEACHER
+from tasks.iconworld.pairs import IconworldPairs
+
+
+@dataclass(kw_only=True)
+class ReinforceDataset(Reinforcement):
+    """What is reinforced, by whom."""
+
+    data: str | None = None
+    """Pairs: shards ('data/{000..099}.tar'), a .csv or .tsv, a folder, a table. None: the embedded benchmark."""
+    csv_img_key: str = "filepath"
+    """The column of image paths (or images)."""
+    csv_caption_key: str = "title"
+    """The column of texts, also of a shard's .json."""
+    csv_separator: str | None = None
+    """Of a CSV. None: a tab for .tsv, else a comma."""
+    teacher: str = str(TEACHER)
+    """An open_clip name or folder, or hf: and the id or folder of a transformers CLIP; several joined by commas are an
+    ensemble."""
+    pretrained: str | None = None
+    """open_clip's tag of the teacher's weights; joined by commas for an ensemble."""
+    precision: str = "fp32"
+    """Of the teacher: fp32, fp16 or bf16."""
+    captioner: str | None = None
+    """The id or folder of a transformers image-to-text model. None: no synthetic captions."""
+    out: Path = Path("runs/reinforced")
+    """Folder of the reinforced dataset."""
+
+
+def main(asked: ReinforceDataset) -> None:
+    accelerator = Accelerator()
+    if asked.data is None:
+        pairs = IconworldPairs()
+    else:
+        columns = {"image_column": asked.csv_img_key, "text_column": asked.csv_caption_key}
+        pairs = load_pairs(
+            asked.data, **columns, separator=asked.csv_separator, on_bad_sample=asked.on_bad_sample
+        )
+    teacher = load_teacher(
+        asked.teacher, asked.pretrained, device=accelerator.device, precision=asked.precision
+    )
+    captioner = None if asked.captioner is None else Captioner(asked.captioner, device=accelerator.device)
+    captions = asked.captions if captioner is not None else 0
+    size = asked.bytes_of_embeddings(teacher, captions)
+    accelerator.print(
+        f"{len(pairs):,} pairs, {asked.augmentations} augmentations and {captions} captions each: {size:,} bytes of "
+        f"embeddings a pair, {size * len(pairs) / 2**30:.2f} GiB in all"
+        + (", and the pictures" if asked.layout == "public" else "")
+    )
+    reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)
+    accelerator.print(f"Reinforced dataset: {asked.out.resolve()}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ReinforceDataset, description=__doc__))

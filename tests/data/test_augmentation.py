@@ -1,0 +1,104 @@
+"""Drawn augmentations: replayed to the pixel, encoded without loss, like torchvision's operations."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandAugment, autoaugment
+from torchvision.transforms import functional as F
+
+from cliptd.data.augmentation import OPERATIONS, Augmentation, AugmentationPolicy, replay
+
+
+def picture(seed: int = 0, height: int = 90, width: int = 130) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_every_operation_is_torchvisions_to_the_pixel(name, sign):
+    magnitudes, signed = RandAugment()._augmentation_space(31, (64, 64))[name]
+    if sign < 0 and not signed:
+        pytest.skip("the magnitude has no sign")
+    own = AugmentationPolicy(size=64)._strengths(name)
+    for number in (0, 3, 9, 30):
+        magnitude = float(magnitudes[number]) if magnitudes.ndim else 0.0
+        assert own[number] == magnitude
+        found = replay(picture(), Augmentation((5, 7, 60, 80), ((name, sign * magnitude),)), 64)
+        cropped = F.resized_crop(picture(), 5, 7, 60, 80, [64, 64], InterpolationMode.BICUBIC)
+        expected = autoaugment._apply_op(cropped, name, sign * magnitude, InterpolationMode.NEAREST, None)
+        assert np.array_equal(found, expected)
+
+
+def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_generators_alone():
+    policy = AugmentationPolicy(size=48)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    drawn = [policy.draw((90, 130), seed) for seed in range(200)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert drawn == [policy.draw((90, 130), seed) for seed in range(200)]
+    assert len(set(drawn)) == 200
+    assert {name for augmentation in drawn for name, _ in augmentation.operations} == set(OPERATIONS)
+    areas = [a.crop[2] * a.crop[3] / (90 * 130) for a in drawn]
+    assert 0.07 < min(areas) < 0.2 < 0.8 < max(areas) <= 1
+    signs = [m > 0 for a in drawn for name, m in a.operations if name in ("Rotate", "ShearX", "Color")]
+    assert 0.3 < np.mean(signs) < 0.7
+    for augmentation in drawn:
+        assert np.asarray(replay(picture(), augmentation, 48)).shape == (48, 48, 3)
+
+
+def test_parameters_survive_json_and_float32():
+    for seed in range(50):
+        drawn = AugmentationPolicy().draw((90, 130), seed)
+        assert Augmentation.decode(json.loads(json.dumps(drawn.encode()))) == drawn
+        assert all(float(np.float32(magnitude)) == magnitude for _, magnitude in drawn.operations)
+    assert Augmentation((1, 2, 3, 4), (("Rotate", -9.0),)).encode() == [[1, 2, 3, 4], [[5, -9.0]]]
+
+
+def test_another_process_replays_the_same_pixels():
+    drawn = [AugmentationPolicy(size=40).draw((90, 130), seed) for seed in range(20)]
+    own = [int(np.asarray(replay(picture(), a, 40), dtype=np.int64).sum()) for a in drawn]
+    program = (
+        "import sys, json; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np\n"
+        "from test_augmentation import picture, replay, Augmentation\n"
+        "found = [replay(picture(), Augmentation.decode(a), 40) for a in json.load(sys.stdin)]\n"
+        "print(json.dumps([int(np.asarray(f, dtype=np.int64).sum()) for f in found]))\n"
+    )
+    command = [sys.executable, "-c", program, str(__file__).rsplit("/", 1)[0]]
+    text = json.dumps([a.encode() for a in drawn])
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == own
+
+
+def test_at_another_size_a_translation_is_as_large_a_part_of_the_crop():
+    moved = Augmentation((0, 0, 90, 90), (("TranslateX", 16.0),))
+    large = np.asarray(replay(picture(), moved, 128, drawn_at=64))
+    assert not large[:, :32].any()
+    assert large[:, 32].any()
+
+
+@pytest.mark.parametrize("crop", [(60, 0, 40, 10), (0, 100, 10, 40), (-1, 0, 10, 10), (0, 0, 0, 5)])
+def test_a_crop_of_another_picture_is_refused(crop):
+    with pytest.raises(
+        ValueError, match="is not inside the picture, which has 90 × 130 pixels; it was drawn for"
+    ):
+        replay(picture(), Augmentation(crop, ()), 32)
+
+
+@pytest.mark.parametrize(
+    "encoded", [[], [[1, 2, 3]], [[1, 2, 3, 4], [[14, 0.0]]], [[1, 2, 3, 4], [[-1, 0.0]]], None]
+)
+def test_what_encodes_no_augmentation_is_named(encoded):
+    with pytest.raises(ValueError, match="operations from 0 to 13"):
+        Augmentation.decode(encoded)
+
+
+def test_a_policy_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="magnitude 31 of 31"):
+        AugmentationPolicy(magnitude=31)

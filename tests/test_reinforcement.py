@@ -1,0 +1,267 @@
+"""Reinforced datasets of tiny teachers: both layouts written and read, replayed, resumed, refused."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
+
+from cliptd import reinforcement
+from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.folder_pairs import FolderPairs
+from cliptd.data.pairs import Pair, load_pairs
+from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
+from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.data.reinforced_tars import ReinforcedTars
+from cliptd.reinforcement import Reinforcement, check_replay, reinforce
+from cliptd.teachers import load_teacher
+
+PAIRS = 7
+
+
+class Words:
+    """A captioner whose captions are words of their seeds."""
+
+    name = "words"
+
+    def captions(self, images, seeds):
+        return [[f"a photo of {seed % 1000}" for seed in own] for own in seeds]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """An ensemble whose members see pictures of different sizes."""
+    one = tiny_open_clip_folder(tmp_path_factory.mktemp("one"), embed_dim=16, seed=1)
+    other = tiny_hf_folder(tmp_path_factory.mktemp("other"), embed_dim=8, seed=2)
+    return load_teacher(f"{one},hf:{other}")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    for k in range(PAIRS):
+        tiny_image(k).resize((50 + k, 60)).save(folder / f"{k}.jpg")
+        (folder / f"{k}.txt").write_text(f"picture number {k}")
+    return FolderPairs(folder)
+
+
+def settings(**changes):
+    return Reinforcement(**{"augmentations": 3, "captions": 2, "shard_size": 3, "chunk": 2, **changes})
+
+
+def tars(folder):
+    return ReinforcedTars(sorted(folder.glob("*.tar")))
+
+
+@pytest.mark.parametrize("layout", ["public", "compact"])
+def test_what_is_stored_is_what_the_teacher_sees_in_the_replayed_crops(teacher, pairs, tmp_path, layout):
+    reinforce(pairs, teacher, settings(layout=layout), tmp_path, captioner=Words())
+    dataset = tars(tmp_path) if layout == "public" else ReinforcedStore(tmp_path, pairs)
+    assert len(dataset) == PAIRS
+    assert dataset.card.embed_dims == [16, 8]
+    assert dataset.card.logit_scales == [member.logit_scale for member in teacher.members]
+    for position, sample in enumerate([dataset[k] for k in range(PAIRS)]):
+        assert sample.text == f"picture number {position}"
+        assert len(sample.captions) == 2
+        assert len(set(sample.augmentations)) == 3
+        assert np.array_equal(sample.image(), pairs[position].image())
+    assert check_replay(dataset, teacher) <= (1e-6 if layout == "public" else 2**-11 + 2**-25)
+    other = load_teacher(teacher.members[0].name)
+    with pytest.raises(ValueError, match="broadcast"):
+        check_replay(dataset, other, [0])
+
+
+def test_both_layouts_hold_the_same(teacher, pairs, tmp_path):
+    for layout in ("public", "compact"):
+        reinforce(pairs, teacher, settings(layout=layout), tmp_path / layout, captioner=Words())
+    public, compact = tars(tmp_path / "public"), ReinforcedStore(tmp_path / "compact", pairs)
+    for one, other in ((public[k], compact[k]) for k in range(PAIRS)):
+        assert one.augmentations == other.augmentations
+        assert (one.text, one.captions) == (other.text, other.captions)
+        np.testing.assert_allclose(one.image_embeds, other.image_embeds, atol=2**-11)
+    sizes = [sum(p.stat().st_size for p in (tmp_path / name).iterdir()) for name in ("public", "compact")]
+    assert sizes[1] < sizes[0] / 4
+
+
+@pytest.mark.parametrize("layout", ["public", "compact"])
+def test_a_run_that_was_cut_off_ends_in_the_same_bytes(teacher, pairs, tmp_path, layout, monkeypatch):
+    reinforce(pairs, teacher, settings(layout=layout), tmp_path / "whole", captioner=Words())
+    seen = []
+    original = reinforcement._chunk
+
+    def cut_off(*arguments):
+        seen.append(arguments)
+        if len(seen) == 4:  # in the middle of the second shard
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(reinforcement, "_chunk", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        reinforce(pairs, teacher, settings(layout=layout), tmp_path / "cut", captioner=Words())
+    if layout == "compact":
+        with pytest.raises(FileNotFoundError, match="3 of 7 pairs are reinforced; run reinforce_dataset"):
+            ReinforcedStore(tmp_path / "cut", pairs)
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("reinforced-00000.*")}
+    assert first
+    reinforce(pairs, teacher, settings(layout=layout), tmp_path / "cut", captioner=Words())
+    assert {path: path.stat().st_mtime_ns for path in first} == first  # not made again
+    names = [sorted(p.name for p in (tmp_path / run).iterdir()) for run in ("whole", "cut")]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_embeddings_do_not_depend_on_the_batch_they_are_made_in(teacher, pairs, tmp_path):
+    for chunk in (1, 7):
+        reinforce(pairs, teacher, settings(chunk=chunk), tmp_path / str(chunk), captioner=Words())
+    one, other = (ReinforcedStore(tmp_path / str(chunk), pairs) for chunk in (1, 7))
+    for a, b in ((one[k], other[k]) for k in range(PAIRS)):
+        assert (a.augmentations, a.captions) == (b.augmentations, b.captions)
+        np.testing.assert_allclose(a.image_embeds, b.image_embeds, atol=2**-11)
+        np.testing.assert_allclose(a.text_embeds, b.text_embeds, atol=2**-11)
+
+
+def test_bad_pairs_are_left_out_and_listed(teacher, pairs, tmp_path):
+    def broken():
+        raise ValueError("image x.png is corrupt")
+
+    with_bad = [pairs[0], Pair("x.png", broken, "a dog"), *(pairs[k] for k in range(1, 4))]
+    for layout in ("public", "compact"):
+        out = tmp_path / layout
+        reinforce(with_bad, teacher, settings(layout=layout, on_bad_sample="skip"), out)
+        dataset = tars(out) if layout == "public" else ReinforcedStore(out, with_bad)
+        assert [dataset[k].text[-1] for k in range(len(dataset))] == list("0123")
+        assert dataset[0].captions == ()
+        assert (out / "bad_samples.txt").read_text() == "image x.png is corrupt\n"
+        with pytest.raises(ValueError, match=r"image x\.png is corrupt"):
+            reinforce(with_bad, teacher, settings(layout=layout), tmp_path / f"{layout}2")
+
+
+def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):
+    reinforce(pairs, teacher, settings(), tmp_path)
+    with pytest.raises(ValueError, match=r"another reinforcement \(augmentations: 3 there, 4 now\)"):
+        reinforce(pairs, teacher, settings(augmentations=4), tmp_path)
+    other = [pairs[k] for k in (1, 0, *range(2, PAIRS))]
+    with pytest.raises(ValueError, match="picture number 0' was reinforced; give the same data"):
+        ReinforcedStore(tmp_path, other)[0]
+    (tmp_path / "reinforced-00001.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"reinforced-00001\.safetensors has no readable head"):
+        ReinforcedStore(tmp_path, pairs)
+
+
+@pytest.fixture
+def public(tmp_path):
+    """Two samples as Apple's shards have them, one npz and one pth.gz, pictures and texts elsewhere."""
+    rng = np.random.default_rng(0)
+    card = ReinforcementCard(
+        tuple(TeacherCard(str(k), None, 3, 100.0) for k in range(2)), AugmentationPolicy(), 2, 1
+    )
+    (tmp_path / "pictures").mkdir()
+    arrays = {"image_emb": rng.normal(size=(2, 6)), "text_emb": rng.normal(size=(2, 6))}
+    arrays = {name: value.astype(np.float32) for name, value in arrays.items()}
+
+    def write(paug=None, members=None, tensors=None):
+        with tarfile.open(tmp_path / "000.tar", "w") as tar:
+            for key in ("aa", "bb"):
+                tiny_image(0).resize((40, 40)).save(tmp_path / "pictures" / f"{key}.png")
+                (tmp_path / "pictures" / f"{key}.txt").write_text(f"text of {key}\n")
+                content = {
+                    "url.txt": b"https://example.org/x.jpg",
+                    "syn.json": json.dumps({"syn_text": [f"caption of {key}"]}).encode(),
+                    "paug.json": json.dumps(
+                        paug or {"param_aug": [[[0, 1, 20, 30], [[5, 9.0], [13, 0.0]]], [[1, 0, 9, 9], None]]}
+                    ).encode(),
+                    "json": b'{"uid": "x"}',
+                }
+                file = io.BytesIO()
+                if key == "aa":
+                    np.savez(file, **arrays)
+                    content["npz"] = file.getvalue()
+                else:
+                    found = tensors or {k: torch.from_numpy(v).bfloat16() for k, v in arrays.items()}
+                    torch.save(found, file)
+                    content["pth.gz"] = gzip.compress(file.getvalue())
+                for name, value in {**content, **(members or {})}.items():
+                    if value is not None:
+                        head = tarfile.TarInfo(f"{key}.{name}")
+                        head.size = len(value)
+                        tar.addfile(head, io.BytesIO(value))
+        return [tmp_path / "000.tar"], card, tmp_path / "pictures", arrays
+
+    return write
+
+
+def test_the_public_shards_are_read_as_they_are(public):
+    shards, card, pictures, arrays = public()
+    dataset = ReinforcedTars(shards, card, pictures=pictures)
+    one, other = dataset[0], dataset[1]
+    assert (one.text, one.captions, other.captions) == ("text of aa", ("caption of aa",), ("caption of bb",))
+    assert one.augmentations[0].operations == (("Rotate", 9.0), ("Equalize", 0.0))
+    assert one.augmentations[1].operations == ()
+    assert np.array_equal(one.image_embeds, arrays["image_emb"])
+    rounded = torch.from_numpy(arrays["text_emb"]).bfloat16().float().numpy()
+    assert np.array_equal(other.text_embeds, rounded)
+    assert isinstance(one.image(), Image.Image)
+    with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of pictures"):
+        ReinforcedTars(shards, card)
+    with pytest.raises(FileNotFoundError, match=r"reinforcement\.json does not exist"):
+        ReinforcedTars(shards)
+    assert (sum(DATACOMP_DR.embed_dims), DATACOMP_DR.policy.size) == (1536, 224)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"members": {"npz": b"PK nonsense", "pth.gz": None}}, "aa: its embeddings are corrupt"),
+        ({"members": {"paug.json": b"{"}}, r"aa: its syn.json or paug.json is not as expected"),
+        ({"paug": {"param_aug": [[[0, 1, 20, 30], []]]}}, "expected .* for 1 augmentations"),
+        ({"members": {"paug.json": None}}, r"aa: has no paug.json, so its augmentations cannot be replayed"),
+    ],
+)
+def test_what_is_wrong_with_a_public_shard_is_named(public, change, message):
+    shards, card, pictures, _ = public(**change)
+    with pytest.raises(ValueError, match=message):
+        ReinforcedTars(shards, card, pictures=pictures)[0]
+
+
+def test_no_code_of_a_shard_is_run(public, capsys):
+    shards, card, pictures, _ = public(tensors={"image_emb": Evil(), "text_emb": Evil()})
+    dataset = ReinforcedTars(shards, card, pictures=pictures)
+    with pytest.raises(ValueError, match="bb: its embeddings cannot be read safely"):
+        dataset[1]
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_a_shard_that_ends_early_is_named_or_left_out(public):
+    shards, card, pictures, _ = public()
+    whole = shards[0].read_bytes()
+    shards[0].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"000\.tar is broken off or no tar"):
+        ReinforcedTars(shards, card, pictures=pictures)
+    dataset = ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")
+    assert len(dataset.skipped) == 1
+
+
+def test_the_card_survives_and_says_what_is_wrong_with_it(tmp_path):
+    (tmp_path / CARD).write_text(DATACOMP_DR.to_json())
+    assert read_card(tmp_path / CARD) == DATACOMP_DR
+    (tmp_path / CARD).write_text("{")
+    with pytest.raises(ValueError, match="is no card of a reinforced dataset"):
+        read_card(tmp_path / CARD)
+
+
+def test_shards_that_we_write_are_ordinary_pairs_too(teacher, pairs, tmp_path):
+    reinforce(pairs, teacher, settings(layout="public"), tmp_path)
+    found = load_pairs(f"{tmp_path}/reinforced-{{00000..00002}}.tar")
+    assert [found[k].text for k in range(len(found))] == [f"picture number {k}" for k in range(PAIRS)]
+    assert np.array_equal(found[2].image(), pairs[2].image())
