@@ -11,13 +11,14 @@ from typing import Any
 from accelerate import Accelerator
 
 from cliptd.data.pairs import Pair
-from cliptd.distillation import Distillation, Evaluate, distil, run_identity
+from cliptd.distillation import Distillation, distil, run_identity
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.masks import MaskedDualEncoder
 from cliptd.embedding.pruning import prune
 from cliptd.embedding.student import Student, load_student
 from cliptd.open_clip_teacher import CONFIG
+from cliptd.student_training import Evaluate
 from cliptd.training.config import refuse_other_config, resolved
 from cliptd.training.files import write_atomically
 

@@ -1,7 +1,7 @@
 """One run in which a dual encoder learns from a teacher's embeddings."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import nn
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from cliptd.data.pairs import OnBadSample, Pair
@@ -21,10 +20,8 @@ from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, LossWeigh
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
 from cliptd.embedding.student import Student
 from cliptd.store import TeacherStore
-from cliptd.training import TrainingConfig, TrainingResult, train
-from cliptd.training.files import write_atomically
-
-Evaluate = Callable[[Student], dict[str, float]]
+from cliptd.student_training import Evaluate, train_student
+from cliptd.training import TrainingConfig, TrainingResult
 
 
 def tiny_clip_training() -> TrainingConfig:
@@ -129,46 +126,22 @@ def distil(
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
     )
-    listed = run_dir / "bad_samples.txt"
-    if accelerator.is_main_process:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(listed, "".join(complaint + "\n" for complaint in bad))
-    accelerator.wait_for_everyone()
-    collate = StudentTeacherCollator(student, teacher=live, source=source, bad_samples=listed)
-
-    def metrics(model: nn.Module) -> dict[str, float]:
-        found = evaluate(student)
-        if masked:
-            found |= {
-                f"expected sparsity, {k}": v.item() for k, v in student.encoder.expected_sparsity().items()
-            }
-            found |= {f"real sparsity, {k}": v for k, v in student.encoder.real_sparsity().items()}
-            found["masked steps"] = student.encoder.priced_steps.item()
-        return found
-
-    training = dataclasses.replace(settings.training, metric="masked steps") if masked else settings.training
     described = {**run_identity(student, teacher, pairs, settings), "masked": masked}
     if masked:
         described |= {"sparsity": student.encoder.sparsity, "ramp_steps": settings.ramp_steps}
-    result = train(
+    return train_student(
         model,
+        student,
         opened,
-        collate,
-        training,
+        StudentTeacherCollator(student, teacher=live, source=source),
+        settings.training,
         run_dir=run_dir,
-        evaluate=metrics,
+        evaluate=evaluate,
         parameter_groups=_groups(model, settings) if masked else None,
         accelerator=accelerator,
         settings=described,
+        bad=bad,
     )
-    model.clamp_logit_scale()
-    accelerator.free_memory()  # of this run's optimizer, before another begins
-    if accelerator.is_main_process:
-        complaints = list(dict.fromkeys(listed.read_text(encoding="utf-8").splitlines()))  # of all processes
-        write_atomically(listed, "".join(complaint + "\n" for complaint in complaints))
-        if complaints:
-            accelerator.print(f"{len(complaints)} bad samples were left out: {listed}")
-    return result
 
 
 def run_identity(student: Student, teacher, pairs, settings: Distillation) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The teacher→student distiller of dual encoders: an open_clip student, a teacher live or out of a store."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,64 @@ from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import EmbeddingObjective, Embeds
 
 
-class EmbeddingDistiller(nn.Module):
-    """An open_clip model whose forward returns {"loss"}, for `cliptd.training.train`.
+class StudentInTraining(nn.Module):
+    """A dual encoder whose forward returns {"loss"}, for `cliptd.training.train`: frozen towers, a bounded scale.
 
-    The loss is that of the batch of all processes, so it cannot be accumulated over micro-batches. The teacher, if it
-    is live, is no part of this module: it is neither trained nor saved.
+    The loss is that of the batch of all processes, so it cannot be accumulated over micro-batches.
+
+    Args:
+        student: an open_clip model (CLIP or CustomTextCLIP), or one seen through masks.
+        frozen: towers of the student that stay as they are, in eval mode.
+    """
+
+    couples_batch = True
+    couples_batch_why = "the losses compare every image with every text of the batch"
+
+    def __init__(self, student: nn.Module, *, frozen: tuple[Tower, ...] = ()) -> None:
+        super().__init__()
+        self.student, self.frozen = student, frozen
+        self.last_terms: dict[str, Tensor] = {}
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen towers stay in eval mode."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the student's logit scale from 1 to 100, as CLIP's authors do after each step."""
+        self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+
+    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        masked = isinstance(self.student, MaskedDualEncoder)
+        model, parts = self.student.clip if masked else self.student, []
+        if "image" in self.frozen:
+            parts.append(model.visual)
+        if "text" in self.frozen:
+            named = (
+                "text",
+                "transformer",
+                "token_embedding",
+                "positional_embedding",
+                "ln_final",
+                "text_projection",
+            )
+            found = (getattr(model, name, None) for name in named)
+            parts += [part for part in found if isinstance(part, nn.Module | nn.Parameter)]
+        if masked:
+            parts += [masks for tower, masks in self.student.masks.items() if tower in self.frozen]
+        return parts
+
+
+class EmbeddingDistiller(StudentInTraining):
+    """A student that learns from pairs and its teacher's embeddings of them.
+
+    The teacher, if it is live, is no part of this module: it is neither trained nor saved.
 
     Args:
         student: an open_clip model (CLIP or CustomTextCLIP), or one seen through masks, whose price is added.
@@ -29,9 +82,6 @@ class EmbeddingDistiller(nn.Module):
         ValueError: from forward, if a batch brings neither the teacher's embeddings nor what a live teacher reads.
     """
 
-    couples_batch = True
-    couples_batch_why = "the losses compare every image with every text of the batch"
-
     def __init__(
         self,
         student: nn.Module,
@@ -41,21 +91,10 @@ class EmbeddingDistiller(nn.Module):
         teacher_scale: float | None = None,
         frozen: tuple[Tower, ...] = (),
     ) -> None:
-        super().__init__()
-        self.student, self.objective, self.frozen = student, objective, frozen
+        super().__init__(student, frozen=frozen)
+        self.objective = objective
         self.__dict__["teacher"] = teacher  # no submodule
         self.teacher_scale = teacher.logit_scale if teacher is not None else teacher_scale
-        self.last_terms: dict[str, Tensor] = {}
-        for part in self._frozen_parts():
-            part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "EmbeddingDistiller":
-        """Frozen towers stay in eval mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            if isinstance(part, nn.Module):
-                part.eval()
-        return self
 
     def forward(
         self,
@@ -99,11 +138,6 @@ class EmbeddingDistiller(nn.Module):
             loss, self.last_terms["sparsity_price"] = loss + price, price.detach()
         return {"loss": loss}
 
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Keep the student's logit scale from 1 to 100, as CLIP's authors do after each step."""
-        self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
-
     def _ask(self, inputs: list[dict[str, Any]], pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         teacher = self.teacher
         members = list(teacher.members) if isinstance(teacher, TeacherEnsemble) else [teacher]
@@ -112,23 +146,3 @@ class EmbeddingDistiller(nn.Module):
             images.append(member.embed_pixels(columns.get("pixels", pixels)))
             texts.append(member.embed_tokens(columns.get("tokens", tokens)))
         return tuple(torch.cat(parts, dim=-1) / len(members) ** 0.5 for parts in (images, texts))
-
-    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        masked = isinstance(self.student, MaskedDualEncoder)
-        model, parts = self.student.clip if masked else self.student, []
-        if "image" in self.frozen:
-            parts.append(model.visual)
-        if "text" in self.frozen:
-            named = (
-                "text",
-                "transformer",
-                "token_embedding",
-                "positional_embedding",
-                "ln_final",
-                "text_projection",
-            )
-            found = (getattr(model, name, None) for name in named)
-            parts += [part for part in found if isinstance(part, nn.Module | nn.Parameter)]
-        if masked:
-            parts += [masks for tower, masks in self.student.masks.items() if tower in self.frozen]
-        return parts

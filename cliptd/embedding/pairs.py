@@ -1,7 +1,6 @@
 """Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,15 +12,9 @@ from tqdm import tqdm
 
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.dual_encoders import PROBES, Teacher, TeacherEnsemble
+from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.sources import Source
 from cliptd.store_writer import StoreWriter
-
-
-@dataclass(frozen=True)
-class BadPair:
-    """A pair that could not be read, and why."""
-
-    complaint: str
 
 
 class OpenedPairs:
@@ -29,7 +22,7 @@ class OpenedPairs:
 
     crop: an image to an image, drawing from torch's generators, which the training loop seeds for each example: the
         same sample is cropped alike whatever the number of processes. Student and teacher see the same crop.
-    on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadPair`, which the collator leaves out
+    on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadSample`, which the collator leaves out
         of its batch and counts.
     """
 
@@ -45,13 +38,13 @@ class OpenedPairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair | BadPair:
+    def __getitem__(self, index: int) -> Pair | BadSample:
         pair = self.read(index)
-        if isinstance(pair, BadPair) or self.crop is None:
+        if isinstance(pair, BadSample) or self.crop is None:
             return pair
         return pair._replace(image=self.crop(pair.image))
 
-    def read(self, index: int, opens: Callable[[str], bool] = lambda key: True) -> Pair | BadPair:
+    def read(self, index: int, opens: Callable[[str], bool] = lambda key: True) -> Pair | BadSample:
         """The pair, its whole image opened if `opens` says so of its key."""
         try:
             pair = self.pairs[index]
@@ -60,7 +53,7 @@ class OpenedPairs:
         except (ValueError, OSError) as error:
             if self.on_bad_sample == "raise":
                 raise
-            return BadPair(str(error))
+            return BadSample(str(error))
         return pair
 
 
@@ -79,7 +72,7 @@ class StudentTeacherCollator:
         student: see `Reader`.
         teacher: a live one, whose inputs are prepared here and which is asked in forward; None: see source.
         source: a store whose embeddings the batch brings; None and no teacher: the objective needs none.
-        bad_samples: file to which the pairs that were left out are added, a line each, once.
+        bad_samples: where pairs that were left out are listed.
 
     Raises:
         ValueError: for a batch without a single good pair, and as the store.
@@ -91,22 +84,17 @@ class StudentTeacherCollator:
         *,
         teacher: Teacher | TeacherEnsemble | None = None,
         source: Source | None = None,
-        bad_samples: Path | None = None,
+        bad_samples: BadSampleList | None = None,
     ) -> None:
-        self.student, self.source, self.bad_samples = student, source, bad_samples
-        self._listed: set[str] | None = None
+        self.student, self.source = student, source
+        self.bad_samples = bad_samples or BadSampleList()
         self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
         # What a member reads as the student does, it reads of the student's columns: half the work of a batch.
         self.own_pixels = [not _same_pixels(student, member) for member in self.members]
         self.own_tokens = [not _same_tokens(student, member) for member in self.members]
 
-    def __call__(self, pairs: Sequence[Pair | BadPair]) -> dict[str, Any]:
-        bad = [pair.complaint for pair in pairs if isinstance(pair, BadPair)]
-        good = [pair for pair in pairs if isinstance(pair, Pair)]
-        if bad and self.bad_samples is not None:
-            self._list(bad)
-        if not good:
-            raise ValueError(f"none of the {len(pairs)} pairs of a batch could be read; the first: {bad[0]}")
+    def __call__(self, pairs: Sequence[Pair | BadSample]) -> dict[str, Any]:
+        good = self.bad_samples.good(pairs)
         keys, images, texts = map(list, zip(*good, strict=True))
         columns: dict[str, Any] = {
             "pixel_values": torch.stack([self.student.image_transform(image) for image in images]),
@@ -124,15 +112,6 @@ class StudentTeacherCollator:
             columns["teacher_image"] = self.source.image_embeds(keys, images)
             columns["teacher_text"] = self.source.text_embeds(texts)
         return columns
-
-    def _list(self, bad: list[str]) -> None:
-        if self._listed is None:
-            known = self.bad_samples.read_text(encoding="utf-8") if self.bad_samples.exists() else ""
-            self._listed = set(known.splitlines())
-        new = [complaint for complaint in dict.fromkeys(bad) if complaint not in self._listed]
-        self._listed.update(new)
-        with self.bad_samples.open("a", encoding="utf-8") as file:
-            file.write("".join(complaint + "\n" for complaint in new))
 
 
 def _same_pixels(one: Reader, other: Reader) -> bool:
@@ -161,7 +140,7 @@ def store_pairs(
     with StoreWriter(path, teacher) as writer:
         for start in tqdm(range(0, len(pairs), batch_size), desc="teacher", unit="batch", disable=None):
             read = [pairs.read(k, writer.lacks) for k in range(start, min(start + batch_size, len(pairs)))]
-            bad += [pair.complaint for pair in read if isinstance(pair, BadPair)]
+            bad += [pair.complaint for pair in read if isinstance(pair, BadSample)]
             good = [pair for pair in read if isinstance(pair, Pair)]
             writer.image_embeds([pair.key for pair in good], [pair.image for pair in good])
             writer.text_embeds([pair.text for pair in good])

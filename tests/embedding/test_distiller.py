@@ -9,9 +9,10 @@ from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
 from cliptd.data.pairs import Pair
 from cliptd.embedding import losses
+from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, Embeds, LossWeights
-from cliptd.embedding.pairs import BadPair, OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
 from cliptd.store import TeacherStore
 from cliptd.store_writer import StoreWriter
 from cliptd.teachers import load_teacher
@@ -176,7 +177,9 @@ def test_the_logit_scale_never_exceeds_a_hundred(reader):
 def test_bad_pairs_are_left_out_and_listed(reader, teacher, tmp_path):
     with_bad = [*pairs()[:2], Pair("9.png", broken, "a dog"), *pairs()[2:]]
     opened = OpenedPairs(with_bad, on_bad_sample="skip")
-    collate = StudentTeacherCollator(reader, teacher=teacher, bad_samples=tmp_path / "bad_samples.txt")
+    collate = StudentTeacherCollator(
+        reader, teacher=teacher, bad_samples=BadSampleList(tmp_path / "bad_samples.txt")
+    )
     columns = collate([opened[k] for k in range(len(opened))])
     assert len(columns["pixel_values"]) == len(columns["input_ids"]) == len(TEXTS)
     torch.testing.assert_close(columns["pixel_values"], collate(pairs())["pixel_values"])
@@ -190,9 +193,9 @@ def test_bad_pairs_are_left_out_and_listed(reader, teacher, tmp_path):
     with pytest.raises(ValueError, match=r"image 9\.png is corrupt"):
         OpenedPairs(with_bad)[2]
     with pytest.raises(
-        ValueError, match=r"none of the 1 pairs of a batch could be read; the first: image 9\.png"
+        ValueError, match=r"none of the 1 samples of a batch could be read; the first: image 9\.png"
     ):
-        collate([BadPair("image 9.png is corrupt")])
+        collate([BadSample("image 9.png is corrupt")])
 
 
 def test_what_is_missing_is_said(reader, teacher):

@@ -1,0 +1,39 @@
+"""Samples that could not be read: what is in their place, and where they are listed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BadSample:
+    """A sample that could not be read, and why."""
+
+    complaint: str
+
+
+class BadSampleList:
+    """A file of what is wrong with the samples that were left out, a line each, once. path None: no file."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._listed: set[str] | None = None
+
+    def good(self, samples: Sequence[Any]) -> list[Any]:
+        """The samples of a batch that could be read; the others are listed. Raises ValueError if there is none."""
+        bad = list(dict.fromkeys(s.complaint for s in samples if isinstance(s, BadSample)))
+        if bad and self.path is not None:
+            if self._listed is None:
+                known = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+                self._listed = set(known.splitlines())
+            new = [complaint for complaint in bad if complaint not in self._listed]
+            self._listed.update(new)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(complaint + "\n" for complaint in new))
+        found = [sample for sample in samples if not isinstance(sample, BadSample)]
+        if not found:
+            raise ValueError(
+                f"none of the {len(samples)} samples of a batch could be read; the first: {bad[0]}"
+            )
+        return found
