@@ -1,6 +1,7 @@
 """One run in which a dual encoder learns from a teacher's embeddings."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,12 +13,14 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.data.reinforced import ReinforcedDataset
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.losses import AFFINITY_SCALE
 from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, LossWeights, ObjectiveName
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
 from cliptd.embedding.student import Student
 from cliptd.store import TeacherStore
 from cliptd.student_training import Evaluate, train_student
@@ -36,8 +39,8 @@ def tiny_clip_training() -> TrainingConfig:
 class Distillation:
     """How a student learns from a teacher's embeddings."""
 
-    objective: ObjectiveName = "affinity"
-    """One loss, or CLIP-KD's four."""
+    objective: ObjectiveName | Literal["reinforced"] = "affinity"
+    """One loss, CLIP-KD's four, or MobileCLIP's on a reinforced dataset."""
     weights: dict[str, float] = field(default_factory=dict)
     """A mix of your own instead, such as affinity 1 contrastive 0.5."""
     affinity_scale: float | None = AFFINITY_SCALE
@@ -49,6 +52,8 @@ class Distillation:
     crop: tuple[float, float] | None = None
     """Smallest and largest share of the picture that a random crop shows, the same to student and live teacher; None:
     whole pictures, which a store needs."""
+    distill_weight: float = 1.0
+    """Of the teachers in the reinforced objective; the contrastive loss has the rest. 1 for small students."""
     freeze: tuple[Tower, ...] = ()
     """Towers of the student that stay as they are."""
     on_bad_sample: OnBadSample = "raise"
@@ -67,7 +72,14 @@ class Distillation:
                 "a store holds the teacher's embeddings of whole pictures, and crop shows the student parts of them; "
                 "use source live, or leave crop out"
             )
-        self.loss_weights  # noqa: B018  a wrong mix is said now
+        if self.objective != "reinforced":
+            self.loss_weights  # noqa: B018  a wrong mix is said now
+            return
+        given = {"weights": self.weights, "crop": self.crop, "store": self.store}
+        for name in [name for name, value in given.items() if value]:
+            raise ValueError(
+                f"{name} has no effect on the reinforced objective, whose data brings all; leave it out"
+            )
 
     @property
     def loss_weights(self) -> LossWeights:
@@ -144,12 +156,55 @@ def distil(
     )
 
 
-def run_identity(student: Student, teacher, pairs, settings: Distillation) -> dict[str, Any]:
-    """What besides the training configuration makes a run the one it is."""
+def distil_reinforced(
+    student: Student,
+    dataset: ReinforcedDataset,
+    settings: Distillation,
+    *,
+    run_dir: Path,
+    evaluate: Evaluate,
+    accelerator: Accelerator,
+) -> TrainingResult:
+    """Train the student on a reinforced dataset, no teacher at hand; else as `distil`."""
+    size = student.image_transform(Image.new("RGB", (16, 16))).shape[-1]
+    described = {
+        **student_identity(student),
+        "data": str(getattr(dataset, "name", type(dataset).__name__)),
+        "card": json.loads(dataset.card.to_json()),
+        "objective": settings.objective,
+        "distill_weight": settings.distill_weight,
+        "freeze": list(settings.freeze),
+        "on_bad_sample": settings.on_bad_sample,
+    }
+    return train_student(
+        ReinforcedDistiller(
+            student.encoder, dataset.card, distill_weight=settings.distill_weight, frozen=settings.freeze
+        ),
+        student,
+        ReinforcedExamples(dataset, size, on_bad_sample=settings.on_bad_sample),
+        ReinforcedCollator(student),
+        settings.training,
+        run_dir=run_dir,
+        evaluate=evaluate,
+        accelerator=accelerator,
+        settings=described,
+        bad=dataset.skipped,
+    )
+
+
+def student_identity(student: Student) -> dict[str, Any]:
+    """Where a student starts from."""
     return {
         "student": student.name,
         "student_config": student.config,
         "student_checksum": sum(p.detach().double().sum().item() for p in student.model.parameters()),
+    }
+
+
+def run_identity(student: Student, teacher, pairs, settings: Distillation) -> dict[str, Any]:
+    """What besides the training configuration makes a run the one it is."""
+    return {
+        **student_identity(student),
         "teacher": teacher.name,
         "teacher_fingerprint": teacher.fingerprint,
         "data": str(getattr(pairs, "name", type(pairs).__name__)),

@@ -7,17 +7,26 @@ Without --data: the embedded benchmark with its own teacher, and a student of ha
         --data 'shards/{000..099}.tar' --zero-shot imagenet/val --batch-size 1024
     accelerate launch scripts/distill_embeddings.py --teacher ViT-B-32 --pretrained openai --data shards.tar \\
         --progressive 0.75 0.5 0.25 --learned-masks
+    accelerate launch scripts/distill_embeddings.py --objective reinforced --student MobileCLIP-S1 \\
+        --data 'reinforced/*.tar' --zero-shot imagenet/val  # see reinforce_dataset.py; no teacher is loaded
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from cliptd.compression import compress
-from cliptd.data.pairs import load_pairs
-from cliptd.distillation import Distillation, distil, tiny_clip_training
+from cliptd.data.pairs import Pair, load_pairs
+from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcedDataset
+from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.data.reinforced_tars import ReinforcedTars
+from cliptd.data.tar_pairs import shards_of
+from cliptd.distillation import Distillation, distil, distil_reinforced, tiny_clip_training
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, load_student
 from cliptd.evaluation.image_folder import ImageFolder
@@ -25,7 +34,7 @@ from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.open_clip_teacher import WEIGHTS
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
-from cliptd.training import TrainingConfig, make_accelerator
+from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
 from cliptd.training.files import write_atomically
 from tasks.iconworld.classes import TEMPLATES as ICON_TEMPLATES
 from tasks.iconworld.classes import of_families
@@ -65,6 +74,11 @@ class DistillEmbeddings(Distillation):
     """The column of texts, also of a shard's .json."""
     csv_separator: str | None = None
     """Of a CSV. None: a tab for .tsv, else a comma."""
+    reinforced: Path | None = None
+    """What reinforce_dataset.py wrote beside the data, for the reinforced objective; None: the data are its shards, or
+    public ones (DataCompDR)."""
+    pictures: Path | None = None
+    """A folder of KEY.jpg and KEY.txt for public reinforced shards, which bring none."""
     zero_shot: Path | None = None
     """A folder with a folder of images for each class, on which the best step is chosen."""
     templates: Path | None = None
@@ -79,7 +93,17 @@ class DistillEmbeddings(Distillation):
             raise ValueError(
                 "give data and zero_shot both, a folder of classes to choose the best step by, or neither: iconworld"
             )
+        if self.objective == "reinforced":
+            if self.data is None and self.reinforced is None:
+                raise ValueError(
+                    "the reinforced objective needs reinforced data; see scripts/reinforce_dataset.py"
+                )
+            if self.student is None and self.data is not None:
+                raise ValueError("name a student: the reinforced objective loads no teacher to inherit from")
         without_effect = {
+            "reinforced": self.reinforced is not None and self.objective != "reinforced",
+            "pictures": self.pictures is not None and self.objective != "reinforced",
+            "progressive": bool(self.progressive) and self.objective == "reinforced",
             "learned_masks": self.learned_masks and not self.progressive,
             "share": self.share is not None and (bool(self.progressive) or self.student is not None),
             "templates": self.templates is not None and self.zero_shot is None,
@@ -107,41 +131,58 @@ def icon_training() -> TrainingConfig:
 
 def main(asked: DistillEmbeddings) -> None:
     accelerator = make_accelerator(asked.training, asked.run_dir)
-    teacher = load_teacher(
-        asked.teacher, asked.pretrained, device=accelerator.device, precision=asked.precision
-    )
-    student = _first_student(asked, teacher)
-    if asked.data is None:
-        pairs = IconworldPairs()
-    else:
-        columns = {"image_column": asked.csv_img_key, "text_column": asked.csv_caption_key}
-        pairs = load_pairs(
-            asked.data, **columns, separator=asked.csv_separator, on_bad_sample=asked.on_bad_sample
-        )
     evaluate = _evaluation(asked)
-    options = {"run_dir": asked.run_dir, "evaluate": evaluate, "accelerator": accelerator}
-    if asked.progressive:
-        rows = compress(
-            student, teacher, pairs, asked, asked.progressive, learned_masks=asked.learned_masks, **options
-        )
-        student = load_student(str(asked.run_dir / f"stage-{asked.progressive[-1]:g}" / "model"))
+    options = {"run_dir": asked.run_dir / "run", "evaluate": evaluate, "accelerator": accelerator}
+    if asked.objective == "reinforced":
+        student, dataset = _first_student(asked), _reinforced(asked)
+        rows = [_row(student, distil_reinforced(student, dataset, asked, **options))]
+        taught_by = ", ".join(teacher.name for teacher in dataset.card.teachers)
     else:
-        result = distil(student, teacher, pairs, asked, **{**options, "run_dir": asked.run_dir / "run"})
-        rows = [{"parameters": student.parameters, "best_step": result.best_step, **result.best_metrics}]
+        teacher = load_teacher(
+            asked.teacher, asked.pretrained, device=accelerator.device, precision=asked.precision
+        )
+        student, pairs, taught_by = _first_student(asked, teacher), _pairs(asked), asked.teacher
+        rows = (
+            [{"model": f"teacher {teacher.name}", **evaluate(teacher)}] if accelerator.is_main_process else []
+        )
+        if asked.progressive:
+            shrinking = {"learned_masks": asked.learned_masks, **options, "run_dir": asked.run_dir}
+            rows += compress(student, teacher, pairs, asked, asked.progressive, **shrinking)
+            student = load_student(str(asked.run_dir / f"stage-{asked.progressive[-1]:g}" / "model"))
+        else:
+            rows.append(_row(student, distil(student, teacher, pairs, asked, **options)))
     if accelerator.is_main_process:
-        rows = [{"model": f"teacher {teacher.name}", **evaluate(teacher)}, *rows]
-        _save(student, asked, rows)
+        _save(student, asked, rows, taught_by)
         print_table(rows, title="zero-shot, in percent")
         print(f"Model: {(asked.run_dir / 'model').resolve()}")
 
 
-def _first_student(asked: DistillEmbeddings, teacher) -> Student:
+def _row(student: Student, result: TrainingResult) -> dict[str, Any]:
+    return {"parameters": student.parameters, "best_step": result.best_step, **result.best_metrics}
+
+
+def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
+    if asked.data is None:
+        return IconworldPairs()
+    columns = {"image_column": asked.csv_img_key, "text_column": asked.csv_caption_key}
+    return load_pairs(asked.data, **columns, separator=asked.csv_separator, on_bad_sample=asked.on_bad_sample)
+
+
+def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
+    if asked.reinforced is not None:
+        return ReinforcedStore(asked.reinforced, _pairs(asked))
+    shards = shards_of(asked.data)
+    card = None if (shards[0].parent / CARD).exists() else DATACOMP_DR
+    return ReinforcedTars(shards, card, pictures=asked.pictures, on_bad_sample=asked.on_bad_sample)
+
+
+def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble | None = None) -> Student:
     if asked.student is not None:
         of_teacher = teacher if hasattr(teacher, "config") else None
         return load_student(
             asked.student, asked.student_pretrained, teacher=of_teacher, seed=asked.training.seed
         )
-    if not hasattr(teacher, "config"):
+    if teacher is not None and not hasattr(teacher, "config"):
         raise ValueError(f"{asked.teacher} is no single open_clip model to inherit from; name a student")
     student = load_student(asked.teacher, asked.pretrained)
     if not asked.progressive:
@@ -176,15 +217,17 @@ def _evaluation(asked: DistillEmbeddings):
     return evaluate
 
 
-def _save(student: Student, asked: DistillEmbeddings, rows: list[dict]) -> None:
+def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_by: str) -> None:
     """The model, and a card of how it was made."""
     student.save(asked.run_dir / "model")
     settings = json.loads(json.dumps(asdict(asked), default=str))
     card = {"settings": settings, "parameters": student.parameters, "zero_shot_percent": rows}
     write_atomically(asked.run_dir / "model" / "card.json", json.dumps(card, indent=2) + "\n")
+    losses = ["reinforced"]
+    if asked.objective != "reinforced":
+        losses = [name for name, weight in vars(asked.loss_weights).items() if weight]
     text = (
-        f"# {student.name}\n\nDistilled by cliptd from {asked.teacher} "
-        f"({', '.join(name for name, weight in vars(asked.loss_weights).items() if weight)}) on "
+        f"# {student.name}\n\nDistilled by cliptd from {taught_by} ({', '.join(losses)}) on "
         f"{asked.data or 'iconworld'}: {asked.training.steps} steps of {asked.training.batch_size} pairs. An ordinary "
         '`open_clip` folder: `open_clip.create_model_and_transforms("local-dir:…")`. Zero-shot, in percent:\n\n'
         f"{markdown_table(rows)}\n\nAll settings are in card.json.\n"

@@ -8,6 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
@@ -18,8 +19,12 @@ from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
+from cliptd.distillation import Distillation, distil_reinforced
+from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
+from cliptd.embedding.student import load_student
 from cliptd.reinforcement import Reinforcement, check_replay, reinforce
 from cliptd.teachers import load_teacher
+from cliptd.training import TrainingConfig, loop, make_accelerator
 
 PAIRS = 7
 
@@ -265,3 +270,83 @@ def test_shards_that_we_write_are_ordinary_pairs_too(teacher, pairs, tmp_path):
     found = load_pairs(f"{tmp_path}/reinforced-{{00000..00002}}.tar")
     assert [found[k].text for k in range(len(found))] == [f"picture number {k}" for k in range(PAIRS)]
     assert np.array_equal(found[2].image(), pairs[2].image())
+
+
+def test_a_run_that_was_killed_goes_on_with_the_same_crops_and_captions(
+    teacher, pairs, tmp_path, monkeypatch
+):
+    reinforce(pairs, teacher, settings(), tmp_path / "data", captioner=Words())
+    dataset = ReinforcedStore(tmp_path / "data", pairs)
+    folder = tiny_open_clip_folder(tmp_path / "student", embed_dim=12, seed=5)
+    training = TrainingConfig(steps=4, batch_size=4, lr=1e-3, eval_every=2, save_every=1, metric="top1")
+    asked = Distillation(objective="reinforced", distill_weight=0.75, training=training)
+
+    def run(name):
+        options = {"run_dir": tmp_path / name, "evaluate": lambda _: {"top1": 0.0}}
+        accelerator = make_accelerator(training, tmp_path / name)
+        return distil_reinforced(
+            load_student(str(folder)), dataset, asked, **options, accelerator=accelerator
+        )
+
+    whole = run("whole").history
+    with monkeypatch.context() as patch:
+        saved, save = [], loop.save_checkpoint
+
+        def killed(*arguments):
+            saved.append(arguments)
+            if len(saved) == 3:
+                raise KeyboardInterrupt
+            save(*arguments)
+
+        patch.setattr(loop, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run("resumed")
+    resumed = run("resumed").history
+    assert [row["loss"] for row in whole] == [row["loss"] for row in resumed]
+    assert len({row["loss"] for row in whole}) == 4
+    assert any("caption" in name for name in whole[0])
+
+
+def test_the_loss_of_a_batch_is_the_formulas(teacher, pairs, tmp_path):
+    reinforce(pairs, teacher, settings(), tmp_path / "data", captioner=Words())
+    dataset = ReinforcedStore(tmp_path / "data", pairs)
+    student = load_student(str(tiny_open_clip_folder(tmp_path / "student", embed_dim=12, seed=5)))
+    examples = ReinforcedExamples(dataset, 32)
+    torch.manual_seed(0)
+    batch = [examples[k] for k in range(4)]
+    columns = ReinforcedCollator(student)(batch)
+    found = ReinforcedDistiller(student.model, dataset.card, distill_weight=0.75)(**columns)["loss"]
+    image = student.model.encode_image(columns["pixel_values"])
+    expected = 0.0
+    for ids, of_teacher in (("input_ids", "teacher_text"), ("caption_ids", "teacher_caption")):
+        logits = student.model.logit_scale.exp() * similarity(image, student.model.encode_text(columns[ids]))
+        labels = torch.arange(4)
+        contrastive = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        parts = []
+        for k, member in enumerate(teacher.members):
+            own = slice(0, 16) if k == 0 else slice(16, 24)
+            target = member.logit_scale * similarity(
+                columns["teacher_image"][:, own], columns[of_teacher][:, own]
+            )
+            parts += [divergence(target, logits), divergence(target.T, logits.T)]
+        expected = expected + 0.25 * contrastive + 0.75 * sum(parts) / 4
+    torch.testing.assert_close(found, expected)
+    # The crop is one of the stored ones, and its target that crop's.
+    for example in batch:
+        seen = teacher.encode_images([example.image])[0]
+        own = torch.cat(teacher.split(seen[None]), dim=1)[0]
+        if teacher.members[0].pixel_shape[-1] == 32:
+            torch.testing.assert_close(own[:16], example.image_embed[:16], atol=2e-3, rtol=0)
+
+
+def similarity(a, b):
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+
+
+def divergence(teacher, student):
+    return F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="batchmean")
+
+
+def test_options_without_effect_on_the_reinforced_objective_are_refused():
+    with pytest.raises(ValueError, match="weights has no effect on the reinforced objective"):
+        Distillation(objective="reinforced", weights={"affinity": 1.0})

@@ -1,44 +1,18 @@
 """distill_embeddings.py as typed: iconworld by default, shards and class folders of a user, two processes, stages."""
 
-import io
 import json
-import tarfile
 
 import open_clip
 import pytest
 from recipe import run_script
 
-from tasks.iconworld.classes import IconClasses
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.pairs import IconworldPairs
 
 SHORT = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--batch-size", 8, "--warmup-steps", 1)
 
 
 def losses(run):
     return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def of_a_user(tmp_path_factory):
-    """Two shards and a folder of classes."""
-    folder = tmp_path_factory.mktemp("data")
-    pairs = IconworldPairs(24)
-    for number in range(2):
-        with tarfile.open(folder / f"{number:02d}.tar", "w") as tar:
-            for index in range(12 * number, 12 * number + 12):
-                file = io.BytesIO()
-                pairs[index].image().save(file, "PNG")
-                for suffix, content in ((".png", file.getvalue()), (".txt", pairs[index].text.encode())):
-                    info = tarfile.TarInfo(f"{index:05d}{suffix}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
-    icons = IconClasses(images=30)
-    for name, label, image in zip(icons.ids, icons.labels, icons.images, strict=True):
-        path = folder / "classes" / icons.classes[label] / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image().save(path)
-    return "--data", folder / "{00..01}.tar", "--zero-shot", folder / "classes"
 
 
 @pytest.mark.slow
