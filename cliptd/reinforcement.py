@@ -1,14 +1,10 @@
 """Reinforce a dataset once, for many small models: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
 
-import hashlib
-import io
 import json
-import os
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +16,7 @@ from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import write_part
+from cliptd.data.reinforced_tars import write_tar
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.shards import write_atomically
 from cliptd.sources import finite
@@ -138,7 +135,7 @@ def reinforce(
                 bad += complaints
                 bar.update(len(found) + len(complaints))
             if settings.layout == "public":
-                _write_tar(out, number, rows, bad)
+                write_tar(_shard(out, "public", number), rows, bad)
             else:
                 write_part(out, number, rows, first=first, end=end, bad=bad, shapes=_shapes(card))
     if accelerator is not None:
@@ -285,44 +282,3 @@ def _text_embeds(texts: Sequence[str], teacher) -> np.ndarray:
     """(texts, Σ dims) float32."""
     parts = [finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in members_of(teacher)]
     return torch.cat(parts, dim=1).numpy()
-
-
-def _write_tar(out: Path, number: int, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[str]) -> None:
-    """A shard of the public layout; the same rows make the same bytes."""
-    path = _shard(out, "public", number)
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for position, sample in rows:
-            suffix, picture = _picture_file(sample.image)
-            arrays = io.BytesIO()
-            np.savez(arrays, image_emb=sample.image_embeds, text_emb=sample.text_embeds)
-            members: dict[str, bytes] = {
-                suffix: picture,
-                "txt": sample.text.encode(),
-                "syn.json": json.dumps({"syn_text": sample.captions}, ensure_ascii=False).encode(),
-                "paug.json": json.dumps({"param_aug": [a.encode() for a in sample.augmentations]}).encode(),
-                "npz": arrays.getvalue(),
-                "json": json.dumps(
-                    {"uid": sample.key, "sha256": hashlib.sha256(picture).hexdigest()}, ensure_ascii=False
-                ).encode(),
-            }
-            for name, content in members.items():
-                head = tarfile.TarInfo(f"{position:09d}.{name}")  # of no date and no owner
-                head.size = len(content)
-                tar.addfile(head, io.BytesIO(content))
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
-    partial.replace(path)
-
-
-def _picture_file(image: Any) -> tuple[str, bytes]:
-    """Suffix and bytes of a picture: the file as it is where there is one, else a PNG, which loses nothing."""
-    if hasattr(image, "read_bytes"):
-        content = image.read_bytes()
-        with Image.open(io.BytesIO(content)) as opened:
-            kind = opened.format
-        return {"JPEG": "jpg"}.get(kind, kind.lower()), content
-    opened, content = (image() if callable(image) else image), io.BytesIO()
-    opened.convert("RGB").save(content, format="PNG")
-    return "png", content.getvalue()
