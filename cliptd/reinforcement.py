@@ -157,7 +157,18 @@ def check_replay(
     In float16 at most 2⁻¹¹ · |x| + 2⁻²⁵ is rounding; more means other pictures, another decoder or another teacher.
 
     samples: which ones; None: all.
+
+    Raises ValueError if other teachers made the dataset.
     """
+    found = [(member.embed_dim, member.fingerprint) for member in members_of(teacher)]
+    stored = [(card.embed_dim, card.fingerprint) for card in dataset.card.teachers]
+    if len(found) != len(stored) or any(
+        own[0] != other[0] or other[1] not in (None, own[1]) for own, other in zip(found, stored, strict=True)
+    ):
+        names = ", ".join(card.name for card in dataset.card.teachers)
+        raise ValueError(
+            f"the dataset was reinforced by {names}, found {teacher.name}; give the same teachers"
+        )
     largest = 0.0
     for index in range(len(dataset)) if samples is None else samples:
         sample = dataset[index]
