@@ -12,13 +12,16 @@ from accelerate import Accelerator
 from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
+from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import ReinforcedDataset
+from cliptd.data.unpaired import UnpairedPairs
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.losses import AFFINITY_SCALE
 from cliptd.embedding.masks import MaskedDualEncoder, Tower
-from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, LossWeights, ObjectiveName
+from cliptd.embedding.objective import OBJECTIVES, DimeFm, EmbeddingObjective, LossWeights, ObjectiveName
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
 from cliptd.embedding.student import Student
@@ -40,7 +43,7 @@ class Distillation:
     """How a student learns from a teacher's embeddings."""
 
     objective: ObjectiveName | Literal["reinforced"] = "affinity"
-    """One loss, CLIP-KD's four, or MobileCLIP's on a reinforced dataset."""
+    """One loss, CLIP-KD's four, DIME-FM's of the towers that learn, or MobileCLIP's on a reinforced dataset."""
     weights: dict[str, float] = field(default_factory=dict)
     """A mix of your own instead, such as affinity 1 contrastive 0.5."""
     affinity_scale: float | None = AFFINITY_SCALE
@@ -49,9 +52,13 @@ class Distillation:
     """Ask the teacher at every step, or look its embeddings up in a store, which is made first."""
     store: Path | None = None
     """A store that is there already, or to be shared. None: made in the run folder."""
+    dime_fm: DimeFm = field(default_factory=DimeFm)
+    """How DIME-FM's losses are mixed."""
     crop: tuple[float, float] | None = None
-    """Smallest and largest share of the picture that a random crop shows, the same to student and live teacher; None:
-    whole pictures, which a store needs."""
+    """Smallest and largest share of the picture that a random crop shows, the same to student and teacher; None: whole
+    pictures."""
+    crops: int = 10
+    """How many crops of each picture a store holds, if they are cropped; with a live teacher each is a new one."""
     distill_weight: float = 1.0
     """Of the teachers in the reinforced objective; the contrastive loss has the rest. 1 for small students."""
     freeze: tuple[Tower, ...] = ()
@@ -67,11 +74,6 @@ class Distillation:
     training: TrainingConfig = field(default_factory=tiny_clip_training)
 
     def __post_init__(self) -> None:
-        if self.source == "store" and self.crop is not None:
-            raise ValueError(
-                "a store holds the teacher's embeddings of whole pictures, and crop shows the student parts of them; "
-                "use source live, or leave crop out"
-            )
         if self.objective != "reinforced":
             self.loss_weights  # noqa: B018  a wrong mix is said now
             return
@@ -82,8 +84,15 @@ class Distillation:
             )
 
     @property
+    def learning(self) -> tuple[Tower, ...]:
+        """The towers that are not frozen."""
+        return tuple(tower for tower in ("image", "text") if tower not in self.freeze)
+
+    @property
     def loss_weights(self) -> LossWeights:
         """Of the objective; raises ValueError for an unknown loss."""
+        if not self.weights and self.objective == "dime-fm":
+            return LossWeights(**{f"dime_fm_{tower}": 1.0 for tower in self.learning})
         if not self.weights:
             return OBJECTIVES[self.objective]
         known = [f.name for f in dataclasses.fields(LossWeights)]
@@ -116,7 +125,12 @@ def distil(
     Raises as `cliptd.training.train`, the store and the objective.
     """
     weights, masked = settings.loss_weights, isinstance(student.encoder, MaskedDualEncoder)
-    crop = _crop(settings.crop, student, teacher)
+    crop = _crop(settings, student, teacher)
+    if weights.needs_pairs and isinstance(pairs, UnpairedPairs):
+        raise ValueError(
+            f"{', '.join(weights.needs_pairs)}: needs texts that are true of their images, and these images and "
+            "sentences are no pairs; leave the loss out or give pairs"
+        )
     opened = OpenedPairs(pairs, crop=crop, on_bad_sample=settings.on_bad_sample)
     source, live, bad = None, None, list(getattr(pairs, "skipped", ()))
     if weights.needs_teacher and settings.source == "store":
@@ -134,6 +148,7 @@ def distil(
             student_dim=student.embed_dim,
             teacher_dim=teacher.embed_dim,
             affinity_scale=settings.affinity_scale,
+            dime_fm=settings.dime_fm,
         )
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
@@ -212,6 +227,8 @@ def run_identity(student: Student, teacher, pairs, settings: Distillation) -> di
         "affinity_scale": settings.affinity_scale,
         "source": settings.source,
         "crop": settings.crop,
+        "crops": settings.crops,
+        "dime_fm": asdict(settings.dime_fm),
         "freeze": list(settings.freeze),
         "on_bad_sample": settings.on_bad_sample,
         "towers": list(settings.towers),
@@ -234,11 +251,13 @@ def _groups(model: EmbeddingDistiller, settings: Distillation) -> list[dict[str,
     ]
 
 
-def _crop(scale: tuple[float, float] | None, student: Student, teacher: Teacher | TeacherEnsemble):
-    """A random crop as large as the larger of the two models' pictures."""
-    if scale is None:
+def _crop(settings: Distillation, student: Student, teacher: Teacher | TeacherEnsemble):
+    """Random crops as large as the larger of the two models' pictures; of a store, a few drawn ones."""
+    if settings.crop is None:
         return None
     members = getattr(teacher, "members", [teacher])
     sizes = [member.pixel_shape[-1] for member in members]
     size = max(*sizes, student.image_transform(Image.new("RGB", (16, 16))).shape[-1])
-    return RandomResizedCrop(size, scale=scale, interpolation=InterpolationMode.BICUBIC)
+    if settings.source == "store":
+        return DrawnCrops(AugmentationPolicy(size=size, scale=settings.crop, operations=0), settings.crops)
+    return RandomResizedCrop(size, scale=settings.crop, interpolation=InterpolationMode.BICUBIC)

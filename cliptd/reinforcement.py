@@ -18,9 +18,9 @@ from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, Reinforc
 from cliptd.data.reinforced_store import write_part
 from cliptd.data.reinforced_tars import write_tar
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.seeds import derive_seed
 from cliptd.shards import write_atomically
 from cliptd.sources import finite
-from cliptd.training.seeding import derive_seed
 
 Layout = Literal["public", "compact"]
 

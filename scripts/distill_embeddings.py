@@ -9,6 +9,9 @@ Without --data: the embedded benchmark with its own teacher, and a student of ha
         --progressive 0.75 0.5 0.25 --learned-masks
     accelerate launch scripts/distill_embeddings.py --objective reinforced --student MobileCLIP-S1 \\
         --data 'reinforced/*.tar' --zero-shot imagenet/val  # see reinforce_dataset.py; no teacher is loaded
+    accelerate launch scripts/distill_embeddings.py --objective dime-fm --freeze text --teacher ViT-L-14 \\
+        --pretrained openai --student ViT-B-32 --images photos --sentences 'sentences/*.txt' --zero-shot imagenet/val \\
+        --source store --crop 0.5 1.0  # images and sentences that never met; the text tower is the teacher's
 """
 
 import json
@@ -25,10 +28,11 @@ from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcedDataset
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.data.tar_pairs import shards_of
+from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
 from cliptd.distillation import Distillation, distil, distil_reinforced, tiny_clip_training
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
-from cliptd.embedding.student import Student, load_student
+from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.open_clip_teacher import WEIGHTS
@@ -79,6 +83,10 @@ class DistillEmbeddings(Distillation):
     public ones (DataCompDR)."""
     pictures: Path | None = None
     """A folder of KEY.jpg and KEY.txt for public reinforced shards, which bring none."""
+    images: str | None = None
+    """Instead of pairs: images, a folder or shards, for DIME-FM or another loss that needs no pairs."""
+    sentences: str | None = None
+    """With images: sentences, text files (one a line, 'corpus/*.txt.gz') or shards."""
     zero_shot: Path | None = None
     """A folder with a folder of images for each class, on which the best step is chosen."""
     templates: Path | None = None
@@ -89,9 +97,14 @@ class DistillEmbeddings(Distillation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.data is None) != (self.zero_shot is None):
+        if (self.images is None) != (self.sentences is None):
+            raise ValueError("give images and sentences both, or neither")
+        if self.images is not None and self.data is not None:
+            raise ValueError("give pairs (data), or images and sentences, not both")
+        if self.on_iconworld != (self.zero_shot is None):
             raise ValueError(
-                "give data and zero_shot both, a folder of classes to choose the best step by, or neither: iconworld"
+                "give data (or images and sentences) and zero_shot both, a folder of classes to choose the best step "
+                "by, or neither: iconworld"
             )
         if self.objective == "reinforced":
             if self.data is None and self.reinforced is None:
@@ -103,6 +116,7 @@ class DistillEmbeddings(Distillation):
         without_effect = {
             "reinforced": self.reinforced is not None and self.objective != "reinforced",
             "pictures": self.pictures is not None and self.objective != "reinforced",
+            "images": self.images is not None and self.objective == "reinforced",
             "progressive": bool(self.progressive) and self.objective == "reinforced",
             "learned_masks": self.learned_masks and not self.progressive,
             "share": self.share is not None and (bool(self.progressive) or self.student is not None),
@@ -111,13 +125,19 @@ class DistillEmbeddings(Distillation):
         for name, found in without_effect.items():
             if found:
                 raise ValueError(f"{name} has no effect here; see --help for what it belongs to")
-        if self.progressive and self.student is not None and not self._student_has_weights:
+        if self.progressive and self.student is not None and not self.student_has_weights:
             raise ValueError(
                 "progressive stages inherit, so the first student needs weights; leave student out"
             )
 
     @property
-    def _student_has_weights(self) -> bool:
+    def on_iconworld(self) -> bool:
+        """Whether there is no data of the user's."""
+        return self.data is None and self.images is None
+
+    @property
+    def student_has_weights(self) -> bool:
+        """Whether the student that is named has learned something before."""
         return self.student_pretrained is not None or (Path(self.student) / WEIGHTS).is_file()
 
 
@@ -162,10 +182,16 @@ def _row(student: Student, result: TrainingResult) -> dict[str, Any]:
 
 
 def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
+    bad = {"on_bad_sample": asked.on_bad_sample}
+    if asked.images is not None:
+        sentences = load_sentences(asked.sentences, text_column=asked.csv_caption_key, **bad)
+        return UnpairedPairs(load_images(asked.images, **bad), sentences, seed=asked.training.seed)
+    if asked.on_iconworld and asked.objective == "dime-fm":  # pictures of some scenes, sentences about others
+        return UnpairedPairs(ImagesOf(IconworldPairs()), TextsOf(IconworldPairs(seed=1)))
     if asked.data is None:
         return IconworldPairs()
     columns = {"image_column": asked.csv_img_key, "text_column": asked.csv_caption_key}
-    return load_pairs(asked.data, **columns, separator=asked.csv_separator, on_bad_sample=asked.on_bad_sample)
+    return load_pairs(asked.data, **columns, separator=asked.csv_separator, **bad)
 
 
 def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
@@ -179,15 +205,18 @@ def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
 def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble | None = None) -> Student:
     if asked.student is not None:
         of_teacher = teacher if hasattr(teacher, "config") else None
-        return load_student(
+        student = load_student(
             asked.student, asked.student_pretrained, teacher=of_teacher, seed=asked.training.seed
         )
+        if asked.objective == "dime-fm" and not asked.student_has_weights:
+            return in_the_place_of(teacher, student, asked.learning, seed=asked.training.seed)
+        return student
     if teacher is not None and not hasattr(teacher, "config"):
         raise ValueError(f"{asked.teacher} is no single open_clip model to inherit from; name a student")
     student = load_student(asked.teacher, asked.pretrained)
     if not asked.progressive:
         share = asked.share or 0.5
-        config = share_config(student.config["model_cfg"], share)
+        config = share_config(student.config["model_cfg"], share, towers=asked.learning)
         model = inherit_weights(student.model, config)
         student = Student(
             model,
@@ -199,7 +228,7 @@ def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble 
 
 
 def _evaluation(asked: DistillEmbeddings):
-    if asked.data is None:
+    if asked.on_iconworld:
         families = {"": SEEN_FAMILIES, ", unseen families": UNSEEN_FAMILIES}
         sets = {suffix: of_families(names, 500) for suffix, names in families.items()}
         templates = ICON_TEMPLATES
@@ -226,9 +255,10 @@ def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_b
     losses = ["reinforced"]
     if asked.objective != "reinforced":
         losses = [name for name, weight in vars(asked.loss_weights).items() if weight]
+    data = asked.data or asked.images or "iconworld"
     text = (
         f"# {student.name}\n\nDistilled by cliptd from {taught_by} ({', '.join(losses)}) on "
-        f"{asked.data or 'iconworld'}: {asked.training.steps} steps of {asked.training.batch_size} pairs. An ordinary "
+        f"{data}: {asked.training.steps} steps of {asked.training.batch_size} pairs. An ordinary "
         '`open_clip` folder: `open_clip.create_model_and_transforms("local-dir:…")`. Zero-shot, in percent:\n\n'
         f"{markdown_table(rows)}\n\nAll settings are in card.json.\n"
     )
@@ -238,7 +268,7 @@ def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_b
 if __name__ == "__main__":
     import sys
 
-    own_data = any(argument.split("=")[0] == "--data" for argument in sys.argv[1:])
+    own_data = any(argument.split("=")[0] in ("--data", "--images") for argument in sys.argv[1:])
     icons = {"training": icon_training(), "ramp_steps": 150, "mask_lr": 0.1}  # masks close in 300 steps, too
     default = DistillEmbeddings(**({"training": tiny_clip_training()} if own_data else icons))
     main(tyro.cli(DistillEmbeddings, default=default, description=__doc__))

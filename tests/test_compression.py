@@ -192,8 +192,6 @@ def test_a_student_that_cannot_be_is_said(name, message, teacher, tmp_path):
 
 def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
     student = load_student(str(folder))
-    with pytest.raises(ValueError, match="use source live, or leave crop out"):
-        settings(source="store", crop=(0.9, 1.0))
     with pytest.raises(ValueError, match="weights names 'affinities'; expected some of affinity, feature"):
         settings(weights={"affinities": 1.0})
     with pytest.raises(ValueError, match=r"shares are \(0\.5, 0\.75\); expected descending ones"):

@@ -4,9 +4,11 @@ As in dataset reinforcement (arXiv 2303.08983) and MobileCLIP's reinforced datas
 of the parameters this is. A replay is a pure function of the picture and the parameters.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -107,6 +109,11 @@ class AugmentationPolicy:
             crop = RandomResizedCrop.get_params(blank, list(self.scale), list(self.ratio))
             operations = tuple(self._operation() for _ in range(self.operations))
         return Augmentation(tuple(map(int, crop)), operations)
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the settings and of what they draw: another way of drawing has another one."""
+        drawn = [self.draw(picture, seed).encode() for picture in ((64, 64), (300, 200)) for seed in range(4)]
+        return hashlib.sha256(json.dumps([asdict(self), drawn]).encode()).hexdigest()[:16]
 
     def _operation(self) -> tuple[str, float]:
         name = OPERATIONS[int(torch.randint(len(OPERATIONS), ()))]

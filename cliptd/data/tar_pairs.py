@@ -20,7 +20,7 @@ from PIL import Image
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 BLOCK = tarfile.BLOCKSIZE
 FEATURES = datasets.Features(
     {
@@ -96,28 +96,37 @@ class TarImage:
         return read_member(self.shard, self.offset, self.size)
 
 
-class TarPairs(TableDataset):
-    """Map-style dataset of `Pair`, in the order of the shards.
+class TarSamples(TableDataset):
+    """Samples of uncompressed tars, in the order of the shards: neighbouring members of one name are a sample.
 
-    shards: uncompressed tars whose samples are neighbouring members of one name: an image, and a .txt or a .json with
-        `text_column`.
-    on_bad_sample: "raise" at a sample without image or text and at a shard that ends early, or "skip": leave such
-        samples out and list them in `skipped`.
+    needs: what a sample must have, "image", "text" (a .txt, or a .json with `text_column`) or both.
+    on_bad_sample: "raise" at a sample without it and at a shard that ends early, or "skip": leave such samples out and
+        list them in `skipped`.
     """
 
     def __init__(
-        self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
+        self,
+        shards: Sequence[Path],
+        needs: Sequence[str],
+        *,
+        text_column: str = "caption",
+        on_bad_sample: OnBadSample = "raise",
     ) -> None:
         self.shards, self.text_column = list(shards), text_column
         if not self.shards:
             raise ValueError("there are no shards")
-        table = cached_table(_rows, tuple(self.shards), FEATURES, version=TABLE_VERSION)
+        table = cached_table(
+            _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, needs=tuple(sorted(needs))
+        )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
 
-    def __getitem__(self, position: int) -> Pair:
-        row = self.row(position)
+    def image(self, row: dict[str, Any]) -> TarImage:
+        """Of a row, not opened yet."""
+        return TarImage(self.shards[row["shard"]], row["key"], row["image_offset"], row["image_size"])
+
+    def text(self, row: dict[str, Any]) -> str:
+        """Of a row. Raises ValueError if it is empty or the .json has none."""
         shard = self.shards[row["shard"]]
-        image = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
         text = (
             read_member(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
         )
@@ -125,7 +134,11 @@ class TarPairs(TableDataset):
             text = self._of_json(text, f"shard {shard}, sample {row['key']}")
         if not text:
             raise ValueError(f"shard {shard}, sample {row['key']}: its text is empty")
-        return Pair(f"{shard.resolve()}/{row['key']}", image, text)
+        return text
+
+    def key(self, row: dict[str, Any]) -> str:
+        """Of a row, with its shard."""
+        return f"{self.shards[row['shard']].resolve()}/{row['key']}"
 
     def _of_json(self, text: str, where: str) -> str:
         try:
@@ -135,6 +148,19 @@ class TarPairs(TableDataset):
             raise ValueError(
                 f"{where}: has no .txt, and its .json no text under {self.text_column!r}; name its text column"
             ) from None
+
+
+class TarPairs(TarSamples):
+    """Map-style dataset of `Pair`; arguments and errors as of `TarSamples`."""
+
+    def __init__(
+        self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
+    ) -> None:
+        super().__init__(shards, ("image", "text"), text_column=text_column, on_bad_sample=on_bad_sample)
+
+    def __getitem__(self, position: int) -> Pair:
+        row = self.row(position)
+        return Pair(self.key(row), self.image(row), self.text(row))
 
 
 def read_member(shard: Path, offset: int, size: int) -> bytes:
@@ -147,7 +173,7 @@ def read_member(shard: Path, offset: int, size: int) -> bytes:
     return found
 
 
-def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(files: tuple[str, ...], needs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for number, path in enumerate(files):
         for key, members in itertools.groupby(members_of(Path(path)), key=lambda member: member[0]):
             row: dict[str, Any] = dict.fromkeys(FEATURES) | {"shard": number, "key": key}
@@ -161,7 +187,7 @@ def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                         f"shard {path} is broken off or no tar, at or after sample {key}; get it anew"
                     )
             if row["complaint"] is None:
-                lacking = [name for name in ("image", "text") if row[f"{name}_offset"] is None]
+                lacking = [name for name in needs if row[f"{name}_offset"] is None]
                 if lacking:
                     row["complaint"] = f"shard {path}, sample {key}: has no {' and no '.join(lacking)}"
             yield row

@@ -114,9 +114,10 @@ class EmbeddingDistiller(StudentInTraining):
                 tokenizer; what is missing reads as the student's.
         """
         self.clamp_logit_scale()
+        reads = self.objective.weights.reads
         student = Embeds(
-            self.student.encode_image(pixel_values),
-            self.student.encode_text(input_ids),
+            self.student.encode_image(pixel_values) if reads("image") else None,
+            self.student.encode_text(input_ids) if reads("text") else None,
             self.student.logit_scale.exp(),
             getattr(self.student, "logit_bias", None),
         )

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from cliptd.embedding import losses
 
-ObjectiveName = Literal["affinity", "feature", "relation", "interactive", "contrastive", "sigmoid", "clip_kd"]
+ObjectiveName = Literal[
+    "affinity", "feature", "relation", "interactive", "contrastive", "sigmoid", "clip_kd", "dime-fm"
+]
 INTERACTIVE_SCALE = 1 / 0.07
 """Where CLIP-KD's own scale of the interactive loss starts."""
 
@@ -25,6 +27,8 @@ class LossWeights:
         interactive: interactive contrastive learning (CLIP-KD).
         contrastive: CLIP's own loss, without the teacher (arXiv 2103.00020).
         sigmoid: SigLIP's own loss, without the teacher (arXiv 2303.15343); the student has a logit bias.
+        dime_fm_image, dime_fm_text: DIME-FM (arXiv 2303.18232) of the one tower and, roles swapped, of the other;
+            images and texts need be no pairs.
 
     Raises:
         ValueError: a weight is negative or not finite, or all are 0.
@@ -36,6 +40,8 @@ class LossWeights:
     interactive: float = 0.0
     contrastive: float = 0.0
     sigmoid: float = 0.0
+    dime_fm_image: float = 0.0
+    dime_fm_text: float = 0.0
 
     def __post_init__(self) -> None:
         weights = vars(self)
@@ -48,26 +54,71 @@ class LossWeights:
     @property
     def needs_teacher(self) -> bool:
         """Whether any loss looks at the teacher."""
-        return bool(self.affinity or self.feature or self.relation or self.interactive)
+        return bool(
+            self.affinity or self.feature or self.relation or self.interactive or self.takes_the_place
+        )
+
+    @property
+    def needs_pairs(self) -> tuple[str, ...]:
+        """The losses for which a text must be true of its image."""
+        return tuple(name for name in ("contrastive", "sigmoid", "interactive") if getattr(self, name))
 
     @property
     def compares_widths(self) -> bool:
-        """Whether a loss compares a student's embedding with a teacher's, which then need one width."""
+        """Whether a loss compares a projection of a student's embedding with a teacher's."""
         return bool(self.feature or self.interactive)
+
+    @property
+    def takes_the_place(self) -> bool:
+        """Whether a tower takes the place of the teacher's and needs its width."""
+        return bool(self.dime_fm_image or self.dime_fm_text)
+
+    def reads(self, tower: Literal["image", "text"]) -> bool:
+        """Whether any loss looks at this tower of the student."""
+        other = "dime_fm_text" if tower == "image" else "dime_fm_image"
+        return any(weight for name, weight in vars(self).items() if name != other)
 
 
 OBJECTIVES: dict[ObjectiveName, LossWeights] = {
     **{field.name: LossWeights(**{field.name: 1.0}) for field in fields(LossWeights)},
     "feature": LossWeights(feature=2000.0),
     "clip_kd": LossWeights(contrastive=1.0, feature=2000.0, relation=1.0, interactive=1.0),
+    "dime-fm": LossWeights(dime_fm_image=1.0, dime_fm_text=1.0),
 }
 
 
-class Embeds(NamedTuple):
-    """Embeddings of a batch of pairs, (pairs, dim) each, normalised or not, with the model's scale and bias."""
+@dataclass(frozen=True)
+class DimeFm:
+    """DIME-FM's three losses; see `cliptd.embedding.losses.dime_fm`."""
 
-    image: Tensor
-    text: Tensor
+    logit_scale: float = 100.0
+    """Of teacher and student."""
+    vl_weight: float = 0.7
+    """Of images against sentences."""
+    pvl_weight: float = 0.3
+    """Of the student against the teacher's embeddings of its own kind."""
+    udist_weight: float = 0.0
+    """Of distances within the student's own kind."""
+    vl_temperature: float = 1.0
+    """Divides the logit scale."""
+    pvl_temperature: float = 3.0
+    """Divides the logit scale."""
+    udist_temperature: float = 7.0
+    """Divides the logit scale."""
+
+    def __post_init__(self) -> None:
+        if not (self.vl_weight or self.pvl_weight or self.udist_weight):
+            raise ValueError("vl_weight, pvl_weight and udist_weight are all 0; give one a weight")
+
+
+class Embeds(NamedTuple):
+    """Embeddings of a batch of pairs, (pairs, dim) each, normalised or not, with the model's scale and bias.
+
+    image or text None: no loss reads it.
+    """
+
+    image: Tensor | None
+    text: Tensor | None
     scale: Tensor | float
     bias: Tensor | float | None = None
 
@@ -82,9 +133,11 @@ class EmbeddingObjective(nn.Module):
         weights: of the losses.
         student_dim, teacher_dim: widths of the embeddings.
         affinity_scale: of both models in affinity mimicking; None: each model's own.
+        dime_fm: how DIME-FM's losses are mixed.
 
     Raises:
-        ValueError: from forward, if the teacher's embeddings or a sigmoid's bias are missing.
+        ValueError: DIME-FM of a student of another width; from forward, if the teacher's embeddings or a sigmoid's bias
+            are missing.
     """
 
     def __init__(
@@ -94,9 +147,16 @@ class EmbeddingObjective(nn.Module):
         student_dim: int,
         teacher_dim: int,
         affinity_scale: float | None = losses.AFFINITY_SCALE,
+        dime_fm: DimeFm | None = None,
     ) -> None:
         super().__init__()
+        if weights.takes_the_place and student_dim != teacher_dim:
+            raise ValueError(
+                f"the student's embeddings are {student_dim} wide and the teacher's {teacher_dim}, but with DIME-FM "
+                f"its tower takes the place of the teacher's; give the student embed_dim {teacher_dim}"
+            )
         self.weights, self.affinity_scale = weights, affinity_scale
+        self.dime_fm = dime_fm or DimeFm()
         self.project_image, self.project_text = nn.Identity(), nn.Identity()
         if weights.compares_widths and student_dim != teacher_dim:
             self.project_image, self.project_text = (
@@ -141,6 +201,10 @@ class EmbeddingObjective(nn.Module):
             found["affinity"] = losses.affinity_mimicking(**both, **scales)
         if weights.relation:
             found["relation"] = losses.contrastive_relation(**both, **own_scales)
+        if weights.dime_fm_image:
+            found["dime_fm_image"] = self._dime_fm(student.image, teacher.image, teacher.text)
+        if weights.dime_fm_text:
+            found["dime_fm_text"] = self._dime_fm(student.text, teacher.text, teacher.image)
         if weights.compares_widths:
             image, text = self.project_image(student.image), self.project_text(student.text)
             if weights.feature:
@@ -153,3 +217,9 @@ class EmbeddingObjective(nn.Module):
                     scale=self.interactive_log_scale.exp(),
                 )
         return found
+
+    def _dime_fm(self, student: Tensor, teacher: Tensor, others: Tensor) -> Tensor:
+        """Of the tower that sees what `teacher` embeds; others: what the other tower does."""
+        return losses.dime_fm(
+            student_image=student, teacher_image=teacher, teacher_text=others, **vars(self.dime_fm)
+        )

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.dual_encoders import PROBES, Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
+from cliptd.embedding.crops import DrawnCrops
 from cliptd.sources import Source
 from cliptd.store_writer import StoreWriter
 
@@ -21,7 +22,8 @@ class OpenedPairs:
     """Map-style: the pairs with their images opened, and cropped if asked.
 
     crop: an image to an image, drawing from torch's generators, which the training loop seeds for each example: the
-        same sample is cropped alike whatever the number of processes. Student and teacher see the same crop.
+        same sample is cropped alike whatever the number of processes. Student and teacher see the same crop. Or
+        `DrawnCrops`, of which one is drawn likewise and a store holds all.
     on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadSample`, which the collator leaves out
         of its batch and counts.
     """
@@ -30,7 +32,7 @@ class OpenedPairs:
         self,
         pairs: Sequence[Pair],
         *,
-        crop: Callable[[Image.Image], Image.Image] | None = None,
+        crop: Callable[[Image.Image], Image.Image] | DrawnCrops | None = None,
         on_bad_sample: OnBadSample = "raise",
     ) -> None:
         self.pairs, self.crop, self.on_bad_sample = pairs, crop, on_bad_sample
@@ -39,12 +41,32 @@ class OpenedPairs:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Pair | BadSample:
-        pair = self.read(index)
+        pair = self._read(index)
         if isinstance(pair, BadSample) or self.crop is None:
             return pair
+        if isinstance(self.crop, DrawnCrops):
+            return self.crop.drawn(pair)
         return pair._replace(image=self.crop(pair.image))
 
-    def read(self, index: int, opens: Callable[[str], bool] = lambda key: True) -> Pair | BadSample:
+    def lacking(self, index: int, lacks: Callable[[str], bool]) -> tuple[str, list[Pair]] | BadSample:
+        """The pair's text, and of its whole image or its drawn crops those that a store lacks by their keys.
+
+        The image is opened only if there are any.
+        """
+        crops = self.crop if isinstance(self.crop, DrawnCrops) else None
+
+        def wanted(key: str) -> list[int]:
+            if crops is None:
+                return [0] if lacks(key) else []
+            return [number for number in range(crops.count) if lacks(crops.key(key, number))]
+
+        pair = self._read(index, wanted)
+        if isinstance(pair, BadSample):
+            return pair
+        numbers = wanted(pair.key)
+        return pair.text, [pair if crops is None else crops.crop(pair, number) for number in numbers]
+
+    def _read(self, index: int, opens: Callable[[str], Any] = lambda key: True) -> Pair | BadSample:
         """The pair, its whole image opened if `opens` says so of its key."""
         try:
             pair = self.pairs[index]
@@ -131,17 +153,19 @@ def _same_tokens(one: Reader, other: Reader) -> bool:
 def store_pairs(
     path: str | Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs, *, batch_size: int = 256
 ) -> list[str]:
-    """Write the teacher's embeddings of every pair's image and text; what the store holds already is not asked again,
-    and its image not opened.
+    """Write the teacher's embeddings of every pair's image, or its drawn crops, and text.
+
+    What the store holds already is not asked again, and its image not opened.
 
     Returns what is wrong with the pairs that could not be read. Killed, it goes on from its whole shards.
     """
     bad: list[str] = []
     with StoreWriter(path, teacher) as writer:
         for start in tqdm(range(0, len(pairs), batch_size), desc="teacher", unit="batch", disable=None):
-            read = [pairs.read(k, writer.lacks) for k in range(start, min(start + batch_size, len(pairs)))]
-            bad += [pair.complaint for pair in read if isinstance(pair, BadSample)]
-            good = [pair for pair in read if isinstance(pair, Pair)]
-            writer.image_embeds([pair.key for pair in good], [pair.image for pair in good])
-            writer.text_embeds([pair.text for pair in good])
+            read = [pairs.lacking(k, writer.lacks) for k in range(start, min(start + batch_size, len(pairs)))]
+            bad += [found.complaint for found in read if isinstance(found, BadSample)]
+            good = [found for found in read if not isinstance(found, BadSample)]
+            images = [view for _, views in good for view in views]
+            writer.image_embeds([view.key for view in images], [view.image for view in images])
+            writer.text_embeds([text for text, _ in good])
     return bad

@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance.student_config import build_student
+from cliptd.embedding.masks import Tower
 from cliptd.open_clip_teacher import (
     CONFIG,
     WEIGHTS,
@@ -109,6 +111,45 @@ def load_student(
     ):  # which knows what to say of a wrong name
         return _trainable(load_by_name(name, pretrained, device="cpu", precision="fp32", batch_size=256))
     return _fresh({"model_cfg": open_clip.get_model_config(name)}, open_clip.get_tokenizer(name), name, seed)
+
+
+def in_the_place_of(
+    teacher: Teacher | TeacherEnsemble, student: Student, towers: Sequence[Tower], *, seed: int = 0
+) -> Student:
+    """Fresh towers of the student's config that embed as wide as the teacher; one that is not named is the teacher's.
+
+    Raises ValueError if one of two is named and the teacher is no single open_clip model or does not fit beside it.
+    """
+    if len(towers) == 2:
+        model_cfg = {**student.config["model_cfg"], "embed_dim": teacher.embed_dim}
+        return _fresh({**student.config, "model_cfg": model_cfg}, student.tokenizer, student.name, seed)
+    (tower,) = towers
+    if not isinstance(teacher, OpenClipTeacher):
+        raise ValueError(
+            f"of the two towers only {tower} learns, so the other is the teacher's, but {teacher.name} is no single "
+            "open_clip model; let both learn"
+        )
+    of_teacher, reads_as = teacher.config, (student, teacher)
+    key = "vision_cfg"
+    if tower == "text":
+        key, reads_as = "text_cfg", (teacher, student)
+    config = {
+        "model_cfg": {**of_teacher["model_cfg"], key: student.config["model_cfg"][key]},
+        "preprocess_cfg": reads_as[0].config["preprocess_cfg"],
+    }
+    made = _fresh(config, reads_as[1].tokenizer, f"{tower} of {student.name}", seed)
+    kept = {
+        name: value
+        for name, value in teacher.model.state_dict().items()
+        if name.startswith("visual.") != (tower == "image")
+    }
+    wrong = made.model.load_state_dict(kept, strict=False).unexpected_keys
+    if wrong:
+        raise ValueError(
+            f"the teacher's other tower does not fit beside the {tower} tower of {student.name}, which has no place "
+            f"for {', '.join(wrong[:3])}; let both learn"
+        )
+    return made
 
 
 def _trainable(loaded: OpenClipTeacher) -> Student:

@@ -1,6 +1,5 @@
 """Random numbers as pure functions of where a run is: nothing to save, nothing to restore."""
 
-import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -9,15 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-
-def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2^63) that depends on every part and on nothing else, the machine included.
-
-    >>> derive_seed(0, "forward", 3) == derive_seed(0, "forward", 3) != derive_seed(0, "forward", 4)
-    True
-    """
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+from cliptd.seeds import derive_seed
 
 
 def seed_generators(*parts: int | str, devices: bool = True) -> None:

@@ -63,14 +63,34 @@ def test_stages_with_learned_masks(of_a_user, cache, tmp_path):
 
 
 @pytest.mark.slow
+def test_images_and_sentences_that_never_met_in_one_process_and_in_two(of_a_user, cache, tmp_path):
+    _, shards, _, classes = of_a_user
+    (tmp_path / "sentences.txt").write_text("".join(f"a photo of {n} dogs\n" for n in range(30)))
+    common = (
+        "--images", shards, "--sentences", tmp_path / "sentences.txt", "--zero-shot", classes, *SHORT, "--teacher",
+        TEACHER, "--objective", "dime-fm", "--freeze", "text", "--source", "store", "--crop", 0.5, 1, "--crops", 2,
+    )  # fmt: skip
+    single, double = tmp_path / "single", tmp_path / "double"
+    run_script("distill_embeddings.py", *common, "--run-dir", single, cache=cache)
+    run_script("distill_embeddings.py", *common, "--run-dir", double, launcher="two processes", cache=cache)
+    assert losses(double / "run") == pytest.approx(losses(single / "run"), rel=1e-3)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{double / 'model'}")
+    whole = open_clip.create_model(f"local-dir:{TEACHER}")
+    assert model.transformer.resblocks[0].attn.in_proj_weight.equal(
+        whole.transformer.resblocks[0].attn.in_proj_weight
+    )
+    assert len(model.visual.transformer.resblocks) < len(whole.visual.transformer.resblocks)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--data", "a.csv"), "give data and zero_shot both"),
+        (("--data", "a.csv"), "give data (or images and sentences) and zero_shot both"),
         (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
         (("--progressive", "0.5", "--student", "ViT-B-32"), "the first student needs weights"),
         (("--learned-masks",), "learned_masks has no effect here"),
-        (("--source", "store", "--crop", "0.5", "1.0"), "use source live, or leave crop out"),
+        (("--images", "photos"), "give images and sentences both, or neither"),
     ],
 )
 def test_what_does_not_fit_is_said(arguments, message, cache, tmp_path):

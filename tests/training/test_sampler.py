@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from cliptd.seeds import derive_seed
 from cliptd.training.sampler import ExampleStream, MicroBatches, epoch_permutation
-from cliptd.training.seeding import derive_seed, seed_generators
+from cliptd.training.seeding import seed_generators
 
 
 def micro_batches(**settings):

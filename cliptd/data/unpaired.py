@@ -1,0 +1,211 @@
+"""Images and sentences that never met: a folder or shards of the one, text files or shards of the other."""
+
+import math
+from collections.abc import Callable, Sequence
+from glob import glob
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import datasets
+from PIL import Image
+from torch import Tensor
+
+from cliptd.data.cache import cache_folder
+from cliptd.data.images import ImageFile
+from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.tar_pairs import TarSamples, shards_of
+
+
+class KeyedImage(NamedTuple):
+    """An image, or a function that opens it, and what tells it from all others."""
+
+    key: str
+    image: Image.Image | Tensor | Callable[[], Image.Image | Tensor]
+
+
+class Images(Protocol):
+    """A map-style data set of images."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> KeyedImage: ...
+
+
+class Sentences(Protocol):
+    """A map-style data set of texts."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> str: ...
+
+
+def load_images(source: str | Path, *, on_bad_sample: OnBadSample = "raise") -> Images:
+    """The images of a folder, subfolders too, or of webdataset shards ("data/{000..099}.tar"); texts are not looked at.
+
+    Raises FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    """
+    if str(source).endswith((".tar", ".tar.gz", ".tgz")):
+        return TarImages(shards_of(str(source)), on_bad_sample=on_bad_sample)
+    return FolderImages(source)
+
+
+def load_sentences(
+    source: str | Path, *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
+) -> Sentences:
+    """The sentences of UTF-8 text files, one a line (a path or a pattern, .txt or .txt.gz), or of webdataset shards.
+
+    text_column: of a shard's .json where it has no .txt.
+
+    Raises FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    """
+    if str(source).endswith((".tar", ".tar.gz", ".tgz")):
+        return TarTexts(shards_of(str(source)), text_column=text_column, on_bad_sample=on_bad_sample)
+    return TextLines(source)
+
+
+class ImagesOf:
+    """The images of pairs. Map-style data set of `KeyedImage`."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self.name = f"images of {getattr(pairs, 'name', type(pairs).__name__)}"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> KeyedImage:
+        return KeyedImage(*self.pairs[index][:2])
+
+
+class TextsOf:
+    """The texts of pairs."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self.name = f"texts of {getattr(pairs, 'name', type(pairs).__name__)}"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> str:
+        return self.pairs[index].text
+
+
+class FolderImages:
+    """Map-style data set of `KeyedImage`, sorted by path. Raises FileNotFoundError for no folder or no image."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.name = str(folder)
+        self.paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self.paths:
+            raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> KeyedImage:
+        path = self.paths[index]
+        return KeyedImage(str(path.resolve()), ImageFile(path, str(path), "it was there a moment ago"))
+
+
+class TarImages(TarSamples):
+    """Map-style data set of `KeyedImage` out of shards; errors as of `TarSamples`."""
+
+    def __init__(self, shards: Sequence[Path], *, on_bad_sample: OnBadSample = "raise") -> None:
+        super().__init__(shards, ("image",), on_bad_sample=on_bad_sample)
+
+    def __getitem__(self, position: int) -> KeyedImage:
+        row = self.row(position)
+        return KeyedImage(self.key(row), self.image(row))
+
+
+class TarTexts(TarSamples):
+    """Map-style data set of the texts of shards; errors as of `TarSamples`."""
+
+    def __init__(
+        self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
+    ) -> None:
+        super().__init__(shards, ("text",), text_column=text_column, on_bad_sample=on_bad_sample)
+
+    def __getitem__(self, position: int) -> str:
+        return self.text(self.row(position))
+
+
+class TextLines:
+    """Map-style data set of the lines of text files that are not blank; read once into a memory-mapped table.
+
+    pattern: a path, or one with * or ?; gzip is unpacked.
+
+    Raises FileNotFoundError for no file, ValueError for one that is no UTF-8 or holds no text.
+    """
+
+    def __init__(self, pattern: str | Path) -> None:
+        self.name = str(pattern)
+        wild = any(mark in self.name for mark in "*?[")
+        files = sorted(glob(self.name)) if wild else [self.name]
+        for file in files or [self.name]:
+            if not Path(file).is_file():
+                raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
+        try:
+            table = datasets.load_dataset(
+                "text", data_files=files, split="train", cache_dir=str(cache_folder() / "tables")
+            )
+        except datasets.exceptions.DatasetGenerationError as error:
+            raise ValueError(
+                f"{self.name}: {error.__cause__ or error}; expected UTF-8, a sentence a line"
+            ) from None
+        self.lines = table.filter(_not_blank, input_columns="text", batched=True)
+        if not len(self.lines):
+            raise ValueError(f"{self.name}: holds no text; expected sentences, one a line")
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> str:
+        return self.lines[index]["text"].strip()
+
+
+def _not_blank(texts: list[str]) -> list[bool]:
+    return [bool(text.strip()) for text in texts]
+
+
+class UnpairedPairs:
+    """Images and sentences side by side that have nothing to do with one another, as often as the longer side is long.
+
+    Sentences come in an order of their own, so that files of pairs, given as images and as sentences, are unpaired.
+    Map-style dataset of `Pair`, the same for the same seed.
+
+    Raises ValueError if either is empty.
+    """
+
+    def __init__(self, images: Images, sentences: Sentences, *, seed: int = 0) -> None:
+        if not len(images) or not len(sentences):
+            raise ValueError(
+                f"found {len(images)} images and {len(sentences)} sentences; expected one at least"
+            )
+        self.images, self.sentences, self.seed = images, sentences, seed
+        self.name = f"{images.name} and {sentences.name}"
+        self.skipped = [
+            complaint for side in (images, sentences) for complaint in getattr(side, "skipped", ())
+        ]
+        # k → a·k + b (mod n), a and n coprime, is each sentence once a round.
+        n = len(sentences)
+        near_golden = round(n * 0.618034) + seed
+        self._step = next(
+            a for a in range(max(near_golden, 1), max(near_golden, 1) + n + 1) if math.gcd(a, n) == 1
+        )
+        self._first = n // 2
+
+    def __len__(self) -> int:
+        return max(len(self.images), len(self.sentences))
+
+    def __getitem__(self, index: int) -> Pair:
+        if not 0 <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")
+        key, image = self.images[index % len(self.images)]
+        sentence = self.sentences[(index * self._step + self._first) % len(self.sentences)]
+        return Pair(key, image, sentence)
