@@ -42,6 +42,9 @@ class Sentences(Protocol):
 
     def __getitem__(self, index: int) -> str: ...
 
+    def part(self, start: int, stop: int) -> list[str]:
+        """The texts from start to before stop."""
+
 
 def load_images(source: str | Path, *, on_bad_sample: OnBadSample = "raise") -> Images:
     """The images of a folder, subfolders too, or of webdataset shards ("data/{000..099}.tar"); texts are not looked at.
@@ -94,6 +97,10 @@ class TextsOf:
     def __getitem__(self, index: int) -> str:
         return self.pairs[index].text
 
+    def part(self, start: int, stop: int) -> list[str]:
+        """The texts from start to before stop."""
+        return [self[index] for index in range(start, min(stop, len(self)))]
+
 
 class FolderImages:
     """Map-style data set of `KeyedImage`, sorted by path. Raises FileNotFoundError for no folder or no image."""
@@ -134,6 +141,10 @@ class TarTexts(TarSamples):
     def __getitem__(self, position: int) -> str:
         return self.text(self.row(position))
 
+    def part(self, start: int, stop: int) -> list[str]:
+        """The texts from start to before stop."""
+        return [self[position] for position in range(start, min(stop, len(self)))]
+
 
 class TextLines:
     """Map-style data set of the lines of text files that are not blank; read once into a memory-mapped table.
@@ -167,6 +178,10 @@ class TextLines:
 
     def __getitem__(self, index: int) -> str:
         return self.lines[index]["text"].strip()
+
+    def part(self, start: int, stop: int) -> list[str]:
+        """The texts from start to before stop."""
+        return [text.strip() for text in self.lines[start:stop]["text"]]
 
 
 def _not_blank(texts: list[str]) -> list[bool]:

@@ -63,6 +63,25 @@ def test_stages_with_learned_masks(of_a_user, cache, tmp_path):
 
 
 @pytest.mark.slow
+def test_grounded_sentences_are_the_same_in_one_process_and_in_two(of_a_user, cache, tmp_path):
+    lines = [f"a photo of {n} {thing}" for n in range(20) for thing in ("dogs", "sums", "cats")]
+    (tmp_path / "corpus.txt").write_text("\n".join(lines))
+    common = (
+        "--sentences", tmp_path / "corpus.txt", "--images", of_a_user[1], "--teacher", TEACHER, "--keep", 10,
+        "--chunk", 8,
+    )  # fmt: skip
+    for name, launcher in (("one", "accelerate"), ("two", "two processes")):
+        done = run_script(
+            "select_sentences.py", *common, "--out", tmp_path / name, launcher=launcher, cache=cache
+        )
+        assert f"Sentences: {tmp_path / name / 'sentences.txt'}" in done.stdout
+    one, two = ((tmp_path / name / "sentences.txt").read_text() for name in ("one", "two"))
+    assert one == two
+    assert len(one.splitlines()) == 10
+    assert set(one.splitlines()) <= set(lines)
+
+
+@pytest.mark.slow
 def test_images_and_sentences_that_never_met_in_one_process_and_in_two(of_a_user, cache, tmp_path):
     _, shards, _, classes = of_a_user
     (tmp_path / "sentences.txt").write_text("".join(f"a photo of {n} dogs\n" for n in range(30)))

@@ -1,0 +1,200 @@
+"""Visually grounded sentences out of a large corpus: those that a teacher finds near to some of a pool of images.
+
+The sentence side of unpaired distillation (DIME-FM, arXiv 2303.18232). The paper's own selection is not published in
+detail; this one is ours.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from cliptd.data.pairs import OnBadSample
+from cliptd.data.unpaired import Images, Sentences
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.evaluation.embeddings import embed_images
+from cliptd.shards import write_atomically
+from cliptd.sources import finite
+
+POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
+ENTRY = np.dtype([("score", "<f4"), ("text", "<u8")])
+"""Of a sentence: its score, NaN before it is known, and a hash of its words."""
+
+
+@dataclass(kw_only=True)
+class SentenceSelection:
+    """Which sentences count as grounded."""
+
+    keep: int | None = None
+    """How many of the best are kept."""
+    share: float | None = None
+    """Instead: which share of all that differ."""
+    least: float | None = None
+    """Instead: those of this cosine at least."""
+    neighbours: int = 1
+    """A sentence's score is its mean cosine to as many nearest images."""
+    pool: int = 100_000
+    """Images in memory at most; of more, as many are drawn."""
+    chunk: int = 4096
+    """Sentences at a time; what a kill costs at most, for each process."""
+    seed: int = 0
+    """Of the drawn images."""
+    on_bad_sample: OnBadSample = "raise"
+    """Stop at a bad image or a shard's bad sample, or leave it out; bad_samples.txt lists them."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("keep", "share", "least") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"found {', '.join(given) or 'none'} of keep, share and least; give one of them")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, expected above 0 and at most 1")
+        if self.keep is not None and self.keep < 1:
+            raise ValueError(f"keep is {self.keep}, expected at least 1")
+        if self.chunk < 1 or not 1 <= self.neighbours <= self.pool:
+            raise ValueError(
+                f"found chunk {self.chunk}, neighbours {self.neighbours} and a pool of {self.pool}; expected at least "
+                "1 of each, and no more neighbours than images"
+            )
+
+
+def select_sentences(
+    sentences: Sentences,
+    images: Images,
+    teacher: Teacher | TeacherEnsemble,
+    settings: SentenceSelection,
+    out: str | Path,
+    *,
+    accelerator: Accelerator | None = None,
+) -> dict[str, float]:
+    """Write OUT/sentences.txt: the grounded sentences in the order of the corpus, each once, one a line.
+
+    Every sentence is scored once, into a file (12 bytes each); killed, the same call goes on from there, and another
+    `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings, a chunk
+    of sentences and, at the end, the scores.
+
+    Args:
+        accelerator: shares the chunks between its processes.
+
+    Returns: {"sentences", "distinct", "selected", "least", "median"}: counts, the score of the last that was selected
+        and the median of all. Also in OUT/selection.json.
+    Raises: ValueError for a folder with scores of another corpus, pool or teacher; for an embedding that is not finite.
+    """
+    out = Path(out)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        _begin(out, sentences, images, teacher, settings)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    entries = np.load(out / SCORES, mmap_mode="r+")
+    starts = range(rank * settings.chunk, len(sentences), processes * settings.chunk)
+    todo = [start for start in starts if np.isnan(entries["score"][start : start + settings.chunk]).any()]
+    if todo:
+        pool = load_file(out / POOL)["embeds"].to(teacher.device)
+        for start in tqdm(todo, desc="scored", unit=" chunks", disable=None):
+            texts = sentences.part(start, start + settings.chunk)
+            hashes = [
+                int.from_bytes(
+                    hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "little"
+                )
+                for text in texts
+            ]
+            entries["text"][start : start + len(texts)] = hashes
+            entries["score"][start : start + len(texts)] = _scores(texts, pool, teacher, settings.neighbours)
+        entries.flush()
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    return _write_selected(out, sentences, settings) if rank == 0 else {}
+
+
+def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: SentenceSelection) -> None:
+    """An empty table of scores and the pool's embeddings, if they are not there."""
+    described = {
+        "sentences": f"{len(sentences)} of {sentences.name}",
+        "images": f"{len(images)} of {images.name}",
+        "teacher": f"{teacher.fingerprint} ({teacher.name})",
+        **{name: getattr(settings, name) for name in ("neighbours", "pool", "seed", "chunk")},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / SELECTION).exists():
+        found = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
+        differing = [name for name in described if found.get(name) != described[name]]
+        if differing:
+            shown = ", ".join(
+                f"{name}: {found.get(name)!r} there, {described[name]!r} now" for name in differing
+            )
+            raise ValueError(f"{out} holds scores of something else ({shown}); use another folder")
+        return
+    if len(images) < settings.neighbours or not len(sentences):
+        raise ValueError(
+            f"found {len(images)} images and {len(sentences)} sentences; expected {settings.neighbours} and 1 at least"
+        )
+    chosen = range(len(images))
+    if len(images) > settings.pool:
+        chosen = sorted(
+            np.random.default_rng(settings.seed).choice(len(images), settings.pool, replace=False)
+        )
+    found = [images[int(k)] for k in chosen]
+    embedded = embed_images(
+        teacher,
+        [one.image for one in found],
+        [one.key for one in found],
+        on_bad_sample=settings.on_bad_sample,
+    )
+    bad = [complaint for side in (sentences, images) for complaint in getattr(side, "skipped", ())]
+    write_atomically(out / "bad_samples.txt", "".join(f"{x}\n" for x in [*bad, *embedded.skipped]).encode())
+    write_atomically(out / POOL, save({"embeds": embedded.embeds.cpu()}))
+    entries = np.lib.format.open_memmap(out / SCORES, mode="w+", dtype=ENTRY, shape=(len(sentences),))
+    entries["score"] = np.nan
+    entries.flush()
+    write_atomically(out / SELECTION, json.dumps({"scores_of": described}, indent=1).encode())
+
+
+def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndarray:
+    """(texts,) float32 mean cosines to the nearest images, without a matrix of more than a block of the pool."""
+    embeds = finite(teacher.encode_texts(texts), "text", texts, teacher.name)
+    best = embeds.new_full((len(texts), neighbours), -2.0)
+    for block in pool.split(16_384):
+        best = torch.cat([best, embeds @ block.T], dim=1).topk(neighbours, dim=1).values
+    return best.mean(dim=1).cpu().numpy()
+
+
+def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
+    entries = np.load(out / SCORES)
+    _, distinct = np.unique(entries["text"], return_index=True)
+    scores = entries["score"][distinct]
+    if settings.least is not None:
+        selected = distinct[scores >= settings.least]
+    else:
+        count = settings.keep if settings.keep is not None else max(1, round(settings.share * len(distinct)))
+        best_first = np.lexsort((distinct, -scores))  # of equal scores the earlier one
+        selected = distinct[best_first[:count]]
+    if not len(selected):
+        raise ValueError(
+            f"no sentence has a cosine of {settings.least}; the highest is {scores.max():.3f}, ask for less"
+        )
+    selected = np.sort(selected)
+    partial = out / f"{SELECTED}.partial"
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        for first in range(0, len(sentences), settings.chunk):
+            start, stop = np.searchsorted(selected, (first, first + settings.chunk))
+            if start < stop:
+                texts = sentences.part(first, first + settings.chunk)
+                file.writelines(" ".join(texts[k - first].split()) + "\n" for k in selected[start:stop])
+    partial.replace(out / SELECTED)
+    found = {
+        "sentences": len(sentences),
+        "distinct": len(distinct),
+        "selected": len(selected),
+        "least": float(entries["score"][selected].min()),
+        "median": float(np.median(scores)),
+    }
+    described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
+    write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
+    return found
