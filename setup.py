@@ -4,7 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"]
 TEST = [
+    *ONNX,
     "pytest>=8.0",
     "pytest-timeout>=2.3.1",
     "pytest-xdist>=3.6.1",
@@ -51,7 +53,7 @@ setup(
         "test": TEST,
         "dev": TEST,
         "benchmark": ["webdataset>=0.2.5", "pandas>=2.2"],  # what open_clip's own training needs
-        "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+        "onnx": ONNX,
         "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],
     },
 )

@@ -1,4 +1,4 @@
-"""inherit_weights.py as typed: half of the shipped teacher, as a folder that open_clip itself loads."""
+"""inherit_weights.py and export.py as typed: half of the shipped teacher, as a folder open_clip loads; and ONNX."""
 
 import json
 import shutil
@@ -52,3 +52,29 @@ def test_a_teachers_own_folder_is_not_overwritten(cache, tmp_path):
     assert done.returncode
     assert "is the teacher's own folder; choose another one" in done.stdout
     assert load_teacher(str(teacher)).fingerprint == load_teacher(str(TEACHER)).fingerprint
+
+
+@pytest.mark.slow
+def test_the_shipped_teacher_as_onnx(cache, tmp_path):
+    done = run_script(
+        "export.py", "--model", TEACHER, "--rounds", 1, "--batch-sizes", 1, 3, "--out", tmp_path, launcher=None,
+        cache=cache,
+    )  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} >= {"image.onnx", "text.onnx", "export.json"}
+    table = (tmp_path / "latency.md").read_text()
+    assert "| tower | batch | torch | onnxruntime |" in table
+    assert len(table.strip().splitlines()) == 2 + 2 + 4
+    assert "Largest difference from torch: image" in done.stdout
+    done = run_script(
+        "export.py",
+        "--model",
+        TEACHER,
+        "--reparameterize",
+        "--out",
+        tmp_path,
+        launcher=None,
+        cache=cache,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "has no branches to fuse" in done.stdout
