@@ -42,6 +42,7 @@ setup(
         "ijson>=3.3",
         "safetensors>=0.6.2",
         "pillow>=11.0",
+        "pyyaml>=6.0",
         "tyro>=0.9.30",
         "rich>=13.7",
         "tqdm>=4.67",

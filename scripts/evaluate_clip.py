@@ -5,6 +5,9 @@ Writes OUT/results.json and OUT/results.md, in percent, anew after every data se
     python scripts/evaluate_clip.py --model ViT-B-32 --pretrained openai --zero-shot imagenet/val imagenet-r \\
         --retrieval coco.csv --linear-probe pets --out runs/clip_b32
     python scripts/evaluate_clip.py --model runs/student/model --zero-shot imagenet/val --out runs/student/evaluation
+    python scripts/evaluate_clip.py --model runs/student/model --suite sets.yaml --out runs/student/suite
+
+A suite is a YAML list of data sets and shifted versions of them; see cliptd/evaluation/suite.py.
 """
 
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.linear_probe import linear_probe, probe_folders
 from cliptd.evaluation.results import TITLES, table_rows, write_results
 from cliptd.evaluation.retrieval import retrieval
+from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.report import print_table
 from cliptd.teachers import load_teacher
@@ -45,6 +49,8 @@ class EvaluateClip:
     """Of a CSV. None: a tab for .tsv, else a comma."""
     linear_probe: tuple[Path, ...] = ()
     """Folders with train/, test/ and perhaps val/, each with a folder of images for each class."""
+    suite: Path | None = None
+    """A YAML list of data sets, plain and shifted, for one table of zero-shot, linear probes and drops."""
     on_bad_sample: OnBadSample = "raise"
     """Stop at a bad image, or leave it out, counted and listed."""
     batch_size: int = 256
@@ -69,9 +75,10 @@ def main() -> None:
         pairs = load_pairs(path, **columns, separator=asked.csv_separator, **bad)
         jobs.append(("retrieval", path, retrieval, pairs, {}))
     jobs += [("linear_probe", path, linear_probe, probe_folders(path), {}) for path in asked.linear_probe]
-    if not jobs:
+    suite = read_suite(asked.suite) if asked.suite else []
+    if not jobs and not suite:
         raise SystemExit(
-            "nothing to evaluate; give --zero-shot, --retrieval or --linear-probe, or several of them"
+            "nothing to evaluate; give --zero-shot, --retrieval, --linear-probe or --suite, or several of them"
         )
     model = load_teacher(asked.model, asked.pretrained, device=asked.device, batch_size=asked.batch_size)
     results = {"model": model.name, "fingerprint": model.fingerprint, "templates": templates}
@@ -79,6 +86,13 @@ def main() -> None:
         found = evaluate(model, data, **options, **bad)
         results.setdefault(kind, []).append({"name": Path(path).resolve().name, "path": str(path), **found})
         write_results(asked.out, results)
+    if suite:
+
+        def keep(rows: list[dict]) -> None:
+            results["suite"] = [*rows, *averages(rows)]
+            write_results(asked.out, results)
+
+        evaluate_suite(model, suite, **bad, after_each=keep)
     for kind, title in TITLES.items():
         if kind in results:
             print_table(table_rows(kind, results[kind]), title=title)

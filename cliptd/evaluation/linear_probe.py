@@ -11,7 +11,7 @@ from cliptd.data.pairs import OnBadSample
 from cliptd.data.splits import low_shot_split
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
 from cliptd.evaluation.image_folder import ImageFolder
-from cliptd.evaluation.logistic_regression import choose_strength, fit
+from cliptd.evaluation.logistic_regression import LogisticRegression, choose_strength, fit
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
 
 VALIDATION_SHARE = 0.2
@@ -61,6 +61,26 @@ def linear_probe(
         ½‖W‖² against the sum of the training images' cross-entropies.
     Raises: ValueError, FileNotFoundError naming image or folder.
     """
+    return fit_probe(model, folders, on_bad_sample=on_bad_sample, seed=seed).found
+
+
+class Probe(NamedTuple):
+    """A fitted classifier of the training folder's classes.
+
+    features, labels: (images, dim) and (images,) of the test images. found: what `linear_probe` returns.
+    """
+
+    classifier: LogisticRegression
+    classes: list[str]
+    features: Tensor
+    labels: Tensor
+    found: dict
+
+
+def fit_probe(
+    model: DualEncoder, folders: ProbeFolders, *, on_bad_sample: OnBadSample = "raise", seed: int = 0
+) -> Probe:
+    """Fit and test as `linear_probe`, and keep the classifier."""
     classes = folders.train.classes
     train, test = (_embed(model, part, classes, on_bad_sample) for part in (folders.train, folders.test))
     skipped = train.skipped + test.skipped
@@ -75,7 +95,7 @@ def linear_probe(
     features, labels = torch.cat([train.features, val.features]), torch.cat([train.labels, val.labels])
     classifier = fit(features, labels, len(classes), strength)
     ranks = class_ranks(test.features, test.labels, classifier.weight, classifier.bias)
-    return {
+    found = {
         "training_images": len(train.ids),
         "validation_images": len(val.ids),
         "images": len(test.ids),
@@ -85,6 +105,7 @@ def linear_probe(
         "lambda": strength,
         "skipped": skipped,
     }
+    return Probe(classifier, classes, test.features, test.labels, found)
 
 
 class _Part(NamedTuple):

@@ -21,9 +21,19 @@ COLUMNS = {
         "name": "data set", "images": "images", "top1": "top-1", "mean_per_class": "mean per class",
         "validation_top1": "validation top-1", "lambda": "λ",
     },
+    "suite": {
+        "name": "data set", "shifted_from": "shifted from", "images": "images", "metric": "metric",
+        "zero_shot": "zero-shot", "zero_shot_drop": "drop", "linear_probe": "linear probe",
+        "linear_probe_drop": "drop of the probe",
+    },
 }  # fmt: skip
 """Of each evaluation: what of a result a table shows, and its heading."""
-TITLES = {"zero_shot": "Zero-shot classification", "retrieval": "Retrieval", "linear_probe": "Linear probe"}
+TITLES = {
+    "zero_shot": "Zero-shot classification",
+    "retrieval": "Retrieval",
+    "linear_probe": "Linear probe",
+    "suite": "Suite",
+}
 
 
 def table_rows(evaluation: str, results: list[dict[str, Any]]) -> list[Row]:
@@ -34,7 +44,7 @@ def table_rows(evaluation: str, results: list[dict[str, Any]]) -> list[Row]:
     for row, result in zip(rows, results, strict=True):
         if "lambda" in result:
             row["λ"] = f"{result['lambda']:.3g}"
-        if result["skipped"]:
+        if result.get("skipped"):
             row["left out"] = len(result["skipped"])
     return rows
 
@@ -42,8 +52,8 @@ def table_rows(evaluation: str, results: list[dict[str, Any]]) -> list[Row]:
 def write_results(folder: str | Path, results: dict[str, Any]) -> None:
     """Write results.json and results.md, each in one move.
 
-    results: {"model", …, "zero_shot": [a result with its "name", …], "retrieval": […], "linear_probe": […]}, in
-        percent; an evaluation may be missing.
+    results: {"model", …, "zero_shot": [a result with its "name", …], "retrieval": […], "linear_probe": […], "suite":
+        […]}, in percent; an evaluation may be missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ def test_what_cannot_be_evaluated_is_refused_before_the_model_is_loaded(icons, t
         runpy.run_path(str(REPOSITORY / "scripts" / "evaluate_clip.py"), run_name="__main__")
 
     with pytest.raises(
-        SystemExit, match="nothing to evaluate; give --zero-shot, --retrieval or --linear-probe"
+        SystemExit, match="nothing to evaluate; give --zero-shot, --retrieval, --linear-probe or --suite"
     ):
         run()
     with pytest.raises(
@@ -99,3 +99,20 @@ def test_what_cannot_be_evaluated_is_refused_before_the_model_is_loaded(icons, t
     with pytest.raises(FileNotFoundError, match=r"teacher folder .*no model does not exist"):
         run("--zero-shot", icons / "shifted")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_suite_of_plain_and_shifted_sets(icons, cache, tmp_path):
+    (icons / "sets.yaml").write_text(
+        "- {name: icons, images: probe/test, linear_probe: probe}\n"
+        "- {name: moved, images: shifted, shifted_from: icons}\n"
+        "- {name: again, images: shifted, shifted_from: icons}\n"
+    )
+    run_script(
+        "evaluate_clip.py", "--model", TEACHER, "--suite", icons / "sets.yaml", "--device", "cpu", "--out", tmp_path,
+        launcher=None, cache=cache,
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "results.json").read_text())["suite"]
+    assert [row["name"] for row in rows] == ["icons", "moved", "again", "mean of shifted icons"]
+    assert min(row["zero_shot"] for row in rows) > 60  # chance is 12.5
+    assert rows[3]["linear_probe_drop"] == rows[1]["linear_probe_drop"]
+    assert "| data set | shifted from | images |" in (tmp_path / "results.md").read_text()

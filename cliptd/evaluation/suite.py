@@ -1,0 +1,228 @@
+"""A suite of classification data sets, plain ones and shifted versions of them, in one table (as ELEVATER's).
+
+A YAML list; paths are relative to its file:
+
+    - {name: imagenet, images: imagenet/val, linear_probe: imagenet, templates: imagenet.txt}
+    - {name: imagenet-r, images: imagenet-r, shifted_from: imagenet}
+    - {name: pets, images: pets/test, linear_probe: pets, metric: mean_per_class}
+
+`images` is a folder of class folders, classified zero-shot; `linear_probe` one with train/, test/ and perhaps val/. A
+shifted set is classified by the classes it has, some or all of the other's, zero-shot and by the other's probe; its
+drop is against the other's images of these very classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from cliptd.data.pairs import OnBadSample
+from cliptd.evaluation.embeddings import DualEncoder, embed_images
+from cliptd.evaluation.image_folder import ImageFolder
+from cliptd.evaluation.linear_probe import Probe, ProbeFolders, fit_probe, probe_folders
+from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
+from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot_classifier
+
+Metric = Literal["top1", "mean_per_class"]
+
+
+@dataclass(frozen=True)
+class SuiteEntry:
+    """One data set.
+
+    images: to classify zero-shot. linear_probe: to fit and test a probe on. shifted_from: the name of the entry whose
+    classes it has. templates: for zero-shot. metric: what of it counts.
+    """
+
+    name: str
+    images: ImageFolder
+    linear_probe: ProbeFolders | None = None
+    shifted_from: str | None = None
+    templates: Sequence[str] = TEMPLATES
+    metric: Metric = "top1"
+
+
+def read_suite(path: str | Path) -> list[SuiteEntry]:
+    """The entries of a YAML file, their folders listed. Raises ValueError, FileNotFoundError naming file and entry."""
+    path = Path(path)
+    try:
+        items = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected a YAML list of data sets") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(items, list) or not items:
+        raise ValueError(
+            f"{path}: found {type(items).__name__}, expected a list of data sets, {{name: …, images: …}} each"
+        )
+    return checked_suite(
+        [_entry(path, number, item) for number, item in enumerate(items, start=1)], str(path)
+    )
+
+
+def checked_suite(entries: list[SuiteEntry], where: str = "the suite") -> list[SuiteEntry]:
+    """The entries, if every name is one entry's and every shifted set's classes are its base's; else ValueError."""
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: the name {name!r} occurs twice")
+    by_name = {entry.name: entry for entry in entries}
+    for entry in entries:
+        if entry.shifted_from is None:
+            continue
+        base = by_name.get(entry.shifted_from)
+        if base is None or base.shifted_from is not None:
+            plain = ", ".join(other.name for other in entries if other.shifted_from is None)
+            raise ValueError(
+                f"{where}: {entry.name} is shifted_from {entry.shifted_from!r}; expected one of the "
+                f"plain sets ({plain})"
+            )
+        probed = set() if base.linear_probe is None else set(base.linear_probe.train.classes)
+        for of, known in ((base.name, set(base.images.classes)), (f"{base.name}'s train/", probed)):
+            unknown = sorted(set(entry.images.classes) - known)
+            if known and unknown:
+                raise ValueError(
+                    f"{where}: {entry.name} has the class {unknown[0]!r} ({len(unknown)} such), which {of} lacks; "
+                    "folders of a class need one name in both"
+                )
+    return entries
+
+
+def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
+    where = f"{path}, data set {number}"
+    known = [field.name for field in fields(SuiteEntry)]
+    if not isinstance(item, dict) or not {"name", "images"} <= set(item) or set(item) - set(known):
+        raise ValueError(f"{where}: found {item!r}, expected name, images and perhaps {', '.join(known[2:])}")
+    metric = item.get("metric", "top1")
+    if metric not in get_args(Metric):
+        raise ValueError(f"{where}: metric is {metric!r}, expected one of {', '.join(get_args(Metric))}")
+    if "linear_probe" in item and "shifted_from" in item:
+        raise ValueError(
+            f"{where}: a shifted set is tested by the probe of {item['shifted_from']}; leave linear_probe out"
+        )
+    folder = path.parent
+    probe, templates = item.get("linear_probe"), item.get("templates")
+    try:
+        return SuiteEntry(
+            name=str(item["name"]),
+            images=ImageFolder(folder / item["images"]),
+            linear_probe=probe_folders(folder / probe) if probe else None,
+            shifted_from=item.get("shifted_from"),
+            templates=read_templates(folder / templates) if templates else TEMPLATES,
+            metric=metric,
+        )
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a base set leaves for its shifted versions."""
+
+    features: Tensor
+    labels: Tensor
+    classifier: Tensor
+    probe: Probe | None
+
+
+def evaluate_suite(
+    model: DualEncoder,
+    entries: Sequence[SuiteEntry],
+    *,
+    on_bad_sample: OnBadSample = "raise",
+    after_each: Callable[[list[dict]], None] = lambda rows: None,
+) -> list[dict[str, Any]]:
+    """One row a data set, in the order of the entries, bases first.
+
+    after_each: is told the rows so far.
+
+    Returns: [{"name", "shifted_from", "metric", "images", "zero_shot", "zero_shot_drop", "linear_probe",
+        "linear_probe_drop", "skipped"}, …]: percent and points by each one's metric; None where there is none.
+    Raises: ValueError, FileNotFoundError naming image, class or entry.
+    """
+    entries, known, rows = checked_suite(list(entries)), {}, []
+    for entry in sorted(entries, key=lambda entry: entry.shifted_from is not None):
+        embedded = embed_images(
+            model, entry.images.images, entry.images.ids, on_bad_sample=on_bad_sample, description=entry.name
+        )
+        labels = torch.tensor(entry.images.labels, device=embedded.embeds.device)[embedded.kept]
+        features, classes = embedded.embeds, entry.images.classes
+        classifier = zero_shot_classifier(model, entry.images.class_names, entry.templates)
+        row: dict[str, Any] = {
+            "name": entry.name, "shifted_from": entry.shifted_from, "metric": entry.metric, "images": len(labels),
+            "zero_shot": _score(entry.metric, features, labels, classifier), "zero_shot_drop": None,
+            "linear_probe": None, "linear_probe_drop": None, "skipped": embedded.skipped,
+        }  # fmt: skip
+        if entry.shifted_from is None:
+            probe = None
+            if entry.linear_probe is not None:
+                probe = fit_probe(model, entry.linear_probe, on_bad_sample=on_bad_sample)
+                row["linear_probe"] = probe.found[entry.metric]
+                row["skipped"] = row["skipped"] + probe.found["skipped"]
+            known[entry.name] = _Known(features, labels, classifier, probe)
+        else:
+            base = known[entry.shifted_from]
+            of_base = next(other for other in entries if other.name == entry.shifted_from).images.classes
+            places = [of_base.index(name) for name in classes]
+            on_base = _score_of(entry.metric, base.features, base.labels, base.classifier, places)
+            row["zero_shot_drop"] = on_base - row["zero_shot"]
+            if base.probe is not None:
+                places = [base.probe.classes.index(name) for name in classes]
+                weight, bias = base.probe.classifier.weight, base.probe.classifier.bias
+                row["linear_probe"] = _score(entry.metric, features, labels, weight[places], bias[places])
+                on_base = _score_of(
+                    entry.metric, base.probe.features, base.probe.labels, weight, places, bias
+                )
+                row["linear_probe_drop"] = on_base - row["linear_probe"]
+        rows.append(row)
+        after_each(rows)
+    return rows
+
+
+def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the plain sets and over the shifted ones of each, as further rows; only where there are several."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        of = row["shifted_from"]
+        groups.setdefault("mean" if of is None else f"mean of shifted {of}", []).append(row)
+    found = []
+    for name, group in groups.items():
+        if len(group) > 1:
+            columns = ("zero_shot", "zero_shot_drop", "linear_probe", "linear_probe_drop")
+            given = {column: [row[column] for row in group if row[column] is not None] for column in columns}
+            found.append(
+                {"name": name, **{key: sum(all_) / len(all_) for key, all_ in given.items() if all_}}
+            )
+    return found
+
+
+def _score(
+    metric: Metric, features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> float:
+    ranks = class_ranks(features, labels, weight, bias)
+    if metric == "top1":
+        return hits(ranks, 1)
+    return class_accuracies(ranks, labels, [str(k) for k in range(len(weight))])["mean_per_class"]
+
+
+def _score_of(
+    metric: Metric,
+    features: Tensor,
+    labels: Tensor,
+    weight: Tensor,
+    places: list[int],
+    bias: Tensor | None = None,
+) -> float:
+    """Of the images of some classes, told from one another only."""
+    position = torch.full((len(weight),), -1, device=labels.device)
+    position[places] = torch.arange(len(places), device=labels.device)
+    own = position[labels] >= 0
+    if not own.any():
+        raise ValueError("the base set has no image of the shifted set's classes")
+    return _score(
+        metric, features[own], position[labels[own]], weight[places], None if bias is None else bias[places]
+    )
