@@ -1,6 +1,7 @@
 """iconworld as labelled images for zero-shot classification: pictures of one icon, the nouns are the classes."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,9 @@ TEMPLATES = ("a photo of a {}", "a picture of a {}", "there is a {} in the pictu
 
 
 class IconClasses:
-    """What `cliptd.evaluation.zero_shot.zero_shot` reads: as many single icons of every concept of a family as asked.
+    """What zero-shot and linear probes read: an `ImageFolder` that is drawn.
+
+    It shows as many single icons of every concept of a family as asked.
 
     families: the icons' visual domains, drawn at random. images: how many pictures there are.
     """
@@ -25,6 +28,7 @@ class IconClasses:
         self.labels = self.scenes.concept.max(axis=1).tolist()
         self.images = [SceneImage(self.scenes, index) for index in range(images)]
         self.ids = [f"scene {index}" for index in range(images)]
+        self.folder = Path(f"icons-{seed}")  # what messages and progress call it
 
 
 @functools.cache
