@@ -15,7 +15,8 @@ class Captioner:
 
     Args:
         name: its id on the hub or a local folder.
-        top_p: nucleus out of which tokens are sampled (arXiv 1904.09751). max_tokens: of a caption.
+        top_p: nucleus out of which tokens are sampled (arXiv 1904.09751). max_tokens: of a caption, if the model has as
+            many positions.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, or it is none that writes captions.
@@ -34,19 +35,22 @@ class Captioner:
             raise ValueError(
                 f"found top_p {top_p} and max_tokens {max_tokens}; expected in (0, 1] and 1 at least"
             )
-        self.name, self.top_p, self.max_tokens, self.batch_size = name, top_p, max_tokens, batch_size
+        self.name, self.top_p, self.batch_size = name, top_p, batch_size
         if "/" in name and name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"captioner folder {name} does not exist")
         try:
             self.processor = AutoImageProcessor.from_pretrained(name)
             self.tokenizer = AutoTokenizer.from_pretrained(name)
-            self.model = AutoModelForImageTextToText.from_pretrained(name)
+            self.model = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.float32)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"captioner {name!r} could not be loaded as an image-to-text model ({' '.join(str(error).split())}); "
                 "give the id or the folder of one"
             ) from error
         self.model = self.model.requires_grad_(False).eval().to(device)
+        config = self.model.config
+        of_text = getattr(config, "decoder", None) or getattr(config, "text_config", None) or config
+        self.max_tokens = min(max_tokens, getattr(of_text, "max_position_embeddings", None) or max_tokens)
 
     @torch.no_grad()
     def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]:

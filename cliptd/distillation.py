@@ -61,6 +61,8 @@ class Distillation:
     """How many crops of each picture a store holds, if they are cropped; with a live teacher each is a new one."""
     distill_weight: float = 1.0
     """Of the teachers in the reinforced objective; the contrastive loss has the rest. 1 for small students."""
+    synthetic_captions: bool = True
+    """Whether the reinforced objective learns from synthetic captions, where the data has them."""
     freeze: tuple[Tower, ...] = ()
     """Towers of the student that stay as they are."""
     on_bad_sample: OnBadSample = "raise"
@@ -74,14 +76,26 @@ class Distillation:
     training: TrainingConfig = field(default_factory=tiny_clip_training)
 
     def __post_init__(self) -> None:
-        if self.objective != "reinforced":
-            self.loss_weights  # noqa: B018  a wrong mix is said now
-            return
-        given = {"weights": self.weights, "crop": self.crop, "store": self.store}
-        for name in [name for name, value in given.items() if value]:
-            raise ValueError(
-                f"{name} has no effect on the reinforced objective, whose data brings all; leave it out"
-            )
+        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"crop is {self.crop}, expected two shares of a picture, such as 0.5 1.0")
+        defaults = {f.name: f.default for f in dataclasses.fields(Distillation)}
+        defaults |= {"weights": {}, "dime_fm": DimeFm()}
+        if self.objective == "reinforced":
+            names = ("weights", "affinity_scale", "source", "store", "dime_fm", "crop", "crops")
+            where = "on the reinforced objective, whose data brings all; leave it out"
+        else:
+            mix, names = self.loss_weights, ["distill_weight", "synthetic_captions"]
+            where = "here; see --help for what it belongs to"
+            names += [] if self.crop is not None and self.source == "store" else ["crops"]
+            names += [] if mix.takes_the_place else ["dime_fm"]
+            for tower in self.learning:
+                if not mix.reads(tower):
+                    raise ValueError(
+                        f"no loss looks at the {tower} tower, which would learn nothing; freeze it"
+                    )
+        for name in names:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name} has no effect {where}")
 
     @property
     def learning(self) -> tuple[Tower, ...]:
@@ -153,6 +167,8 @@ def distil(
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
     )
+    if weights.takes_the_place and settings.freeze:
+        _check_frozen(student, teacher, opened, settings.freeze)
     described = {**run_identity(student, teacher, pairs, settings), "masked": masked}
     if masked:
         described |= {"sparsity": student.encoder.sparsity, "ramp_steps": settings.ramp_steps}
@@ -188,6 +204,7 @@ def distil_reinforced(
         "card": json.loads(dataset.card.to_json()),
         "objective": settings.objective,
         "distill_weight": settings.distill_weight,
+        "synthetic_captions": settings.synthetic_captions,
         "freeze": list(settings.freeze),
         "on_bad_sample": settings.on_bad_sample,
     }
@@ -196,7 +213,9 @@ def distil_reinforced(
             student.encoder, dataset.card, distill_weight=settings.distill_weight, frozen=settings.freeze
         ),
         student,
-        ReinforcedExamples(dataset, size, on_bad_sample=settings.on_bad_sample),
+        ReinforcedExamples(
+            dataset, size, captions=settings.synthetic_captions, on_bad_sample=settings.on_bad_sample
+        ),
         ReinforcedCollator(student),
         settings.training,
         run_dir=run_dir,
@@ -249,6 +268,23 @@ def _groups(model: EmbeddingDistiller, settings: Distillation) -> list[dict[str,
             "weight_decay": 0.0,
         },
     ]
+
+
+def _check_frozen(
+    student: Student, teacher: Teacher | TeacherEnsemble, opened: OpenedPairs, frozen: Sequence[Tower]
+) -> None:
+    """Refuse a frozen tower that does not embed as the teacher does: the other one would learn another space."""
+    examples = (opened[index] for index in range(min(64, len(opened))))
+    pairs = [example for example in examples if isinstance(example, Pair)][:16]
+    seen = {"image": [pair.image for pair in pairs], "text": [pair.text for pair in pairs]}
+    for tower in frozen:
+        own, others = (getattr(model, f"encode_{tower}s")(seen[tower]).cpu() for model in (student, teacher))
+        likeness = (own * others).sum(dim=1).mean().item() if pairs else 1.0
+        if likeness < 0.3:
+            raise ValueError(
+                f"the frozen {tower} tower embeds unlike the teacher's (mean cosine {likeness:.2f}), whose space the "
+                f"other tower learns; give a student without weights, which gets the teacher's {tower} tower"
+            )
 
 
 def _crop(settings: Distillation, student: Student, teacher: Teacher | TeacherEnsemble):

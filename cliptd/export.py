@@ -70,11 +70,11 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
     """Write image.onnx and text.onnx, for batches of any size, and export.json, which says what goes in.
 
     Inputs are `pixel_values` (batch, 3, height, width) float32 and `input_ids` (batch, tokens) int64, outputs
-    `image_embeds` and `text_embeds` (batch, dim) of unit length. Weights of more than 2 GB go beside them. The
+    `image_embeds` and `text_embeds` (batch, dim) of unit length. Weights of more than 1 GiB go beside them. The
     tokenizer's files are written too, if it has any; open_clip's own BPE has none.
 
     Args:
-        student: an open_clip model, in float32.
+        student: an open_clip model, exported in float32.
         reparameterize: fuse first what can be; see `fused`.
 
     Raises:
@@ -86,7 +86,8 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
         raise ImportError(f'exporting needs {error.name}; pip install "cliptd[onnx]"') from error
-    folder, original = Path(folder), copy.deepcopy(student.model).eval().requires_grad_(False).float()
+    folder, original = Path(folder), copy.deepcopy(student.model).eval().requires_grad_(False)
+    original = original.float().cpu()
     model, saved = original, 0
     if reparameterize:
         model, saved = fused(original)

@@ -19,11 +19,13 @@ from tqdm import tqdm
 from cliptd.data.pairs import OnBadSample
 from cliptd.data.unpaired import Images, Sentences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.evaluation.embeddings import embed_images
 from cliptd.shards import write_atomically
 from cliptd.sources import finite
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
+BAD = "bad_samples.txt"
 ENTRY = np.dtype([("score", "<f4"), ("text", "<u8")])
 """Of a sentence: its score, NaN before it is known, and a hash of its words."""
 
@@ -99,13 +101,8 @@ def select_sentences(
         pool = load_file(out / POOL)["embeds"].to(teacher.device)
         for start in tqdm(todo, desc="scored", unit=" chunks", disable=None):
             texts = sentences.part(start, start + settings.chunk)
-            hashes = [
-                int.from_bytes(
-                    hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest(), "little"
-                )
-                for text in texts
-            ]
-            entries["text"][start : start + len(texts)] = hashes
+            BadSampleList(out / BAD).good([*map(BadSample, getattr(sentences, "skipped", ())), None])
+            entries["text"][start : start + len(texts)] = [_hash(text) for text in texts]
             entries["score"][start : start + len(texts)] = _scores(texts, pool, teacher, settings.neighbours)
         entries.flush()
     if accelerator is not None:
@@ -147,8 +144,12 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
         [one.key for one in found],
         on_bad_sample=settings.on_bad_sample,
     )
-    bad = [complaint for side in (sentences, images) for complaint in getattr(side, "skipped", ())]
-    write_atomically(out / "bad_samples.txt", "".join(f"{x}\n" for x in [*bad, *embedded.skipped]).encode())
+    if len(embedded.kept) < settings.neighbours:
+        raise ValueError(
+            f"{images.name}: {len(embedded.kept)} images could be read, expected {settings.neighbours} (neighbours)"
+        )
+    bad = [*getattr(sentences, "skipped", ()), *getattr(images, "skipped", ()), *embedded.skipped]
+    write_atomically(out / BAD, "".join(f"{complaint}\n" for complaint in bad).encode())
     write_atomically(out / POOL, save({"embeds": embedded.embeds.cpu()}))
     entries = np.lib.format.open_memmap(out / SCORES, mode="w+", dtype=ENTRY, shape=(len(sentences),))
     entries["score"] = np.nan
@@ -157,17 +158,32 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
 
 
 def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndarray:
-    """(texts,) float32 mean cosines to the nearest images, without a matrix of more than a block of the pool."""
+    """(texts,) float32 mean cosines to the nearest images, -inf for "".
+
+    No matrix of more than a block of the pool is held.
+    """
     embeds = finite(teacher.encode_texts(texts), "text", texts, teacher.name)
     best = embeds.new_full((len(texts), neighbours), -2.0)
     for block in pool.split(16_384):
         best = torch.cat([best, embeds @ block.T], dim=1).topk(neighbours, dim=1).values
-    return best.mean(dim=1).cpu().numpy()
+    blank = torch.tensor([not text for text in texts], device=best.device)
+    return best.mean(dim=1).masked_fill(blank, -torch.inf).cpu().numpy()
+
+
+def _hash(text: str) -> int:
+    """Of its words."""
+    digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
     entries = np.load(out / SCORES)
+    if np.isnan(entries["score"]).any():
+        raise ValueError(f"{out / SCORES} lacks scores that were written; run the same command again")
     _, distinct = np.unique(entries["text"], return_index=True)
+    distinct = distinct[np.isfinite(entries["score"][distinct])]
+    if not len(distinct):
+        raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
     scores = entries["score"][distinct]
     if settings.least is not None:
         selected = distinct[scores >= settings.least]
@@ -186,6 +202,12 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
             start, stop = np.searchsorted(selected, (first, first + settings.chunk))
             if start < stop:
                 texts = sentences.part(first, first + settings.chunk)
+                changed = [k for k in selected[start:stop] if _hash(texts[k - first]) != entries["text"][k]]
+                if changed:
+                    raise ValueError(
+                        f"{sentences.name}: sentence {changed[0]} is now {texts[changed[0] - first]!r}, which has no "
+                        f"score in {out}; use another folder"
+                    )
                 file.writelines(" ".join(texts[k - first].split()) + "\n" for k in selected[start:stop])
     partial.replace(out / SELECTED)
     found = {

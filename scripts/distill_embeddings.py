@@ -35,7 +35,6 @@ from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
-from cliptd.open_clip_teacher import WEIGHTS
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
@@ -125,20 +124,11 @@ class DistillEmbeddings(Distillation):
         for name, found in without_effect.items():
             if found:
                 raise ValueError(f"{name} has no effect here; see --help for what it belongs to")
-        if self.progressive and self.student is not None and not self.student_has_weights:
-            raise ValueError(
-                "progressive stages inherit, so the first student needs weights; leave student out"
-            )
 
     @property
     def on_iconworld(self) -> bool:
         """Whether there is no data of the user's."""
         return self.data is None and self.images is None
-
-    @property
-    def student_has_weights(self) -> bool:
-        """Whether the student that is named has learned something before."""
-        return self.student_pretrained is not None or (Path(self.student) / WEIGHTS).is_file()
 
 
 def icon_training() -> TrainingConfig:
@@ -208,7 +198,11 @@ def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble 
         student = load_student(
             asked.student, asked.student_pretrained, teacher=of_teacher, seed=asked.training.seed
         )
-        if asked.objective == "dime-fm" and not asked.student_has_weights:
+        if asked.progressive and student.fresh:
+            raise ValueError(
+                "progressive stages inherit, so the first student needs weights; leave student out"
+            )
+        if asked.objective == "dime-fm" and student.fresh:
             return in_the_place_of(teacher, student, asked.learning, seed=asked.training.seed)
         return student
     if teacher is not None and not hasattr(teacher, "config"):

@@ -92,7 +92,7 @@ def main() -> None:
             results["suite"] = [*rows, *averages(rows)]
             write_results(asked.out, results)
 
-        evaluate_suite(model, suite, **bad, after_each=keep)
+        evaluate_suite(model, suite, templates=templates, **bad, after_each=keep)
     for kind, title in TITLES.items():
         if kind in results:
             print_table(table_rows(kind, results[kind]), title=title)

@@ -30,6 +30,8 @@ class Export:
     """open_clip's tag of the weights, or a checkpoint file."""
     to: Literal["onnx"] = "onnx"
     """Format."""
+    untrained: bool = False
+    """Export fresh, random weights where the model has none, to time an architecture."""
     reparameterize: bool = False
     """Fuse first the branches that exist in training only."""
     batch_sizes: tuple[int, ...] = (1, 32)
@@ -38,7 +40,7 @@ class Export:
     """Of timing; the median counts. 0: no table."""
     threads: int = 1
     """Of torch and of onnxruntime."""
-    out: Path
+    out: Path = Path("runs/export")
     """Folder of image.onnx, text.onnx, export.json and latency.md."""
 
     def __post_init__(self) -> None:
@@ -52,6 +54,11 @@ class Export:
 def main(asked: Export) -> None:
     torch.set_num_threads(asked.threads)
     student = load_student(asked.model, asked.pretrained)
+    if student.fresh and not asked.untrained:
+        raise SystemExit(
+            f"--model {asked.model} has no weights; name its --pretrained tag, a folder with weights, or ask for "
+            "--untrained ones"
+        )
     exported = export_onnx(student, asked.out, reparameterize=asked.reparameterize)
     if asked.rounds:
         rows = _latencies(student, asked)

@@ -10,6 +10,7 @@ Without --data: the embedded benchmark with its own teacher. Killed, the same co
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from accelerate import Accelerator
@@ -18,7 +19,8 @@ from cliptd.captioners import Captioner
 from cliptd.data.pairs import load_pairs
 from cliptd.reinforcement import Reinforcement, reinforce
 from cliptd.teachers import load_teacher
-from tasks.iconworld.models import TEACHER
+from cliptd.training.acceleration import PATIENCE
+from tasks.iconworld.models import CAPTIONER, TEACHER
 from tasks.iconworld.pairs import IconworldPairs
 
 
@@ -34,7 +36,7 @@ class ReinforceDataset(Reinforcement):
     """The column of texts, also of a shard's .json."""
     csv_separator: str | None = None
     """Of a CSV. None: a tab for .tsv, else a comma."""
-    teacher: str = str(TEACHER)
+    teacher: Annotated[str, tyro.conf.arg(aliases=["--teachers"])] = str(TEACHER)
     """An open_clip name or folder, or hf: and the id or folder of a transformers CLIP; several joined by commas are an
     ensemble."""
     pretrained: str | None = None
@@ -42,13 +44,14 @@ class ReinforceDataset(Reinforcement):
     precision: str = "fp32"
     """Of the teacher: fp32, fp16 or bf16."""
     captioner: str | None = None
-    """The id or folder of a transformers image-to-text model. None: no synthetic captions."""
+    """The id or folder of a transformers image-to-text model. None: no synthetic captions; on the embedded benchmark
+    its own captioner, unless captions is 0."""
     out: Path = Path("runs/reinforced")
     """Folder of the reinforced dataset."""
 
 
 def main(asked: ReinforceDataset) -> None:
-    accelerator = Accelerator()
+    accelerator = Accelerator(kwargs_handlers=[PATIENCE])
     if asked.data is None:
         pairs = IconworldPairs()
     else:
@@ -59,7 +62,10 @@ def main(asked: ReinforceDataset) -> None:
     teacher = load_teacher(
         asked.teacher, asked.pretrained, device=accelerator.device, precision=asked.precision
     )
-    captioner = None if asked.captioner is None else Captioner(asked.captioner, device=accelerator.device)
+    name = asked.captioner
+    if name is None and asked.data is None and asked.captions:
+        name = str(CAPTIONER)
+    captioner = None if name is None else Captioner(name, device=accelerator.device)
     captions = asked.captions if captioner is not None else 0
     size = asked.bytes_of_embeddings(teacher, captions)
     accelerator.print(

@@ -56,6 +56,12 @@ def folder(request, tmp_path_factory):
     return path
 
 
+def test_a_caption_is_no_longer_than_the_model_can_count(folder):
+    captioner = Captioner(str(folder), max_tokens=600, top_p=1.0)
+    assert captioner.max_tokens == 512
+    assert Captioner(str(folder), max_tokens=7).max_tokens == 7
+
+
 def test_a_caption_depends_on_picture_and_seed_and_not_on_the_batch(folder):
     images, seeds = [tiny_image(k) for k in range(3)], [[10, 11], [20, 21], [10, 11]]
     torch.manual_seed(5)

@@ -14,6 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 from cliptd.compression import compress
 from cliptd.data.pairs import Pair
 from cliptd.distillation import Distillation, distil
+from cliptd.embedding.objective import DimeFm
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.student import load_student
 from cliptd.open_clip_teacher import WEIGHTS
@@ -192,6 +193,12 @@ def test_a_student_that_cannot_be_is_said(name, message, teacher, tmp_path):
 
 def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
     student = load_student(str(folder))
+    for unused in ({"crops": 3}, {"dime_fm": DimeFm(vl_weight=0)}, {"distill_weight": 0.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(unused))} has no effect here"):
+            settings(**unused)
+    for crop in ((50.0, 100.0), (1.0, 0.5), (0.0, 1.0)):
+        with pytest.raises(ValueError, match=r"crop is .*, expected two shares of a picture"):
+            settings(crop=crop)
     with pytest.raises(ValueError, match="weights names 'affinities'; expected some of affinity, feature"):
         settings(weights={"affinities": 1.0})
     with pytest.raises(ValueError, match=r"shares are \(0\.5, 0\.75\); expected descending ones"):

@@ -1,5 +1,7 @@
 """Which sentences are grounded: by hand in float64, once each, resumed, asked anew without the teacher."""
 
+import typing
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,29 @@ def test_a_bad_image_of_the_pool_is_left_out_and_listed(teacher, images, tmp_pat
     assert found == expected
     with pytest.raises(ValueError, match=r"image x\.png is corrupt"):
         select_sentences(texts_of(CORPUS), with_bad, teacher, SentenceSelection(keep=9), tmp_path / "raise")
+
+
+class Skipping(TextsOf):
+    """As a shard's texts are under "skip"."""
+
+    skipped: typing.ClassVar = ["sample 3: its text is empty"]
+
+    def part(self, start, stop):
+        return ["" if k == 3 else self[k] for k in range(start, min(stop, len(self)))]
+
+
+def test_texts_that_were_left_out_are_never_selected(teacher, images, tmp_path):
+    corpus = Skipping(texts_of(CORPUS).pairs)
+    found = select_sentences(corpus, images, teacher, SentenceSelection(share=1.0), tmp_path)
+    assert found["distinct"] == found["selected"] == len(CORPUS) - 1
+    assert CORPUS[3] not in (tmp_path / "sentences.txt").read_text().splitlines()
+    assert (tmp_path / "bad_samples.txt").read_text() == "sample 3: its text is empty\n"
+
+
+def test_scores_of_another_corpus_of_as_many_lines_are_not_used(teacher, images, tmp_path):
+    select_sentences(texts_of(CORPUS), images, teacher, SentenceSelection(keep=9), tmp_path)
+    with pytest.raises(ValueError, match=r"sentence \d+ is now .*, which has no score"):
+        select_sentences(texts_of(CORPUS[::-1]), images, teacher, SentenceSelection(keep=9), tmp_path)
 
 
 def test_what_does_not_fit_is_named(teacher, images, tmp_path):

@@ -67,6 +67,7 @@ def test_one_tower_in_the_teachers_place_and_the_other_the_teachers(tower, stude
     embed = {"image": lambda m: m.encode_images([tiny_image(9)]), "text": lambda m: m.encode_texts(["a dog"])}
     before = {side: call(made) for side, call in embed.items()}
     torch.testing.assert_close(before[frozen], embed[frozen](teacher))
+    assert made.model.logit_scale.exp().item() == pytest.approx(teacher.logit_scale)
     run(made, teacher, pairs, tmp_path / "run", objective="dime-fm", freeze=(frozen,))
     torch.testing.assert_close(embed[frozen](made), before[frozen])
     assert not torch.allclose(embed[tower](made), before[tower])
@@ -99,6 +100,8 @@ def test_both_towers_learn_beside_an_ensemble(student, teacher, pairs, tmp_path)
     ensemble = load_teacher(f"{teacher.name},hf:{other}")
     made = in_the_place_of(ensemble, student, ("image", "text"))
     assert made.embed_dim == ensemble.embed_dim
+    assert made.fresh
+    assert made.model.logit_scale.exp().item() == pytest.approx(ensemble.logit_scale)
     run(made, ensemble, pairs, tmp_path / "run", objective="dime-fm")
     assert len(logged(tmp_path / "run")) == TRAINING.steps
     with pytest.raises(
@@ -116,5 +119,15 @@ def test_what_cannot_be_learned_unpaired_is_refused(student, teacher, pairs, tmp
         run(student, teacher, pairs, tmp_path, objective="dime-fm")
     with pytest.raises(ValueError, match="every loss has weight 0"):
         Distillation(objective="dime-fm", freeze=("image", "text"))
+    with pytest.raises(
+        ValueError, match="no loss looks at the text tower, which would learn nothing; freeze it"
+    ):
+        Distillation(weights={"dime_fm_image": 1.0})
+    for wrong in ({"vl_weight": -1.0}, {"pvl_temperature": 0.0}, {"logit_scale": float("nan")}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*, expected a finite number"):
+            DimeFm(**wrong)
+    other = in_the_place_of(teacher, student, ("image", "text"))
+    with pytest.raises(ValueError, match=r"the frozen text tower embeds unlike the teacher's \(mean cosine"):
+        run(other, teacher, pairs, tmp_path / "other", objective="dime-fm", freeze=("text",))
     with pytest.raises(ValueError, match="are all 0; give one a weight"):
         DimeFm(vl_weight=0, pvl_weight=0)

@@ -1,5 +1,6 @@
 """Images and sentences that never met: a folder or shards of the one, text files or shards of the other."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from glob import glob
@@ -14,6 +15,7 @@ from cliptd.data.cache import cache_folder
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tar_pairs import TarSamples, shards_of
+from cliptd.seeds import derive_seed
 
 
 class KeyedImage(NamedTuple):
@@ -43,7 +45,7 @@ class Sentences(Protocol):
     def __getitem__(self, index: int) -> str: ...
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop."""
+        """The texts from start to before stop; "" for one that is wrong and may be left out, which `skipped` lists."""
 
 
 def load_images(source: str | Path, *, on_bad_sample: OnBadSample = "raise") -> Images:
@@ -67,7 +69,7 @@ def load_sentences(
     """
     if str(source).endswith((".tar", ".tar.gz", ".tgz")):
         return TarTexts(shards_of(str(source)), text_column=text_column, on_bad_sample=on_bad_sample)
-    return TextLines(source)
+    return TextLines(source, on_bad_sample=on_bad_sample)
 
 
 class ImagesOf:
@@ -142,20 +144,31 @@ class TarTexts(TarSamples):
         return self.text(self.row(position))
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop."""
-        return [self[position] for position in range(start, min(stop, len(self)))]
+        """The texts from start to before stop; under "skip" "" for one that is wrong, which `skipped` lists."""
+        return [self._or_blank(position) for position in range(start, min(stop, len(self)))]
+
+    def _or_blank(self, position: int) -> str:
+        try:
+            return self[position]
+        except ValueError as error:
+            if self.on_bad_sample == "raise":
+                raise
+            if str(error) not in self.skipped:
+                self.skipped.append(str(error))
+            return ""
 
 
 class TextLines:
     """Map-style data set of the lines of text files that are not blank; read once into a memory-mapped table.
 
     pattern: a path, or one with * or ?; gzip is unpacked.
+    on_bad_sample: "raise" at a file that is no UTF-8, or "skip": leave its wrong lines out and count them in `skipped`.
 
     Raises FileNotFoundError for no file, ValueError for one that is no UTF-8 or holds no text.
     """
 
-    def __init__(self, pattern: str | Path) -> None:
-        self.name = str(pattern)
+    def __init__(self, pattern: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
+        self.name, self.skipped = str(pattern), []
         wild = any(mark in self.name for mark in "*?[")
         files = sorted(glob(self.name)) if wild else [self.name]
         for file in files or [self.name]:
@@ -163,13 +176,22 @@ class TextLines:
                 raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
         try:
             table = datasets.load_dataset(
-                "text", data_files=files, split="train", cache_dir=str(cache_folder() / "tables")
+                "text",
+                data_files=files,
+                split="train",
+                cache_dir=str(cache_folder() / "tables"),
+                encoding_errors="strict" if on_bad_sample == "raise" else "replace",
             )
         except datasets.exceptions.DatasetGenerationError as error:
             raise ValueError(
                 f"{self.name}: {error.__cause__ or error}; expected UTF-8, a sentence a line"
             ) from None
         self.lines = table.filter(_not_blank, input_columns="text", batched=True)
+        if on_bad_sample == "skip":
+            whole = self.lines.filter(_decoded, input_columns="text", batched=True)
+            if len(whole) < len(self.lines):
+                self.skipped.append(f"{self.name}: {len(self.lines) - len(whole)} lines are no UTF-8")
+            self.lines = whole
         if not len(self.lines):
             raise ValueError(f"{self.name}: holds no text; expected sentences, one a line")
 
@@ -186,6 +208,10 @@ class TextLines:
 
 def _not_blank(texts: list[str]) -> list[bool]:
     return [bool(text.strip()) for text in texts]
+
+
+def _decoded(texts: list[str]) -> list[bool]:
+    return ["\ufffd" not in text for text in texts]
 
 
 class UnpairedPairs:
@@ -207,13 +233,13 @@ class UnpairedPairs:
         self.skipped = [
             complaint for side in (images, sentences) for complaint in getattr(side, "skipped", ())
         ]
-        # k → a·k + b (mod n), a and n coprime, is each sentence once a round.
+        # k → a·k + b (mod n) is each sentence once a round if a and n are coprime, and gcd(a - 1, n) of them stay where
+        # they were at most.
         n = len(sentences)
-        near_golden = round(n * 0.618034) + seed
-        self._step = next(
-            a for a in range(max(near_golden, 1), max(near_golden, 1) + n + 1) if math.gcd(a, n) == 1
-        )
-        self._first = n // 2
+        near = max(1, round(n * 0.618034))
+        coprime = (a for a in range(near, near + n) if math.gcd(a, n) == 1)
+        self._step = min(itertools.islice(coprime, 64), key=lambda a: math.gcd(a - 1, n))
+        self._first = derive_seed(seed, "sentences") % n
 
     def __len__(self) -> int:
         return max(len(self.images), len(self.sentences))

@@ -107,6 +107,10 @@ class DimeFm:
     """Divides the logit scale."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not math.isfinite(value) or value < 0 or (value == 0 and not name.endswith("_weight")):
+                least = "at least" if name.endswith("_weight") else "above"
+                raise ValueError(f"{name} is {value}, expected a finite number {least} 0")
         if not (self.vl_weight or self.pvl_weight or self.udist_weight):
             raise ValueError("vl_weight, pvl_weight and udist_weight are all 0; give one a weight")
 

@@ -36,13 +36,19 @@ class ReinforcedExamples:
     Which ones is drawn from torch's generators, which the training loop seeds for each example.
 
     size: height and width of the student's pictures.
+    captions: give synthetic captions, too, where there are any.
     on_bad_sample: "raise" at a sample that cannot be read, or "skip": a `BadSample` is in its place.
     """
 
     def __init__(
-        self, dataset: ReinforcedDataset, size: int, *, on_bad_sample: OnBadSample = "raise"
+        self,
+        dataset: ReinforcedDataset,
+        size: int,
+        *,
+        captions: bool = True,
+        on_bad_sample: OnBadSample = "raise",
     ) -> None:
-        self.dataset, self.size, self.on_bad_sample = dataset, size, on_bad_sample
+        self.dataset, self.size, self.captions, self.on_bad_sample = dataset, size, captions, on_bad_sample
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -62,11 +68,12 @@ class ReinforcedExamples:
             if self.on_bad_sample == "raise":
                 raise
             return BadSample(str(error))
-        caption = int(chosen[1] * len(sample.captions)) if sample.captions else None
+        captions = sample.captions if self.captions else ()
+        caption = int(chosen[1] * len(captions)) if captions else None
         return ReinforcedExample(
             crop,
             sample.text,
-            None if caption is None else sample.captions[caption],
+            None if caption is None else captions[caption],
             _tensor(sample.image_embeds[augmentation]),
             _tensor(sample.text_embeds[0]),
             None if caption is None else _tensor(sample.text_embeds[1 + caption]),

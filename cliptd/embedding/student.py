@@ -1,6 +1,7 @@
 """The dual encoder that is trained: an open_clip model with its own transform and tokenizer."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ from cliptd.open_clip_teacher import (
 class Student:
     """An open_clip model, what reads for it, and how it embeds at the moment.
 
-    config: {"model_cfg", "preprocess_cfg"}. encoder: what embeds while it learns, the model itself or the model seen
-        through masks.
+    config: {"model_cfg", "preprocess_cfg"}. fresh: it started without learned weights. encoder: what embeds while it
+        learns, the model itself or the model seen through masks.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Student:
     tokenizer: Callable
     name: str
     batch_size: int = 256
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         self.transform = image_transform_v2(PreprocessCfg(**self.config["preprocess_cfg"]), is_train=False)
@@ -122,7 +124,9 @@ def in_the_place_of(
     """
     if len(towers) == 2:
         model_cfg = {**student.config["model_cfg"], "embed_dim": teacher.embed_dim}
-        return _fresh({**student.config, "model_cfg": model_cfg}, student.tokenizer, student.name, seed)
+        made = _fresh({**student.config, "model_cfg": model_cfg}, student.tokenizer, student.name, seed)
+        _take_scale(made.model, teacher)
+        return made
     (tower,) = towers
     if not isinstance(teacher, OpenClipTeacher):
         raise ValueError(
@@ -149,7 +153,16 @@ def in_the_place_of(
             f"the teacher's other tower does not fit beside the {tower} tower of {student.name}, which has no place "
             f"for {', '.join(wrong[:3])}; let both learn"
         )
+    _take_scale(made.model, teacher)
     return made
+
+
+@torch.no_grad()
+def _take_scale(model: nn.Module, teacher: Teacher | TeacherEnsemble) -> None:
+    """The teacher's logit scale, and its bias if both have one: DIME-FM trains neither."""
+    model.logit_scale.fill_(math.log(teacher.logit_scale))
+    if getattr(model, "logit_bias", None) is not None and teacher.logit_bias is not None:
+        model.logit_bias.fill_(teacher.logit_bias)
 
 
 def _trainable(loaded: OpenClipTeacher) -> Student:
@@ -193,4 +206,5 @@ def _fresh(config: dict, tokenizer: Callable, name: str, seed: int) -> Student:
         model = build_student(config["model_cfg"], config.get("preprocess_cfg"))
     preprocess = config.get("preprocess_cfg") or asdict(PreprocessCfg())
     preprocess = {**preprocess, "size": model.visual.image_size}
-    return Student(model, {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}, tokenizer, name)
+    config = {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}
+    return Student(model, config, tokenizer, name, fresh=True)

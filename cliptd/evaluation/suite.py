@@ -7,8 +7,8 @@ A YAML list; paths are relative to its file:
     - {name: pets, images: pets/test, linear_probe: pets, metric: mean_per_class}
 
 `images` is a folder of class folders, classified zero-shot; `linear_probe` one with train/, test/ and perhaps val/. A
-shifted set is classified by the classes it has, some or all of the other's, zero-shot and by the other's probe; its
-drop is against the other's images of these very classes.
+shifted set has some or all classes of the other; it is classified by the other's names, templates (unless it has its
+own) and probe, and its drop is against the other's images of these very classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,14 +35,15 @@ class SuiteEntry:
     """One data set.
 
     images: to classify zero-shot. linear_probe: to fit and test a probe on. shifted_from: the name of the entry whose
-    classes it has. templates: for zero-shot. metric: what of it counts.
+    classes it has. templates: for zero-shot; None: those of the entry it is shifted from, or general ones. metric: what
+    of it counts.
     """
 
     name: str
     images: ImageFolder
     linear_probe: ProbeFolders | None = None
     shifted_from: str | None = None
-    templates: Sequence[str] = TEMPLATES
+    templates: Sequence[str] | None = None
     metric: Metric = "top1"
 
 
@@ -75,6 +76,10 @@ def checked_suite(entries: list[SuiteEntry], where: str = "the suite") -> list[S
         if entry.shifted_from is None:
             continue
         base = by_name.get(entry.shifted_from)
+        if entry.linear_probe is not None:
+            raise ValueError(
+                f"{where}: {entry.name} is tested by the probe of {entry.shifted_from}; leave linear_probe out"
+            )
         if base is None or base.shifted_from is not None:
             plain = ", ".join(other.name for other in entries if other.shifted_from is None)
             raise ValueError(
@@ -100,10 +105,6 @@ def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
     metric = item.get("metric", "top1")
     if metric not in get_args(Metric):
         raise ValueError(f"{where}: metric is {metric!r}, expected one of {', '.join(get_args(Metric))}")
-    if "linear_probe" in item and "shifted_from" in item:
-        raise ValueError(
-            f"{where}: a shifted set is tested by the probe of {item['shifted_from']}; leave linear_probe out"
-        )
     folder = path.parent
     probe, templates = item.get("linear_probe"), item.get("templates")
     try:
@@ -112,7 +113,7 @@ def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
             images=ImageFolder(folder / item["images"]),
             linear_probe=probe_folders(folder / probe) if probe else None,
             shifted_from=item.get("shifted_from"),
-            templates=read_templates(folder / templates) if templates else TEMPLATES,
+            templates=read_templates(folder / templates) if templates else None,
             metric=metric,
         )
     except (FileNotFoundError, ValueError) as error:
@@ -123,6 +124,8 @@ def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
 class _Known:
     """What a base set leaves for its shifted versions."""
 
+    classes: list[str]
+    class_names: list[str]
     features: Tensor
     labels: Tensor
     classifier: Tensor
@@ -133,12 +136,13 @@ def evaluate_suite(
     model: DualEncoder,
     entries: Sequence[SuiteEntry],
     *,
+    templates: Sequence[str] = TEMPLATES,
     on_bad_sample: OnBadSample = "raise",
     after_each: Callable[[list[dict]], None] = lambda rows: None,
 ) -> list[dict[str, Any]]:
     """One row a data set, in the order of the entries, bases first.
 
-    after_each: is told the rows so far.
+    templates: of plain sets without their own. after_each: is told the rows so far.
 
     Returns: [{"name", "shifted_from", "metric", "images", "zero_shot", "zero_shot_drop", "linear_probe",
         "linear_probe_drop", "skipped"}, …]: percent and points by each one's metric; None where there is none.
@@ -151,7 +155,15 @@ def evaluate_suite(
         )
         labels = torch.tensor(entry.images.labels, device=embedded.embeds.device)[embedded.kept]
         features, classes = embedded.embeds, entry.images.classes
-        classifier = zero_shot_classifier(model, entry.images.class_names, entry.templates)
+        if entry.shifted_from is None:
+            classifier = zero_shot_classifier(model, entry.images.class_names, entry.templates or templates)
+        else:
+            base = known[entry.shifted_from]
+            places = [base.classes.index(name) for name in classes]
+            classifier = base.classifier[places]
+            if entry.templates is not None:
+                names = [base.class_names[place] for place in places]
+                classifier = zero_shot_classifier(model, names, entry.templates)
         row: dict[str, Any] = {
             "name": entry.name, "shifted_from": entry.shifted_from, "metric": entry.metric, "images": len(labels),
             "zero_shot": _score(entry.metric, features, labels, classifier), "zero_shot_drop": None,
@@ -163,11 +175,8 @@ def evaluate_suite(
                 probe = fit_probe(model, entry.linear_probe, on_bad_sample=on_bad_sample)
                 row["linear_probe"] = probe.found[entry.metric]
                 row["skipped"] = row["skipped"] + probe.found["skipped"]
-            known[entry.name] = _Known(features, labels, classifier, probe)
+            known[entry.name] = _Known(classes, entry.images.class_names, features, labels, classifier, probe)
         else:
-            base = known[entry.shifted_from]
-            of_base = next(other for other in entries if other.name == entry.shifted_from).images.classes
-            places = [of_base.index(name) for name in classes]
             on_base = _score_of(entry.metric, base.features, base.labels, base.classifier, places)
             row["zero_shot_drop"] = on_base - row["zero_shot"]
             if base.probe is not None:

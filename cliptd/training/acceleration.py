@@ -11,6 +11,9 @@ from torch import nn
 from cliptd.training.config import TrainingConfig
 from cliptd.training.tracking import require_tracker
 
+PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=24))
+"""Others wait while one process lets the teacher look at the whole training set."""
+
 
 def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator:
     """The Accelerator that `train` makes for itself; make it first where a script needs it earlier.
@@ -26,8 +29,7 @@ def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator
         project_dir=str(run_dir),
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters),
-            # The others wait while one process lets the teacher look at the whole training set.
-            InitProcessGroupKwargs(timeout=timedelta(hours=24)),
+            PATIENCE,
         ],
     )
     return check_accelerator(accelerator, config)

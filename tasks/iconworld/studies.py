@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -91,6 +91,7 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
 
     teacher: the table's first line.
     """
+    _refuse_other_settings(study)
     names = [way.name for way in ways]
     with process_pool(study.processes) as pool:
         trials = [(name, lr) for name in names for lr in study.lrs]
@@ -104,7 +105,7 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
         cells = [(name, seed) for seed in study.seeds for name in names]
         asked = [(study, train, name, rates[name], seed, study.training.steps, True) for name, seed in cells]
         results = list(pool.map(run_cell, *zip(*asked, strict=True)))
-    tuning = [{"way": name, **{f"{lr:g}": round(scores[name, lr], 1) for lr in study.lrs}} for name in names]
+    tuning = [{"way": name, **{f"{lr:g}": _shown(scores[name, lr]) for lr in study.lrs}} for name in names]
     of = {name: [r for (other, _), r in zip(cells, results, strict=True) if other == name] for name in names}
     table = [_teacher_line(teacher, study), *(_line(way, of) for way in ways)]
     (study.out / "curves.png").write_bytes(_curves(ways, of))
@@ -116,6 +117,10 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
     print_table(table, title="zero-shot top-1, in percent")
 
 
+def _shown(score: float) -> str:
+    return "diverged" if score == -math.inf else f"{score:.1f}"
+
+
 def run_cell(
     study: Study, train: Train, name: str, lr: float, seed: int, steps: int, test: bool
 ) -> dict[str, Any]:
@@ -125,12 +130,35 @@ def run_cell(
     done = run_dir / "results.json"
     if done.exists():
         return json.loads(done.read_text())
-    student, curve = train(study, name, lr, seed, steps, run_dir)
-    result: dict[str, Any] = {"curve": curve, "parameters": student.parameters}
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        student, curve = train(study, name, lr, seed, steps, run_dir)
+        result: dict[str, Any] = {"curve": curve, "parameters": student.parameters}
+    except FloatingPointError as error:  # a rate that is too high is one not to choose
+        if test:
+            raise
+        result = {"curve": [(0, -math.inf)], "diverged": str(error)}
     if test:
         result |= scores_of(student, study)
     write_atomically(done, json.dumps(result) + "\n")
     return result
+
+
+def _refuse_other_settings(study: Study) -> None:
+    """What all cells share is written once; rates and seeds may be added later."""
+    shared = {k: v for k, v in asdict(study).items() if k not in ("out", "lrs", "seeds", "processes")}
+    shared["training"] = {k: v for k, v in shared["training"].items() if k not in ("lr", "seed")}
+    shared, path = json.loads(json.dumps(shared, default=str)), study.out / "settings.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        differing = sorted(key for key in {**found, **shared} if found.get(key) != shared.get(key))
+        if differing:
+            raise ValueError(
+                f"{study.out} holds cells of other settings: {', '.join(differing)} differ; use another --out"
+            )
+        return
+    study.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(shared, indent=2) + "\n")
 
 
 def validation(study: Study) -> Callable[[Any], dict[str, float]]:

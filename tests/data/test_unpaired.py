@@ -56,6 +56,20 @@ def test_what_is_wrong_with_sentences_is_named(tmp_path):
         load_sentences(tmp_path / "a.tar")
 
 
+def test_wrong_texts_are_left_out_and_counted(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"a dog\ncaf\xe9\n\na cat\n")
+    lines = load_sentences(tmp_path / "a.txt", on_bad_sample="skip")
+    assert list(lines) == ["a dog", "a cat"]
+    assert lines.skipped == [f"{tmp_path / 'a.txt'}: 1 lines are no UTF-8"]
+    members = [("0.txt", b"a dog"), ("1.txt", b" "), ("2.json", b'{"title": "a cat"}'), ("3.txt", b"a bird")]
+    shard = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(ValueError, match="sample 1: its text is empty"):
+        load_sentences(shard).part(0, 4)
+    texts = load_sentences(shard, on_bad_sample="skip")
+    assert texts.part(0, 9) == ["a dog", "", "", "a bird"]
+    assert len(texts.skipped) == 2
+
+
 @pytest.mark.parametrize(("images", "sentences"), [(1, 1), (5, 3), (6, 6), (7, 12), (1, 30), (50, 2)])
 def test_both_sides_are_seen_whole_and_evenly(images, sentences):
     pairs = UnpairedPairs(
@@ -74,13 +88,22 @@ def test_both_sides_are_seen_whole_and_evenly(images, sentences):
 def test_pairs_given_as_images_and_as_sentences_meet_others():
     whole = [Pair(str(k), Image.new("RGB", (4, 4)), str(k)) for k in range(1000)]
     pairs = UnpairedPairs(ImagesOf(whole), TextsOf(whole))
-    assert sum(pair.key == pair.text for pair in pairs) <= 10
+    assert sum(pair.key == pair.text for pair in pairs) <= 2
     neighbours = [
         abs(int(one.text) - int(other.text)) for one, other in zip(pairs, list(pairs)[1:], strict=False)
     ]
     assert min(neighbours) > 10  # nor do neighbours stay together
     with pytest.raises(ValueError, match="found 1000 images and 0 sentences"):
         UnpairedPairs(ImagesOf(whole), TextsOf([]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 39, 49, 883])
+def test_no_length_and_no_seed_leaves_pairs_together(seed):
+    for count in (4, 5, 6, 20, 97, 100, 1000, 2310):
+        whole = [Pair(str(k), None, str(k)) for k in range(count)]
+        pairs = UnpairedPairs(ImagesOf(whole), TextsOf(whole), seed=seed)
+        assert len({pair.text for pair in pairs}) == count
+        assert sum(pair.key == pair.text for pair in pairs) <= 2
 
 
 def test_what_was_left_out_of_either_side_is_listed(tmp_path):

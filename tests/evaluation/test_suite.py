@@ -92,7 +92,7 @@ def test_scores_and_drops_are_those_by_hand(file, model):
         ),
         (
             "- {name: a, images: base}\n- {name: b, images: base, shifted_from: a, linear_probe: probe}",
-            r"data set 2: a shifted set is tested by the probe of a; leave linear_probe out",
+            r"b is tested by the probe of a; leave linear_probe out",
         ),
     ],
 )
@@ -102,6 +102,27 @@ def test_what_is_wrong_is_named(text, message, file):
         read_suite(file)
     with pytest.raises(FileNotFoundError, match="expected a YAML list"):
         read_suite(file.with_name("none.yaml"))
+
+
+def test_a_shifted_set_goes_by_its_bases_names_and_templates(file, model):
+    (file.parent / "base" / "classes.json").write_text('{"ape": "monkey", "bee": "bee", "cat": "cat"}')
+    for name in ("monkey", "bee", "cat"):
+        own = torch.eye(3)[["monkey", "bee", "cat"].index(name)]
+        model.texts |= {f"one {name}": own, f"no {name}": own.flip(0)}
+    (file.parent / "templates.txt").write_text("one {}\n")
+    (file.parent / "other.txt").write_text("no {}\n")
+    file.write_text(
+        "- {name: plain, images: base, templates: templates.txt}\n"
+        "- {name: same, images: base, shifted_from: plain}\n"
+        "- {name: other, images: base, shifted_from: plain, templates: other.txt}\n"
+    )
+    plain, same, other = evaluate_suite(model, read_suite(file))
+    assert same["zero_shot"] == plain["zero_shot"] == 80
+    assert same["zero_shot_drop"] == 0
+    assert other["zero_shot"] < 50
+    file.write_text("- {name: plain, images: base}\n")
+    (row,) = evaluate_suite(model, read_suite(file), templates=["one {}"])
+    assert row["zero_shot"] == 80
 
 
 def test_bad_images_are_left_out_and_listed(file, model):

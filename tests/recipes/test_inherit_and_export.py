@@ -78,3 +78,8 @@ def test_the_shipped_teacher_as_onnx(cache, tmp_path):
     )
     assert done.returncode != 0
     assert "has no branches to fuse" in done.stdout
+    done = run_script(
+        "export.py", "--model", "ViT-S-32-alt", "--out", tmp_path, launcher=None, cache=cache, check=False
+    )
+    assert done.returncode != 0
+    assert "has no weights; name its --pretrained tag" in " ".join(done.stdout.split())

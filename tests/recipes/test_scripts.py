@@ -62,3 +62,32 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
     again = run_script("study_compression.py", *arguments, launcher=None, cache=cache)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
     assert first.stdout.split("zero-shot top-1")[1] == again.stdout.split("zero-shot top-1")[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "ways"),
+    [
+        ("study_reinforcement.py", ["plain", "captions", "distilled", "both", "replayed"]),
+        (
+            "study_unpaired.py",
+            ["pairs", "unpaired", "without vl", "without pvl", "with udist", "both towers"],
+        ),
+    ],
+)
+def test_the_other_studies_end_in_a_table_and_curves(script, ways, cache, tmp_path):
+    arguments = (
+        "--out", tmp_path, "--pairs", 48, "--pictures", 20, "--lrs", 1e-3, "--seeds", 1, "--steps", 2,
+        "--batch-size", 8, "--warmup-steps", 1, "--eval-every", 1,
+        *(("--no-linear-probe",) if script == "study_unpaired.py" else ()),
+    )  # fmt: skip
+    done = run_script(script, *arguments, launcher=None, cache=cache)
+    results = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("cells/*/results.json")}
+    assert set(results) == {f"{way.replace(' ', '_')}_lr0.001_seed1" for way in ways}
+    for result in results.values():
+        assert [pairs for pairs, _ in result["curve"]] == [8, 16]
+        assert 0 <= result["unseen"] <= 100
+    report = (tmp_path / "report.md").read_text()
+    assert all(f"| {way} |" in report for way in ways)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "zero-shot top-1, in percent" in done.stdout

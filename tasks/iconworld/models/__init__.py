@@ -1,6 +1,6 @@
 """The weights that ship with iconworld, each folder with a card.json of how it was made.
 
-`TEACHER` is an open_clip folder, `REGIONS` a timm folder, `STUDENT` a transformers folder.
+`TEACHER` is an open_clip folder, `REGIONS` a timm folder, `STUDENT` and `CAPTIONER` transformers folders.
 """
 
 from pathlib import Path
@@ -8,3 +8,4 @@ from pathlib import Path
 TEACHER = Path(__file__).parent / "teacher"
 REGIONS = Path(__file__).parent / "regions"
 STUDENT = Path(__file__).parent / "student"
+CAPTIONER = Path(__file__).parent / "captioner"

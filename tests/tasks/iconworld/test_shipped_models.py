@@ -8,10 +8,12 @@ import torch
 from transformers import AutoTokenizer, VisualBertForPreTraining
 
 import cliptd
+from cliptd.captioners import Captioner
 from tasks.box_views import BoxViews
+from tasks.iconworld.captioner import build_captioner, faithfulness
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, UNSEEN_FAMILIES
 from tasks.iconworld.language import article, sample_captions
-from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
+from tasks.iconworld.models import CAPTIONER, REGIONS, STUDENT, TEACHER
 from tasks.iconworld.scenes import EMPTY, PERSON_INDEX, render, sample_scenes
 from tasks.iconworld.teacher import tokenize
 from tasks.iconworld.tokenizers import teacher_tokenizer
@@ -25,7 +27,7 @@ def card(folder):
 
 
 def test_every_folder_has_a_card_and_a_few_megabytes_of_safetensors():
-    for folder in (TEACHER, REGIONS, STUDENT):
+    for folder in (TEACHER, REGIONS, STUDENT, CAPTIONER):
         assert {"data", "training", "parameters"} <= set(card(folder))
         weights = list(folder.glob("*.safetensors"))
         assert len(weights) == 1
@@ -55,6 +57,24 @@ def test_open_clips_tokenizer_of_the_folder_is_the_one_it_was_trained_with(teach
     rng = np.random.default_rng(5)
     texts = sample_captions(rng, sample_scenes(rng, 50, FAMILIES)).texts
     assert torch.equal(torch.as_tensor(teacher.tokenize(texts)), tokenize(teacher_tokenizer(), texts))
+
+
+def test_captions_name_what_is_there_as_often_as_the_captioners_card_says():
+    captioner = Captioner(str(CAPTIONER))
+    for family, known in card(CAPTIONER)["of_what_captions_name_percent"].items():
+        found = faithfulness(captioner, family, samples=40)
+        assert found["nouns"] > known["nouns"] - 15
+        assert found["colours"] > known["colours"] - 15
+        assert found["distinct"] > 50
+
+
+def test_the_captioner_begins_with_the_teachers_eyes(teacher):
+    vision = teacher.model.visual
+    model = build_captioner(teacher.model).eval()
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = vision.transformer(vision._embeds(pixels))
+        torch.testing.assert_close(model.encoder(pixel_values=pixels).last_hidden_state, expected)
 
 
 def test_the_students_eyes_saw_no_unseen_family():

@@ -1,0 +1,89 @@
+"""What a reinforced dataset gives a small model: synthetic captions, teachers' embeddings, both (MobileCLIP's claims).
+
+Students of half the teacher's matrices, fresh, on the embedded benchmark; the protocol is that of
+tasks/iconworld/studies.py. No teacher is loaded while they train.
+
+    python scripts/study_reinforcement.py --processes 2
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from cliptd.captioners import Captioner
+from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.distillation import Distillation, distil_reinforced
+from cliptd.embedding.inheritance import share_config
+from cliptd.embedding.inheritance.student_config import build_student
+from cliptd.embedding.student import load_student
+from cliptd.reinforcement import Reinforcement, reinforce
+from cliptd.teachers import load_teacher
+from cliptd.training import make_accelerator
+from tasks.iconworld.models import CAPTIONER, TEACHER
+from tasks.iconworld.pairs import IconworldPairs
+from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+
+WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)
+CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
+DATA = {"whole": WHOLE, "crops": CROPS}
+SETTINGS = {
+    "plain": ("whole", 0.0, False),
+    "captions": ("whole", 0.0, True),
+    "distilled": ("whole", 1.0, False),
+    "both": ("whole", 1.0, True),
+    "replayed": ("crops", 1.0, True),
+}
+"""Of each way: which data, the teacher's weight, whether synthetic captions are learned from."""
+WHAT = {
+    "plain": "contrastive loss of pictures and their texts",
+    "captions": "and of pictures and synthetic captions",
+    "distilled": "the teacher's affinities of pictures and their texts instead",
+    "both": "the teacher's affinities, of texts and of synthetic captions",
+    "replayed": "both, on augmented pictures, five of each, and the teacher's embeddings of these",
+}
+WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
+
+
+@dataclass(kw_only=True)
+class StudyReinforcement(Study):
+    """Settings of the study."""
+
+    out: Path = Path("runs/study_reinforcement")
+    """Folder of the reinforced data, the cells and the report."""
+
+
+def main(study: StudyReinforcement) -> None:
+    teacher, captioner = load_teacher(str(TEACHER)), Captioner(str(CAPTIONER))
+    for name, settings in DATA.items():
+        reinforce(IconworldPairs(study.pairs), teacher, settings, study.out / name, captioner=captioner)
+    run_study(study, WAYS, train, title="Reinforced data on iconworld", teacher=teacher)
+
+
+def train(study: StudyReinforcement, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
+    """A fresh student by one of the ways."""
+    data, weight, captions = SETTINGS[name]
+    training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
+    student = load_student(str(TEACHER))
+    config = share_config(student.config["model_cfg"], 0.5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_student(config)
+    student = dataclasses.replace(student, model=model, config={**student.config, "model_cfg": config})
+    distil_reinforced(
+        student,
+        ReinforcedStore(study.out / data, IconworldPairs(study.pairs)),
+        Distillation(
+            objective="reinforced", distill_weight=weight, synthetic_captions=captions, training=training
+        ),
+        run_dir=run_dir / "run",
+        evaluate=validation(study),
+        accelerator=make_accelerator(training, run_dir),
+    )
+    return Trained(student, curve_of(run_dir / "run", training.batch_size))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(StudyReinforcement, description=__doc__))

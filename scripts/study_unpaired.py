@@ -1,0 +1,95 @@
+"""What images and sentences that never met can teach (DIME-FM's claims), against pairs and against the teacher.
+
+A fresh image tower of half the teacher's beside the teacher's text tower, on the embedded benchmark; the protocol is
+that of tasks/iconworld/studies.py. The pictures are those of the pairs, the sentences are about other scenes.
+
+    python scripts/study_unpaired.py --processes 2
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from cliptd.data.pairs import Pair
+from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs
+from cliptd.distillation import Distillation, distil
+from cliptd.embedding.inheritance import share_config
+from cliptd.embedding.objective import DimeFm
+from cliptd.embedding.pairs import OpenedPairs, store_pairs
+from cliptd.embedding.student import in_the_place_of, load_student
+from cliptd.teachers import load_teacher
+from cliptd.training import make_accelerator
+from tasks.iconworld.models import TEACHER
+from tasks.iconworld.pairs import IconworldPairs
+from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+
+IMAGE_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("text",)}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pairs": {"objective": "contrastive", "freeze": ("text",)},
+    "unpaired": IMAGE_TOWER,
+    "without vl": {**IMAGE_TOWER, "dime_fm": DimeFm(vl_weight=0.0)},
+    "without pvl": {**IMAGE_TOWER, "dime_fm": DimeFm(pvl_weight=0.0)},
+    "with udist": {**IMAGE_TOWER, "dime_fm": DimeFm(udist_weight=0.3)},
+    "both towers": {"objective": "dime-fm"},
+}
+WHAT = {
+    "pairs": "contrastive loss of pairs, no teacher but its text tower",
+    "unpaired": "DIME-FM of unpaired pictures and sentences, weights 0.7, 0.3 and 0",
+    "without vl": "without sentences: pictures against pictures only",
+    "without pvl": "without the teacher's pictures in the place of sentences",
+    "with udist": "with the third loss, weight 0.3",
+    "both towers": "both towers fresh and half the teacher's, roles swapped for the text tower",
+}
+WAYS = [Way(name, WHAT[name], goal="pairs") for name in SETTINGS]
+
+
+@dataclass(kw_only=True)
+class StudyUnpaired(Study):
+    """Settings of the study."""
+
+    out: Path = Path("runs/study_unpaired")
+    """Folder of the teacher's embeddings, the cells and the report."""
+    linear_probe: bool = True
+    """Fit and test linear probes, too."""
+
+
+def main(study: StudyUnpaired) -> None:
+    teacher = load_teacher(str(TEACHER))
+    for name in ("pairs", "unpaired"):
+        store_pairs(study.out / "store", teacher, OpenedPairs(_data(study, name)))
+    run_study(study, WAYS, train, title="Unpaired distillation on iconworld", teacher=teacher)
+
+
+def train(study: StudyUnpaired, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
+    """A fresh image tower, or both towers, by one of the ways."""
+    training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
+    settings = Distillation(**SETTINGS[name], source="store", store=study.out / "store", training=training)
+    teacher, student = load_teacher(str(TEACHER)), load_student(str(TEACHER))
+    config = share_config(student.config["model_cfg"], 0.5, towers=settings.learning)
+    small = dataclasses.replace(student, config={**student.config, "model_cfg": config})
+    student = in_the_place_of(teacher, small, settings.learning, seed=seed)
+    distil(
+        student,
+        teacher,
+        _data(study, name),
+        settings,
+        run_dir=run_dir / "run",
+        evaluate=validation(study),
+        accelerator=make_accelerator(training, run_dir),
+    )
+    return Trained(student, curve_of(run_dir / "run", training.batch_size))
+
+
+def _data(study: StudyUnpaired, name: str) -> Sequence[Pair]:
+    pairs = IconworldPairs(study.pairs)
+    if name == "pairs":
+        return pairs
+    return UnpairedPairs(ImagesOf(pairs), TextsOf(IconworldPairs(study.pairs, seed=1)))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(StudyUnpaired, description=__doc__))

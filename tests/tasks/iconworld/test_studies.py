@@ -1,0 +1,80 @@
+"""The studies' protocol on ways that train nothing: rates chosen, cells kept, other settings refused."""
+
+import json
+
+import pytest
+
+from cliptd.teachers import load_teacher
+from tasks.iconworld import studies
+from tasks.iconworld.models import TEACHER
+from tasks.iconworld.studies import Study, Trained, Way, run_cell, run_study
+
+WAYS = [Way("plain", "learns slowly", goal="plain"), Way("taught", "learns fast", goal="plain")]
+CURVES = {"plain": [(10, 20.0), (20, 40.0), (30, 50.0)], "taught": [(10, 50.0), (20, 60.0), (30, 70.0)]}
+
+
+def study(folder, **changes):
+    return Study(**{"out": folder, "pictures": 10, "lrs": (1e-3, 2e-3), "seeds": (1,), **changes})
+
+
+class Counted:
+    """A student of so many parameters."""
+
+    parameters = 7
+
+
+def train(study, name, lr, seed, steps, run_dir):
+    if lr > 1e-2:
+        raise FloatingPointError("the loss is not finite")
+    return Trained(Counted(), [(pairs, value - 1000 * lr) for pairs, value in CURVES[name]])
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Cells in this process, and test scores that are not measured."""
+
+    class Pool:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        map = staticmethod(map)
+
+    monkeypatch.setattr(studies, "process_pool", lambda processes: Pool())
+    monkeypatch.setattr(studies, "scores_of", lambda model, study: {"test": 60.0, "unseen": 30.0})
+
+
+def test_rates_that_diverge_lose_and_pairs_are_counted_to_the_goal(here, tmp_path):
+    run_study(
+        study(tmp_path, lrs=(1e-3, 2e-3, 0.1)),
+        WAYS,
+        train,
+        title="A study",
+        teacher=load_teacher(str(TEACHER)),
+    )
+    report = (tmp_path / "report.md").read_text()
+    assert "| taught | 7 | 60.0 ± 0.0 | 30.0 ± 0.0 | 10 | 3.0 |" in report
+    assert "| plain | 7 | 60.0 ± 0.0 | 30.0 ± 0.0 | 30 | 1.0 |" in report
+    assert "diverged" in report
+    assert {path.name for path in (tmp_path / "cells").iterdir()} == {
+        "plain_lr0.001_seed1",
+        "taught_lr0.001_seed1",
+    }
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_a_test_cell_that_diverges_is_an_error(here, tmp_path):
+    with pytest.raises(FloatingPointError):
+        run_cell(study(tmp_path), train, "plain", 0.1, 1, 30, True)
+    assert json.loads(json.dumps(run_cell(study(tmp_path), train, "plain", 0.1, 1, 30, False)))["diverged"]
+
+
+def test_cells_of_other_settings_are_refused_and_more_seeds_are_not(here, tmp_path):
+    teacher = load_teacher(str(TEACHER))
+    run_study(study(tmp_path), WAYS, train, title="A study", teacher=teacher)
+    run_study(study(tmp_path, seeds=(1, 2)), WAYS, train, title="A study", teacher=teacher)
+    assert len(list((tmp_path / "cells").iterdir())) == 4
+    with pytest.raises(ValueError, match=r"holds cells of other settings: pairs differ; use another --out"):
+        run_study(study(tmp_path, pairs=5), WAYS, train, title="A study", teacher=teacher)
