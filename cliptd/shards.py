@@ -1,18 +1,21 @@
 """Embedding shards on disk: atomic writing, memory-mapped reading, one vectorised gather over many shards.
 
-A shard is `<kind>-00000.safetensors` with "embeds" (rows, dim) in the store's dtype and "sum" (dim,)
-float64, and `<kind>-00000.json`, the list of the rows' keys.
+A shard is `<kind>-00000.safetensors` with "embeds" (rows, dim) in the store's dtype, "sum" (dim,) float64 and
+"hashes" (rows,) uint64 of the rows' keys, and `<kind>-00000.json`, the list of the keys themselves.
 """
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
+
+from cliptd.key_index import KeyIndex, hash_keys
 
 STORED_AS = {"float16": (np.float16, "F16"), "bfloat16": (np.uint16, "BF16"), "float32": (np.float32, "F32")}
 
@@ -56,15 +59,24 @@ def from_stored(array: np.ndarray, dtype: str) -> Tensor:
 
 def write_shard(folder: Path, stem: str, keys: Sequence[str], array: np.ndarray, dtype: str) -> None:
     """Write one shard, keys first."""
+    hashes = torch.from_numpy(hash_keys(keys).copy())
     rows = torch.from_numpy(array)
     embeds = rows.view(torch.bfloat16) if dtype == "bfloat16" else rows
-    content = {"embeds": embeds, "sum": embeds.sum(0, dtype=torch.float64)}
+    content = {"embeds": embeds, "hashes": hashes, "sum": embeds.sum(0, dtype=torch.float64)}
     write_atomically(folder / f"{stem}.json", json.dumps(list(keys), ensure_ascii=False).encode())
     write_atomically(folder / f"{stem}.safetensors", save(content))
 
 
-def map_shard(path: Path, dtype: str, rows: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-map a shard's embeddings: ((rows, dim) read-only array, (dim,) float64 sum of the rows).
+class Shard(NamedTuple):
+    """embeds: (rows, dim), read-only, memory-mapped. hashes: (rows,) likewise. total: (dim,) sum of the rows."""
+
+    embeds: np.ndarray
+    hashes: np.ndarray
+    total: np.ndarray
+
+
+def map_shard(path: Path, dtype: str, rows: int, dim: int) -> Shard:
+    """Memory-map a shard.
 
     Raises: FileNotFoundError or ValueError naming the file when it is missing, truncated or of another shape.
     """
@@ -78,8 +90,8 @@ def map_shard(path: Path, dtype: str, rows: int, dim: int) -> tuple[np.ndarray, 
         size = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(size) if size < actual else b"")
-            embeds, total = header["embeds"], header["sum"]
-            end = 8 + size + max(embeds["data_offsets"][1], total["data_offsets"][1])
+            embeds, hashes, total = header["embeds"], header["hashes"], header["sum"]
+            end = 8 + size + max(part["data_offsets"][1] for part in (embeds, hashes, total))
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"{path} has no readable safetensors header ({actual} bytes); build the store again"
@@ -95,8 +107,12 @@ def map_shard(path: Path, dtype: str, rows: int, dim: int) -> tuple[np.ndarray, 
             )
         file.seek(8 + size + total["data_offsets"][0])
         summed = np.frombuffer(file.read(8 * dim), np.float64)
-    start = 8 + size + embeds["data_offsets"][0]
-    return np.memmap(path, numpy_dtype, mode="r", offset=start, shape=(rows, dim)), summed
+    at = {name: 8 + size + header[name]["data_offsets"][0] for name in ("embeds", "hashes")}
+    return Shard(
+        np.memmap(path, numpy_dtype, mode="r", offset=at["embeds"], shape=(rows, dim)),
+        np.memmap(path, np.uint64, mode="r", offset=at["hashes"], shape=(rows,)),
+        summed,
+    )
 
 
 class Table:
@@ -108,23 +124,36 @@ class Table:
     """
 
     def __init__(self, dtype: str, dim: int):
-        self.dtype, self.dim = dtype, dim
-        self.rows: dict[str, int] = {}
+        self.dtype, self.dim, self.index = dtype, dim, KeyIndex()
         self.arrays: list[np.ndarray] = []
         self.starts = np.zeros(1, np.int64)  # first row of each array, and the end
         self.sums = np.zeros(dim, np.float64)
 
-    def append(self, keys: Sequence[str], array: np.ndarray, total: np.ndarray) -> None:
-        """Add an array whose rows belong to `keys` and add up to `total`."""
-        first = int(self.starts[-1])
-        self.rows.update(zip(keys, range(first, first + len(keys)), strict=True))
-        self.arrays.append(array)
-        self.starts = np.append(self.starts, first + len(keys))
-        self.sums = self.sums + total
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.index
+
+    def extend(self, shards: Sequence[Shard]) -> None:
+        """Add shards that are there."""
+        self.index.extend([shard.hashes for shard in shards])
+        for shard in shards:
+            self._add(shard)
+
+    def append(self, keys: Sequence[str], shard: Shard) -> None:
+        """Add a new shard, of these keys."""
+        self.index.add(keys)
+        self._add(shard)
+
+    def _add(self, shard: Shard) -> None:
+        self.arrays.append(shard.embeds)
+        self.starts = np.append(self.starts, self.starts[-1] + len(shard.embeds))
+        self.sums = self.sums + shard.total
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
         """(n,) row numbers; KeyError holding the first key that is not there."""
-        return np.fromiter(map(self.rows.__getitem__, keys), np.int64, len(keys))
+        return self.index.find(keys)
 
     def gather(self, rows: np.ndarray) -> Tensor:
         """(n, dim) float32 of the given rows, in their order, repeats allowed."""

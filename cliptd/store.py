@@ -5,7 +5,7 @@ A store folder holds `index.json` and shards (`cliptd.shards`). In float16, its 
 differs from the teacher's by at most 2⁻¹¹·|x| + 2⁻²⁵.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from cliptd.dual_encoders import Similarity, Teacher, TeacherEnsemble
 from cliptd.shards import Table, map_shard, read_json
 from cliptd.sources import Picture, finite
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KINDS = ("images", "regions", "texts")
 
 
@@ -49,6 +49,7 @@ class TeacherStore(Similarity):
         self.embed_dim: int = index["embed_dim"]
         self.logit_scale: float = index["logit_scale"]
         self.logit_bias: float | None = index["logit_bias"]
+        self._shards: list[dict] = index["shards"]
         self._tables = read_tables(self.path, index)
 
     @classmethod
@@ -67,19 +68,25 @@ class TeacherStore(Similarity):
         return TeacherStore, (self.path,)
 
     def __len__(self) -> int:
-        return sum(len(table.rows) for table in self._tables.values())
+        return sum(map(len, self._tables.values()))
 
     @property
-    def images(self) -> Iterable[str]:
-        return self._tables["images"].rows.keys()
+    def images(self) -> Iterator[str]:
+        return self._keys("images")
 
     @property
-    def regions(self) -> Iterable[str]:
-        return self._tables["regions"].rows.keys()
+    def regions(self) -> Iterator[str]:
+        return self._keys("regions")
 
     @property
-    def texts(self) -> Iterable[str]:
-        return self._tables["texts"].rows.keys()
+    def texts(self) -> Iterator[str]:
+        return self._keys("texts")
+
+    def _keys(self, kind: str) -> Iterator[str]:
+        """A shard's at a time, read from its file."""
+        for shard in self._shards:
+            if shard["kind"] == kind:
+                yield from read_json(self.path / f"{shard['stem']}.json")
 
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture] = ()) -> Tensor:
         return self._look_up("images", keys)
@@ -98,15 +105,15 @@ class TeacherStore(Similarity):
         try:
             rows = table.find(keys)
         except KeyError as error:
-            raise StoreMissError(self.path, kind, error.args[0], len(table.rows)) from None
+            raise StoreMissError(self.path, kind, error.args[0], len(table)) from None
         return finite(table.gather(rows), kind.removesuffix("s"), keys, f"store {self.path}")
 
 
 def mean_of(table: Table, path: Path) -> Tensor:
     """(dim,) mean of all rows of a table."""
-    if not table.rows:
+    if not len(table):
         raise ValueError(f"store {path} holds no image, so it has no image_mean; add images first")
-    return torch.from_numpy(table.sums / len(table.rows)).float()
+    return torch.from_numpy(table.sums / len(table)).float()
 
 
 def read_index(path: Path) -> dict:
@@ -127,18 +134,19 @@ def read_index(path: Path) -> dict:
 def read_tables(path: Path, index: dict) -> dict[str, Table]:
     """A table of each kind over the shards that the index names; a shard that is not whole is refused."""
     tables = {kind: Table(index["dtype"], index["embed_dim"]) for kind in KINDS}
-    for shard in index["shards"]:
-        file = path / f"{shard['stem']}.safetensors"
-        mapped = map_shard(file, index["dtype"], shard["rows"], index["embed_dim"])
-        keys_file = path / f"{shard['stem']}.json"
-        if not keys_file.is_file():
-            raise FileNotFoundError(f"{keys_file} is missing; restore it or build the store again")
-        keys = read_json(keys_file)
-        if len(keys) != shard["rows"]:
-            raise ValueError(
-                f"{keys_file} has {len(keys)} keys, expected {shard['rows']}; build the store again"
-            )
-        tables[shard["kind"]].append(keys, *mapped)
+    for kind, table in tables.items():
+        shards = []
+        for shard in (shard for shard in index["shards"] if shard["kind"] == kind):
+            file = path / f"{shard['stem']}.safetensors"
+            shards.append(map_shard(file, index["dtype"], shard["rows"], index["embed_dim"]))
+            keys = file.with_suffix(".json")
+            if not keys.is_file():
+                raise FileNotFoundError(f"{keys} is missing; restore it or build the store again")
+            if keys.stat().st_size != shard["keys_bytes"]:
+                raise ValueError(
+                    f"{keys} has {keys.stat().st_size} bytes, expected {shard['keys_bytes']}; build the store again"
+                )
+        table.extend(shards)
     return tables
 
 

@@ -107,7 +107,7 @@ class StoreWriter(Similarity):
                 self._lock.close()
 
     def _has(self, kind: str, key: str) -> bool:
-        return key in self._tables[kind].rows or key in self._pending[kind]
+        return key in self._pending[kind] or key in self._tables[kind]
 
     def _batches(self, keys: list[str]):
         if self._lock.closed and keys:
@@ -125,10 +125,11 @@ class StoreWriter(Similarity):
         keys = list(pending)[: self.shard_size]
         stem = f"{kind}-{len(table.arrays):05d}"
         write_shard(self.path, stem, keys, np.stack([pending[key] for key in keys]), self.dtype)
-        self._index["shards"].append({"kind": kind, "stem": stem, "rows": len(keys)})
+        size = (self.path / f"{stem}.json").stat().st_size
+        self._index["shards"].append({"kind": kind, "stem": stem, "rows": len(keys), "keys_bytes": size})
         write_atomically(self.path / "index.json", json.dumps(self._index, indent=1).encode())
         table.append(
-            keys, *map_shard(self.path / f"{stem}.safetensors", self.dtype, len(keys), self.embed_dim)
+            keys, map_shard(self.path / f"{stem}.safetensors", self.dtype, len(keys), self.embed_dim)
         )
         for key in keys:
             del pending[key]
