@@ -10,15 +10,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from cliptd.compression import compress
 from cliptd.distillation import Distillation, distil
 from cliptd.embedding.inheritance import inherit_weights, share_config
-from cliptd.embedding.inheritance.student_config import build_student
 from cliptd.embedding.pairs import OpenedPairs, store_pairs
-from cliptd.embedding.student import Student, load_student
+from cliptd.embedding.student import Student, fresh_like, load_student
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from tasks.iconworld.models import TEACHER
@@ -82,12 +80,9 @@ def train(study: StudyCompression, name: str, lr: float, seed: int, steps: int, 
 def _shrunk(student: Student, share: float, *, inherits: bool, seed: int) -> Student:
     """The student at the share's size, with the teacher's weights or fresh ones."""
     config = share_config(student.config["model_cfg"], share)
-    if inherits:
-        model = inherit_weights(student.model, config)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = build_student(config)
+    if not inherits:
+        return fresh_like(student, config, seed=seed)
+    model = inherit_weights(student.model, config)
     return dataclasses.replace(student, model=model, config={**student.config, "model_cfg": config})
 
 

@@ -10,15 +10,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from cliptd.captioners import Captioner
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.distillation import Distillation, distil_reinforced
 from cliptd.embedding.inheritance import share_config
-from cliptd.embedding.inheritance.student_config import build_student
-from cliptd.embedding.student import load_student
+from cliptd.embedding.student import fresh_like, load_student
 from cliptd.reinforcement import Reinforcement, reinforce
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
@@ -67,11 +65,7 @@ def train(study: StudyReinforcement, name: str, lr: float, seed: int, steps: int
     data, weight, captions = SETTINGS[name]
     training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
     student = load_student(str(TEACHER))
-    config = share_config(student.config["model_cfg"], 0.5)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build_student(config)
-    student = dataclasses.replace(student, model=model, config={**student.config, "model_cfg": config})
+    student = fresh_like(student, share_config(student.config["model_cfg"], 0.5), seed=seed)
     distil_reinforced(
         student,
         ReinforcedStore(study.out / data, IconworldPairs(study.pairs)),

@@ -115,6 +115,11 @@ def load_student(
     return _fresh({"model_cfg": open_clip.get_model_config(name)}, open_clip.get_tokenizer(name), name, seed)
 
 
+def fresh_like(student: Student, model_cfg: dict, *, seed: int = 0) -> Student:
+    """A student of another config with fresh weights, which reads as this one does."""
+    return _fresh({**student.config, "model_cfg": model_cfg}, student.tokenizer, student.name, seed)
+
+
 def in_the_place_of(
     teacher: Teacher | TeacherEnsemble, student: Student, towers: Sequence[Tower], *, seed: int = 0
 ) -> Student:
@@ -124,7 +129,7 @@ def in_the_place_of(
     """
     if len(towers) == 2:
         model_cfg = {**student.config["model_cfg"], "embed_dim": teacher.embed_dim}
-        made = _fresh({**student.config, "model_cfg": model_cfg}, student.tokenizer, student.name, seed)
+        made = fresh_like(student, model_cfg, seed=seed)
         _take_scale(made.model, teacher)
         return made
     (tower,) = towers
