@@ -19,32 +19,38 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import tyro
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cliptd.data.csv_pairs import CsvPairs
-from cliptd.distillation import Distillation, distil
+from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.distillation import Distillation, distil, distil_reinforced
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, load_student
+from cliptd.reinforcement import Reinforcement, reinforce
 from cliptd.report import print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, make_accelerator
 from tasks.iconworld.models import TEACHER
 from tasks.iconworld.pairs import IconworldPairs
 
-Way = Literal["open_clip plain", "open_clip live", "ours plain", "ours live", "ours stored"]
-WAYS: tuple[Way, ...] = ("open_clip plain", "open_clip live", "ours plain", "ours live", "ours stored")
+Way = Literal[
+    "open_clip plain", "open_clip live", "ours plain", "ours live", "ours stored", "ours reinforced"
+]
+WAYS: tuple[Way, ...] = get_args(Way)
 RATIOS = (
     ("ours live", "open_clip live"),
     ("ours plain", "open_clip plain"),
     ("ours stored", "ours plain"),
     ("ours stored", "open_clip plain"),
+    ("ours reinforced", "ours plain"),
 )
 CROP = (0.9, 1.0)
-"""That open_clip trains with, and so ours, but for the stored teacher, which saw whole pictures."""
+"""That open_clip trains with, and so ours, but for the stored teacher, which saw whole pictures. Reinforced data have
+two such crops of each picture, and their embeddings."""
 
 
 @dataclass
@@ -205,6 +211,19 @@ def _ours(options: BenchmarkDistillation, kind: str, folder: Path, run_dir: Path
         mixed_precision=options.precision,
     )  # fmt: skip
     accelerator = make_accelerator(training, run_dir)
+    student, teacher = load_student(str(folder / "student")), load_teacher(str(folder / "teacher"))
+    pairs = CsvPairs(folder / "pairs.tsv", "filepath", "title", separator="\t")
+    options_of_a_run = {
+        "run_dir": run_dir / "run", "evaluate": lambda student: {"none": 0.0}, "accelerator": accelerator,
+    }  # fmt: skip
+    if kind == "reinforced":
+        made = Reinforcement(augmentations=2, captions=0, scale=CROP, operations=0)
+        reinforce(pairs, teacher, made, folder / "reinforced")
+        settings = Distillation(objective="reinforced", distill_weight=0.5, training=training)
+        distil_reinforced(
+            student, ReinforcedStore(folder / "reinforced", pairs), settings, **options_of_a_run
+        )
+        return
     settings = Distillation(
         weights={"contrastive": 1.0} | ({} if kind == "plain" else {"affinity": 1.0}),
         affinity_scale=None,
@@ -213,15 +232,7 @@ def _ours(options: BenchmarkDistillation, kind: str, folder: Path, run_dir: Path
         crop=None if kind == "stored" else CROP,
         training=training,
     )
-    distil(
-        load_student(str(folder / "student")),
-        load_teacher(str(folder / "teacher"), device=accelerator.device),
-        CsvPairs(folder / "pairs.tsv", "filepath", "title", separator="\t"),
-        settings,
-        run_dir=run_dir / "run",
-        evaluate=lambda student: {"none": 0.0},
-        accelerator=accelerator,
-    )
+    distil(student, teacher.to(accelerator.device), pairs, settings, **options_of_a_run)
 
 
 if __name__ == "__main__":
