@@ -44,7 +44,7 @@ class Study(Grid):
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     first_seeds: dict[Preset, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("random_words", "adapted_teacher", "shuffled_teacher", "teacher_input"), 3
+            ("random_words", "selected", "adapted_teacher", "shuffled_teacher", "teacher_input"), 3
         )
     )
     lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
