@@ -228,17 +228,21 @@ def _refuse_other_settings(grid: Grid, base: FinetuneSettings) -> None:
     plain = {k: v for k, v in dataclasses.asdict(base).items() if k not in free}
     plain["training"] = {k: v for k, v in plain["training"].items() if k not in ("lr", "steps", "seed")}
     plain["data"] = {k: v for k, v in plain["data"].items() if k not in ("items", "fraction")}
-    shared = json.loads(json.dumps(plain, default=str))
-    path = grid.out / "settings.json"
+    keep_settings(grid.out, plain)
+
+
+def keep_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Write what all cells of a folder share, once. Raises ValueError naming what differs from what is there."""
+    shared, path = json.loads(json.dumps(settings, default=str)), out / "settings.json"
     if path.exists():
         found = json.loads(path.read_text())
         differing = [key for key in {**found, **shared} if found.get(key) != shared.get(key)]
         if differing:
             raise ValueError(
-                f"{grid.out} holds cells of other settings: {', '.join(sorted(differing))} differ; use another --out"
+                f"{out} holds cells of other settings: {', '.join(sorted(differing))} differ; use another --out"
             )
         return
-    grid.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(shared, indent=2) + "\n")
 
 

@@ -24,7 +24,7 @@ from cliptd.training import TrainingConfig
 from cliptd.training.files import write_atomically
 from tasks.iconworld.classes import TEMPLATES, IconClasses
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
-from tasks.low_shot import mean_and_spread
+from tasks.low_shot import keep_settings, mean_and_spread
 from tasks.processes import process_pool
 
 VALIDATION, TEST, PROBE = 2, 3, 4
@@ -148,17 +148,7 @@ def _refuse_other_settings(study: Study) -> None:
     """What all cells share is written once; rates and seeds may be added later."""
     shared = {k: v for k, v in asdict(study).items() if k not in ("out", "lrs", "seeds", "processes")}
     shared["training"] = {k: v for k, v in shared["training"].items() if k not in ("lr", "seed")}
-    shared, path = json.loads(json.dumps(shared, default=str)), study.out / "settings.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        differing = sorted(key for key in {**found, **shared} if found.get(key) != shared.get(key))
-        if differing:
-            raise ValueError(
-                f"{study.out} holds cells of other settings: {', '.join(differing)} differ; use another --out"
-            )
-        return
-    study.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(shared, indent=2) + "\n")
+    keep_settings(study.out, shared)
 
 
 def validation(study: Study) -> Callable[[Any], dict[str, float]]:
