@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cliptd.data.images import as_rgb
 from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
 from cliptd.shards import write_atomically
 
@@ -34,7 +35,7 @@ class OpenClipTeacher(Teacher):
         super().__init__(model, name, **options)
 
     def image_transform(self, image: Image.Image) -> Tensor:
-        return self.transform(image.convert("RGB"))
+        return self.transform(as_rgb(image))
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         return self.tokenizer(list(texts))

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+from cliptd.data.images import as_rgb
 from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -25,7 +26,7 @@ class TransformersTeacher(Teacher):
         super().__init__(model, name, **options)
 
     def image_transform(self, image: Image.Image) -> Tensor:
-        return self.image_processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        return self.image_processor(images=as_rgb(image), return_tensors="pt")["pixel_values"][0]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         length = self.model.config.text_config.max_position_embeddings

@@ -22,6 +22,8 @@ from torch import Tensor
 from torchvision.ops import roi_align
 from torchvision.transforms.functional import pil_to_tensor, resize
 
+from cliptd.data.images import as_rgb
+
 if TYPE_CHECKING:
     from tasks.collate import Example
 
@@ -189,7 +191,7 @@ class RegionFeatures:
         # crop first, at whole pixels around the box, so that resizing reads nothing outside it
         x1, y1 = int(max(0, box[0])), int(max(0, box[1]))
         x2, y2 = min(image.width, -int(-box[2] // 1)), min(image.height, -int(-box[3] // 1))
-        crop = image.convert("RGB").crop((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
+        crop = as_rgb(image).crop((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))
         pixels = pil_to_tensor(crop).float() / 255
         pixels = resize(pixels, [self.crop_size, self.crop_size], antialias=True)
         return (pixels - self.mean) / self.std

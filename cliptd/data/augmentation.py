@@ -16,6 +16,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
+from cliptd.data.images import as_rgb
+
 OPERATIONS = (
     "Identity",
     "ShearX",
@@ -105,7 +107,7 @@ class AugmentationPolicy:
         """The augmentation of a seed for a picture of (height, width) pixels; no global generator is touched."""
         blank = Image.new("L", picture[::-1])
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             crop = RandomResizedCrop.get_params(blank, list(self.scale), list(self.ratio))
             operations = tuple(self._operation() for _ in range(self.operations))
         return Augmentation(tuple(map(int, crop)), operations)
@@ -168,9 +170,7 @@ def replay(
             f"the crop (top {top}, left {left}, {height} × {width}) is not inside the picture, which has "
             f"{image.height} × {image.width} pixels; it was drawn for another picture or another size of it"
         )
-    crop = F.resized_crop(
-        image.convert("RGB"), top, left, height, width, [size, size], InterpolationMode.BICUBIC
-    )
+    crop = F.resized_crop(as_rgb(image), top, left, height, width, [size, size], InterpolationMode.BICUBIC)
     grown = size / (drawn_at or size)
     for name, magnitude in augmentation.operations:
         crop = _APPLY[name](crop, magnitude * grown if name.startswith("Translate") else magnitude)

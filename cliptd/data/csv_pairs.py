@@ -43,13 +43,12 @@ class CsvPairs(TableDataset):
         columns = {"image_column": image_column, "text_column": text_column, "separator": separator}
         table = cached_table(_rows, (path,), FEATURES, version=TABLE_VERSION, **columns)
         super().__init__(Path(path), table, on_bad_sample=on_bad_sample)
+        self.folder = self.name.resolve().parent
 
     def __getitem__(self, position: int) -> Pair:
         row = self.row(position)
         where = f"{self.name}:{row['line']}"
-        image = ImageFile(
-            self.name.resolve().parent / row["image"], where, "paths are relative to the CSV's folder"
-        )
+        image = ImageFile(self.folder / row["image"], where, "paths are relative to the CSV's folder")
         return Pair(str(image.path), image, row["text"])
 
 

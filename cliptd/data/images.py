@@ -6,6 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB; itself, not a copy as `convert` gives, if it is that already."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """Call it for the RGB image.
@@ -52,7 +57,8 @@ class ImageFile:
                 found = image.size
                 if quick:
                     image.draft("RGB", (max(1, found[0] // 8), max(1, found[1] // 8)))
-                loaded = image.convert("RGB")
+                image.load()
+                loaded = as_rgb(image)
         except FileNotFoundError:
             raise FileNotFoundError(f"image {self.path} is missing; {self.hint}") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -79,8 +79,8 @@ class ReinforcedTars(TableDataset):
             _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, elsewhere=pictures is not None
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
-        folder = self.shards[0].resolve().parent
-        self.name = f"{folder}: {self.shards[0].name} to {self.shards[-1].name}"
+        self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
+        self.name = f"{self.resolved[0].parent}: {self.shards[0].name} to {self.shards[-1].name}"
 
     def __getitem__(self, position: int) -> Reinforced:
         row = self.row(position)
@@ -109,7 +109,13 @@ class ReinforcedTars(TableDataset):
             )
         image, text = self._pair(row, shard, where)
         return Reinforced(
-            f"{shard.resolve()}/{key}", image, text, captions, augmentations, image_embeds, text_embeds
+            f"{self.resolved[row['shard']]}/{key}",
+            image,
+            text,
+            captions,
+            augmentations,
+            image_embeds,
+            text_embeds,
         )
 
     def _read(self, row: dict[str, Any], member: str) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
+from cliptd.data.images import as_rgb
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
 
@@ -84,7 +85,8 @@ class TarImage:
     def __call__(self) -> Image.Image:
         try:
             with Image.open(io.BytesIO(self.read_bytes())) as image:
-                return image.convert("RGB")
+                image.load()
+                return as_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"shard {self.shard}, sample {self.key}: image is corrupt ({error}); replace the shard, or leave such "
@@ -119,6 +121,7 @@ class TarSamples(TableDataset):
             _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, needs=tuple(sorted(needs))
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
+        self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
 
     def image(self, row: dict[str, Any]) -> TarImage:
         """Of a row, not opened yet."""
@@ -138,7 +141,7 @@ class TarSamples(TableDataset):
 
     def key(self, row: dict[str, Any]) -> str:
         """Of a row, with its shard."""
-        return f"{self.shards[row['shard']].resolve()}/{row['key']}"
+        return f"{self.resolved[row['shard']]}/{row['key']}"
 
     def _of_json(self, text: str, where: str) -> str:
         try:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cliptd.data.images import as_rgb
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance.student_config import build_student
 from cliptd.embedding.masks import Tower
@@ -55,7 +56,7 @@ class Student:
 
     def image_transform(self, image: Image.Image) -> Tensor:
         """(3, height, width) of a picture of any mode."""
-        return self.transform(image.convert("RGB"))
+        return self.transform(as_rgb(image))
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(texts, tokens)."""

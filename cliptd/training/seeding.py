@@ -20,8 +20,8 @@ def seed_generators(*parts: int | str, devices: bool = True) -> None:
     seed = derive_seed(*parts)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (the global one, which augmentations draw from)
-    if devices:
-        torch.manual_seed(seed)
+    if devices and torch.accelerator.is_available():
+        torch.manual_seed(seed)  # slow where there is none: it queues a traceback for when one comes
     else:
         torch.default_generator.manual_seed(seed)
 
