@@ -4,6 +4,11 @@ Students of half the teacher's matrices, fresh, on the embedded benchmark; the p
 tasks/iconworld/studies.py. No teacher is loaded while they train.
 
     python scripts/study_reinforcement.py --processes 2
+
+With a second teacher also a student of both:
+
+    python scripts/train_iconworld_teacher.py --seed 1 --run-dir runs/second_teacher --out runs/second_teacher/teacher
+    python scripts/study_reinforcement.py --processes 2 --second-teacher runs/second_teacher/teacher
 """
 
 import dataclasses
@@ -15,6 +20,7 @@ import tyro
 from cliptd.captioners import Captioner
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.distillation import Distillation, distil_reinforced
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import share_config
 from cliptd.embedding.student import fresh_like, load_student
 from cliptd.reinforcement import Reinforcement, reinforce
@@ -26,13 +32,14 @@ from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, va
 
 WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)
 CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
-DATA = {"whole": WHOLE, "crops": CROPS}
+DATA = {"whole": WHOLE, "crops": CROPS, "two teachers": WHOLE}
 SETTINGS = {
     "plain": ("whole", 0.0, False),
     "captions": ("whole", 0.0, True),
     "distilled": ("whole", 1.0, False),
     "both": ("whole", 1.0, True),
     "replayed": ("crops", 1.0, True),
+    "ensemble": ("two teachers", 1.0, True),
 }
 """Of each way: which data, the teacher's weight, whether synthetic captions are learned from."""
 WHAT = {
@@ -41,6 +48,7 @@ WHAT = {
     "distilled": "the teacher's affinities of pictures and their texts instead",
     "both": "the teacher's affinities, of texts and of synthetic captions",
     "replayed": "both, on augmented pictures, five of each, and the teacher's embeddings of these",
+    "ensemble": "both, of two teachers, each at its own scale",
 }
 WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
 
@@ -51,13 +59,19 @@ class StudyReinforcement(Study):
 
     out: Path = Path("runs/study_reinforcement")
     """Folder of the reinforced data, the cells and the report."""
+    second_teacher: Path | None = None
+    """An open_clip folder: another teacher of the embedded benchmark, for the way "ensemble". None: without it."""
 
 
 def main(study: StudyReinforcement) -> None:
     teacher, captioner = load_teacher(str(TEACHER)), Captioner(str(CAPTIONER))
-    for name, settings in DATA.items():
-        reinforce(IconworldPairs(study.pairs), teacher, settings, study.out / name, captioner=captioner)
-    run_study(study, WAYS, train, title="Reinforced data on iconworld", teacher=teacher)
+    teachers: dict[str, Teacher | TeacherEnsemble] = {"whole": teacher, "crops": teacher}
+    if study.second_teacher is not None:
+        teachers["two teachers"] = TeacherEnsemble([teacher, load_teacher(str(study.second_teacher))])
+    for name, of_the_data in teachers.items():
+        reinforce(IconworldPairs(study.pairs), of_the_data, DATA[name], study.out / name, captioner=captioner)
+    ways = [way for way in WAYS if SETTINGS[way.name][0] in teachers]
+    run_study(study, ways, train, title="Reinforced data on iconworld", teacher=teacher)
 
 
 def train(study: StudyReinforcement, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:

@@ -5,6 +5,8 @@ import json
 import pytest
 from recipe import REPOSITORY, run_script
 
+from tasks.iconworld.models import TEACHER
+
 SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("*.py"))
 
 
@@ -68,7 +70,7 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
 @pytest.mark.parametrize(
     ("script", "ways"),
     [
-        ("study_reinforcement.py", ["plain", "captions", "distilled", "both", "replayed"]),
+        ("study_reinforcement.py", ["plain", "captions", "distilled", "both", "replayed", "ensemble"]),
         (
             "study_unpaired.py",
             ["pairs", "unpaired", "without vl", "without pvl", "with udist", "both towers"],
@@ -79,7 +81,7 @@ def test_the_other_studies_end_in_a_table_and_curves(script, ways, cache, tmp_pa
     arguments = (
         "--out", tmp_path, "--pairs", 48, "--pictures", 20, "--lrs", 1e-3, "--seeds", 1, "--steps", 2,
         "--batch-size", 8, "--warmup-steps", 1, "--eval-every", 1,
-        *(("--no-linear-probe",) if script == "study_unpaired.py" else ()),
+        *(("--no-linear-probe",) if script == "study_unpaired.py" else ("--second-teacher", TEACHER)),
     )  # fmt: skip
     done = run_script(script, *arguments, launcher=None, cache=cache)
     results = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("cells/*/results.json")}
