@@ -1,6 +1,7 @@
 """Run a student over VCR: probabilities, the three metrics, the leaderboard's CSV."""
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from cliptd.training.files import write_atomically
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, vcr_metrics
 
@@ -121,15 +123,34 @@ def predict(
     return Predictions(dataset.column("annot_id"), table[:, 0].numpy(), rationales.numpy())
 
 
-def evaluate(model: nn.Module, dataset: VcrDataset, collate: Callable, **options: Any) -> dict[str, float]:
-    """q_to_a, qa_to_r and q_to_ar in percent, and items; options as for `predict`. Raises ValueError without
-    labels."""
+def evaluate(
+    model: nn.Module, dataset: VcrDataset, collate: Callable, *, write_to: Path | None = None, **options: Any
+) -> dict[str, float]:
+    """q_to_a, qa_to_r and q_to_ar in percent, and items.
+
+    write_to: also write a line an item there, {"annot_id", "answers", "rationales"}, of probabilities.
+    options: as for `predict`.
+
+    Raises ValueError without labels.
+    """
     answer_labels, rationale_labels = dataset.column("answer_label"), dataset.column("rationale_label")
     if None in answer_labels or None in rationale_labels:
         raise ValueError(
             f"{dataset.lines.path} has items without labels, so nothing can be scored; use `predict`"
         )
     predictions = predict(model, dataset, collate, **{**options, "given": "gold"})
+    accelerator = options.get("accelerator")
+    if write_to is not None and (accelerator is None or accelerator.is_main_process):
+        items = zip(predictions.annot_ids, predictions.answers, predictions.rationales, strict=True)
+        lines = [
+            {
+                "annot_id": key,
+                "answers": answers.round(6).tolist(),
+                "rationales": rationales.round(6).tolist(),
+            }
+            for key, answers, rationales in items
+        ]
+        write_atomically(write_to, "".join(json.dumps(line) + "\n" for line in lines))
     metrics = vcr_metrics(predictions.answers, predictions.rationales, answer_labels, rationale_labels)
     return {**metrics, "items": len(answer_labels)}
 

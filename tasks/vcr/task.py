@@ -19,7 +19,10 @@ from tasks.vcr.texts import ChoiceTexts
 
 
 class VcrTask:
-    """For `tasks.finetuning.finetune`: q_to_a, qa_to_r, q_to_ar in percent, their mean for validation, and items."""
+    """For `tasks.finetuning.finetune`: q_to_a, qa_to_r, q_to_ar in percent, their mean for validation, and items.
+
+    Probabilities for the test sets' items are in `run_dir`/METHOD/predictions_NAME.jsonl.
+    """
 
     def __init__(self, settings: FinetuneVcr, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator
@@ -38,7 +41,8 @@ class VcrTask:
     def scores(
         self, model: torch.nn.Module, dataset: VcrDataset, write_to: Path | None = None
     ) -> dict[str, float]:
-        scores = evaluate(model, dataset, self.collate, **self._prediction_options())
+        file = None if write_to is None else write_to.with_suffix(".jsonl")
+        scores = evaluate(model, dataset, self.collate, write_to=file, **self._prediction_options())
         of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}
         chosen = of_task[self._settings.data.tasks]
         return {**scores, "mean": sum(scores[name] for name in chosen) / len(chosen)}

@@ -1,5 +1,6 @@
 """Predictions come out in the dataset's order, given the right answer or all four."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,6 +76,18 @@ def test_leaderboard_scores_as_evaluate_does(dataset, tmp_path):
     np.testing.assert_allclose(rationales, predictions.rationales, atol=1e-7)
     assert score_leaderboard(path, dataset.lines.path) == evaluate(model, dataset, COLLATE)
     assert model.training  # left as it was
+
+
+def test_what_is_scored_is_written_item_by_item(dataset, tmp_path):
+    model = Hashing()
+    scores = evaluate(model, dataset, COLLATE, write_to=tmp_path / "predictions.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    gold = predict(model, dataset, COLLATE)
+    assert [line["annot_id"] for line in lines] == gold.annot_ids
+    for name in ("answers", "rationales"):
+        np.testing.assert_allclose([line[name] for line in lines], getattr(gold, name), atol=1e-6)
+    right = np.argmax([line["answers"] for line in lines], 1) == dataset.column("answer_label")
+    assert scores["q_to_a"] == 100 * right.mean()
 
 
 def test_a_test_file_is_predicted_given_every_answer(tmp_path):
