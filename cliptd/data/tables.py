@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import datasets
+import numpy as np
 from datasets.exceptions import DatasetGenerationError
 
 from cliptd.data.cache import cache_folder
@@ -65,7 +66,8 @@ class TableDataset:
     name: the file, for messages.
     on_bad_sample: "raise" at a bad row now and at a bad image when it is asked for; "skip" leaves both out.
 
-    `indices` are the kept rows in their order, `skipped` what is wrong with those left out.
+    `indices` are the kept rows in their order, an int64 array, which forked workers share; `skipped` is what is wrong
+    with those left out.
     """
 
     def __init__(
@@ -74,9 +76,9 @@ class TableDataset:
         if on_bad_sample not in ("raise", "skip"):
             raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")
         self.name, self.table, self.on_bad_sample = name, table, on_bad_sample
-        complaints = table["complaint"][:]
-        self.indices = [index for index, complaint in enumerate(complaints) if complaint is None]
-        self.skipped: list[str] = [complaint for complaint in complaints if complaint is not None]
+        complaints = table.data.column("complaint")  # as Arrow has it: a table may have millions of rows
+        self.indices = np.flatnonzero(complaints.is_null().to_numpy())
+        self.skipped: list[str] = complaints.drop_null().to_pylist()
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
                 f"{self.skipped[0]} ({len(self.skipped)} such; on_bad_sample 'skip' leaves them out)"
@@ -93,12 +95,12 @@ class TableDataset:
         """The row at a position among the kept ones."""
         if not 0 <= position < len(self):
             raise IndexError(f"example {position} of {len(self)}")
-        return self.table[self.indices[position]]
+        return self.table[int(self.indices[position])]
 
     def subset(self, positions: Sequence[int]) -> Self:
         """The rows at these positions among the kept ones, in this order; their images are not looked at again."""
         part = copy.copy(self)
-        part.indices = [self.indices[position] for position in positions]
+        part.indices = self.indices[np.asarray(positions, dtype=np.int64)]
         return part
 
     def keep(self, indices: Sequence[int] | None) -> None:
@@ -106,11 +108,14 @@ class TableDataset:
 
         Raises ValueError for a number outside the kept rows.
         """
-        for index in indices or []:
-            if not 0 <= index < len(self):
-                raise ValueError(f"indices holds {index}, but {self.name} has {len(self)} items (0-based)")
         if indices is not None:
-            self.indices = [self.indices[index] for index in indices]
+            chosen = np.asarray(indices, dtype=np.int64)
+            outside = chosen[(chosen < 0) | (chosen >= len(self))]
+            if len(outside):
+                raise ValueError(
+                    f"indices holds {outside[0]}, but {self.name} has {len(self)} items (0-based)"
+                )
+            self.indices = self.indices[chosen]
         if self.on_bad_sample == "skip":
             self._leave_out_bad_images()
 
@@ -125,7 +130,7 @@ class TableDataset:
                 good.append(index)
             else:
                 self.skipped.append(f"{image.where}: {complaints[image.path]}")
-        self.indices = good
+        self.indices = np.array(good, dtype=np.int64)
         if self.skipped:
             warnings.warn(
                 f"{self.name}: {len(self.skipped)} bad samples left out, {len(good)} kept; the first: "

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+import numpy as np
 
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
@@ -88,10 +89,10 @@ class SnliVeDataset(TableDataset):
         self.corrected = 0
         if corrected_labels is not None:
             self._correct(read_corrected_labels(corrected_labels))
-        sound = len(self.indices)
-        self.indices = [index for index in self.indices if self._labels[index] != NO_LABEL]
-        self.without_label = sound - len(self.indices)
-        if not self.indices:
+        labelled = np.array([self._labels[index] != NO_LABEL for index in self.indices], dtype=bool)
+        self.without_label = int((~labelled).sum())
+        self.indices = self.indices[labelled]
+        if not len(self.indices):
             raise ValueError(f"{annotations}: every label is {NO_LABEL!r}, no pair is left")
         self.keep(indices)
 
