@@ -5,6 +5,7 @@ import json
 import open_clip
 import pytest
 from recipe import run_script
+from tiny_clip import tiny_hf_folder, tiny_open_clip_folder
 
 from tasks.iconworld.models import TEACHER
 
@@ -45,6 +46,25 @@ def test_a_users_shards_with_masks_in_one_process_and_in_two(of_a_user, cache, t
         assert two == pytest.approx(one, rel=1e-3)
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{double / 'model'}")
     assert model.visual.conv1.out_channels <= 192
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["live", "store"])
+def test_a_clip_and_a_siglip_together_teach_a_siglip(source, of_a_user, cache, tmp_path):
+    siglip, student = tiny_hf_folder(tmp_path / "siglip", "siglip"), tmp_path / "student"
+    tiny_open_clip_folder(student, init_logit_bias=-10.0)
+    run = tmp_path / "run"
+    run_script(
+        "distill_embeddings.py", *of_a_user, *SHORT, "--teacher", f"{TEACHER},hf:{siglip}", "--student", student,
+        "--weights", "affinity", 1, "sigmoid", 1, "feature", 100, "--source", source, "--run-dir", run, cache=cache,
+    )  # fmt: skip
+    seen = [json.loads(line) for line in (run / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"loss_affinity", "loss_sigmoid", "loss_feature"} <= set(seen[0])
+    assert seen[-1]["loss"] < seen[0]["loss"]
+    card = json.loads((run / "model" / "card.json").read_text())
+    assert card["zero_shot_percent"][0]["model"] == f"teacher {TEACHER},hf:{siglip}"
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{run / 'model'}")
+    assert model.logit_bias is not None and float(model.logit_bias) != -10.0
 
 
 @pytest.mark.slow
