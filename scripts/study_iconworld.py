@@ -64,8 +64,8 @@ STUDIES = {
     "vcr": Study(
         task="vcr",
         out=Path("runs/study_vcr"),
-        items=(500, 3000),
-        steps_at=(300, 600),
+        items=(500, 3000, 5500),
+        steps_at=(300, 600, 1200),
         sizes=VcrSizes(),
         training=_training(batch_size=16, metric="mean"),
     ),
