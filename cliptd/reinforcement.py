@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
-from cliptd.data.reinforced_store import write_part
+from cliptd.data.reinforced_store import read_part, write_part
 from cliptd.data.reinforced_tars import write_tar
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.seeds import derive_seed
@@ -23,6 +23,7 @@ from cliptd.shards import write_atomically
 from cliptd.sources import finite
 
 Layout = Literal["public", "compact"]
+BAD = "bad_samples.txt"
 
 
 class Captions(Protocol):
@@ -61,9 +62,13 @@ class Reinforcement:
     """Stop at a bad pair, or leave it out; bad_samples.txt lists them."""
 
     def __post_init__(self) -> None:
-        for name, least in (("augmentations", 1), ("captions", 0), ("shard_size", 1), ("chunk", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        least = {"augmentations": 1, "captions": 0, "shard_size": 1, "chunk": 1, "operations": 0}
+        least |= {} if self.size is None else {"size": 1}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {smallest}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale is {self.scale}, expected two shares of a picture, such as 0.08 1.0")
 
     def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
         """What the dataset will be made of."""
@@ -99,8 +104,8 @@ def reinforce(
     """Write the reinforced dataset; shards that are there already are not made again.
 
     Every shard is made by one process, whole, and appears at once. What is in it is a function of its pairs, the
-    settings and the models: killed at any moment, the same call ends in the same bytes. What could not be read is
-    listed in bad_samples.txt.
+    settings and the models: killed at any moment, the same call ends in the same bytes. What could not be read, here or
+    before (the pairs' `skipped`, if they have it), is listed in bad_samples.txt.
 
     Args:
         pairs: map-style; a part of `settings.shard_size` is a shard.
@@ -122,7 +127,8 @@ def reinforce(
         accelerator.wait_for_everyone()
     numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
     todo = [number for number in numbers if not _shard(out, settings.layout, number).exists()]
-    with tqdm(total=len(todo) * settings.shard_size, desc="reinforced", unit=" images", disable=None) as bar:
+    images = sum(min(settings.shard_size, len(pairs) - number * settings.shard_size) for number in todo)
+    with tqdm(total=images, desc="reinforced", unit=" images", mininterval=1) as bar:
         for number in todo:
             first = number * settings.shard_size
             end = min(first + settings.shard_size, len(pairs))
@@ -141,12 +147,10 @@ def reinforce(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     if rank == 0:
-        listed = sorted(
-            out.glob("reinforced-*.bad.json" if settings.layout == "public" else "reinforced-*.json")
-        )
-        found = (json.loads(path.read_text(encoding="utf-8")) for path in listed)
-        complaints = [line for head in found for line in (head if isinstance(head, list) else head["bad"])]
-        write_atomically(out / "bad_samples.txt", "".join(f"{line}\n" for line in complaints).encode())
+        complaints = [*getattr(pairs, "skipped", ()), *_complaints(out, settings.layout)]
+        write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
+        if complaints:
+            print(f"{len(complaints)} bad samples were left out: {out / BAD}")
 
 
 def check_replay(
@@ -206,6 +210,13 @@ def _begin(out: Path, card: ReinforcementCard, settings: Reinforcement, pairs: S
 
 def _shard(out: Path, layout: Layout, number: int) -> Path:
     return out / f"reinforced-{number:05d}.{'tar' if layout == 'public' else 'safetensors'}"
+
+
+def _complaints(out: Path, layout: Layout) -> list[str]:
+    if layout == "compact":
+        return [line for path in sorted(out.glob("reinforced-*.safetensors")) for line in read_part(path).bad]
+    listed = sorted(out.glob("reinforced-*.bad.json"))
+    return [line for path in listed for line in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _shapes(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -145,6 +147,60 @@ def test_bad_pairs_are_left_out_and_listed(teacher, pairs, tmp_path):
         assert (out / "bad_samples.txt").read_text() == "image x.png is corrupt\n"
         with pytest.raises(ValueError, match=r"image x\.png is corrupt"):
             reinforce(with_bad, teacher, settings(layout=layout), tmp_path / f"{layout}2")
+
+
+def test_the_data_may_lie_elsewhere_and_no_file_stays_open(teacher, pairs, tmp_path):
+    shutil.copytree(pairs.folder, tmp_path / "here")
+    reinforce(FolderPairs(tmp_path / "here"), teacher, settings(shard_size=1), tmp_path / "out")
+    (tmp_path / "here").rename(tmp_path / "there")
+    open_before = len(os.listdir("/proc/self/fd"))
+    moved = ReinforcedStore(tmp_path / "out", FolderPairs(tmp_path / "there"))
+    assert check_replay(moved, teacher) <= 2**-11 + 2**-25
+    assert len(os.listdir("/proc/self/fd")) - open_before < PAIRS  # of parts
+
+
+def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys):
+    lines = ["filepath\ttitle", *(f"{pairs.folder}/{k}.jpg\t{'' if k == 2 else k}" for k in range(PAIRS))]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines))
+    data = load_pairs(tmp_path / "pairs.tsv", on_bad_sample="skip")
+    reinforce(data, teacher, settings(on_bad_sample="skip"), tmp_path / "out")
+    told = (tmp_path / "out" / "bad_samples.txt").read_text()
+    assert told == f"{tmp_path}/pairs.tsv:4: title empty\n"
+    assert "1 bad samples were left out" in capsys.readouterr().out
+    assert ReinforcedStore(tmp_path / "out", data).skipped == told.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"captions": ()}, "has no synthetic caption, and the card promises 2"),
+        ({"image_embeds": np.full((3, 24), np.nan)}, "a teacher's image embedding is not finite"),
+        ({"text_embeds": np.full((3, 24), np.inf)}, "a teacher's text embedding is not finite"),
+    ],
+)
+def test_a_sample_that_would_mislead_a_batch_is_refused_or_left_out(
+    teacher, pairs, tmp_path, change, message
+):
+    reinforce(pairs, teacher, settings(), tmp_path, captioner=Words())
+    store = ReinforcedStore(tmp_path, pairs)
+
+    class Changed:
+        card, skipped = store.card, ()
+
+        def __len__(self):
+            return len(store)
+
+        def __getitem__(self, index):
+            return store[index]._replace(**change) if index == 1 else store[index]
+
+    with pytest.raises(ValueError, match=message):
+        ReinforcedExamples(Changed(), 32)[1]
+    student = load_student(teacher.members[0].name)
+    collate = ReinforcedCollator(student)
+    examples = ReinforcedExamples(Changed(), 32, on_bad_sample="skip")
+    assert len(collate([examples[k] for k in range(3)])["caption_ids"]) == 2
+    if not change.get("captions", True):
+        assert ReinforcedExamples(Changed(), 32, captions=False)[1].caption is None
 
 
 def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):

@@ -1,15 +1,17 @@
-"""Our own layout of a reinforced dataset: beside the data, float16, memory-mapped.
+"""Our own layout of a reinforced dataset: beside the data, float16, read row by row.
 
 A folder holds reinforcement.json and for each part of the data reinforced-00000.safetensors, with image_embeds (rows,
 augmentations, Σ dims), text_embeds (rows, 1 + captions, Σ dims), crops (rows, augmentations, 4), operations and
-magnitudes (rows, augmentations, operations), and reinforced-00000.json with the rows' positions, keys, texts and
-captions. The pictures stay where they are.
+magnitudes (rows, augmentations, operations) and, among its metadata, which pairs it is of and what is wrong with those
+left out; and reinforced-00000.json with the rows' positions, keys, texts and captions. The pictures stay where they
+are.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -44,8 +46,36 @@ ARRAYS = {
 NUMPY = {"F16": np.float16, "I32": np.int32, "U8": np.uint8, "F32": np.float32}
 
 
+class Part(NamedTuple):
+    """Where a part's arrays are. Nothing stays open: a dataset may have more parts than a process may have files.
+
+    offsets: in bytes. shapes: of a row. first, end: of its pairs. bad: what is wrong with those left out.
+    """
+
+    path: Path
+    rows: int
+    offsets: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    first: int
+    end: int
+    bad: list[str]
+
+    def read(self, row: int) -> dict[str, np.ndarray]:
+        """A row of every array."""
+        found = {}
+        with self.path.open("rb") as file:
+            for name, shape in self.shapes.items():
+                dtype = np.dtype(NUMPY[ARRAYS[name]])
+                size = dtype.itemsize * math.prod(shape)
+                file.seek(self.offsets[name] + row * size)
+                found[name] = np.frombuffer(file.read(size), dtype).reshape(shape)
+        return found
+
+
 class ReinforcedStore:
     """Map-style dataset of `Reinforced`: a folder of ours and the pairs it was made of.
+
+    The pairs may lie elsewhere than when they were reinforced; each is told by its text and the last part of its key.
 
     Raises:
         FileNotFoundError, ValueError: a part is missing, cut short, or of other pairs; names it.
@@ -55,29 +85,32 @@ class ReinforcedStore:
         self.folder, self.pairs = Path(folder), pairs
         self.card = read_card(self.folder / CARD)
         self.name = f"{self.folder.resolve()} of {getattr(pairs, 'name', type(pairs).__name__)}"
-        self.skipped: list[str] = []
-        self._parts: list[dict[str, np.ndarray]] = []
-        heads = []
+        self.skipped: list[str] = list(getattr(pairs, "skipped", ()))
+        self._parts: list[Part] = []
         covered = 0
         while covered < len(pairs):
-            stem = self.folder / f"reinforced-{len(self._parts):05d}"
-            if not stem.with_suffix(".safetensors").is_file():
+            path = self.folder / f"reinforced-{len(self._parts):05d}.safetensors"
+            if not path.is_file():
                 raise FileNotFoundError(
-                    f"{stem}.safetensors is missing: {covered} of {len(pairs)} pairs are reinforced; run "
-                    "reinforce_dataset.py with the same arguments again"
+                    f"{path} is missing: {covered} of {len(pairs)} pairs are reinforced; run reinforce_dataset.py with "
+                    "the same arguments again"
                 )
-            head = read_json(stem.with_suffix(".json"))
-            if head["first"] != covered:
-                raise ValueError(
-                    f"{stem}.json begins at pair {head['first']}, expected {covered}; reinforce again"
-                )
-            self._parts.append(_map(stem.with_suffix(".safetensors"), len(head["keys"])))
-            self.skipped += head["bad"]
-            heads.append(stem.with_suffix(".json"))
-            covered = head["end"]
-        if not heads:
+            part = read_part(path)
+            if part.first != covered:
+                raise ValueError(f"{path} begins at pair {part.first}, expected {covered}; reinforce again")
+            self._parts.append(part)
+            self.skipped += part.bad
+            covered = part.end
+        if not self._parts:
             raise ValueError(f"{self.folder}: the data holds no pair")
-        self._table = cached_table(_rows, tuple(heads), FEATURES, version=TABLE_VERSION)
+        heads = tuple(part.path.with_suffix(".json") for part in self._parts)
+        self._table = cached_table(_rows, heads, FEATURES, version=TABLE_VERSION)
+        rows = sum(part.rows for part in self._parts)
+        if len(self._table) != rows:
+            raise ValueError(
+                f"{self.folder}: the .json files describe {len(self._table)} samples, the .safetensors hold {rows}; "
+                "delete both of the part that differs and reinforce again"
+            )
 
     def __len__(self) -> int:
         return len(self._table)
@@ -86,8 +119,8 @@ class ReinforcedStore:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         found = self._table[index]
-        part, row, pair = self._parts[found["part"]], found["row"], self.pairs[found["position"]]
-        if (pair.key, pair.text) != (found["key"], found["text"]):
+        part, pair = self._parts[found["part"]].read(found["row"]), self.pairs[found["position"]]
+        if (_last(pair.key), pair.text) != (_last(found["key"]), found["text"]):
             raise ValueError(
                 f"{self.folder}: pair {found['position']} of the data is {pair.key!r} with {pair.text!r}, and "
                 f"{found['key']!r} with {found['text']!r} was reinforced; give the same data"
@@ -97,7 +130,7 @@ class ReinforcedStore:
                 tuple(crop), tuple((OPERATIONS[n], m) for n, m in zip(operations, magnitudes, strict=True))
             )
             for crop, operations, magnitudes in zip(
-                *(part[name][row].tolist() for name in ("crops", "operations", "magnitudes")), strict=True
+                *(part[name].tolist() for name in ("crops", "operations", "magnitudes")), strict=True
             )
         )
         return Reinforced(
@@ -106,8 +139,8 @@ class ReinforcedStore:
             pair.text,
             tuple(found["captions"]),
             augmentations,
-            part["image_embeds"][row],
-            part["text_embeds"][row],
+            part["image_embeds"],
+            part["text_embeds"],
         )
 
 
@@ -142,17 +175,17 @@ def write_part(
         for name, values in arrays.items()
     }
     described = {
-        "first": first,
-        "end": end,
         "positions": [position for position, _ in rows],
         "keys": [sample.key for sample in samples],
         "texts": [sample.text for sample in samples],
         "captions": [sample.captions for sample in samples],
-        "bad": list(bad),
     }
+    of_part = {
+        "part": json.dumps({"first": first, "end": end, "bad": list(bad)})
+    }  # one: several have no fixed order
     stem = folder / f"reinforced-{number:05d}"
     write_atomically(stem.with_suffix(".json"), json.dumps(described, ensure_ascii=False).encode())
-    write_atomically(stem.with_suffix(".safetensors"), save(tensors))
+    write_atomically(stem.with_suffix(".safetensors"), save(tensors, metadata=of_part))
 
 
 def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -164,30 +197,30 @@ def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             yield {**found, "captions": captions}
 
 
-def _map(path: Path, rows: int) -> dict[str, np.ndarray]:
-    """The arrays of a part, memory-mapped; refused if they are cut short or of another number of rows."""
+def read_part(path: Path) -> Part:
+    """From its head; refused if the file is cut short or its arrays have not as many rows each."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
+        start = 8 + int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(size) if size < path.stat().st_size else b"")
-            found = {name: (header[name]["dtype"], header[name]["shape"][0]) for name in ARRAYS}
-            end = 8 + size + max(header[name]["data_offsets"][1] for name in ARRAYS)
+            header = json.loads(file.read(start - 8) if start < size else b"")
+            about = json.loads(header["__metadata__"]["part"])
+            shapes = {name: tuple(header[name]["shape"]) for name in ARRAYS}
+            dtypes = {name: header[name]["dtype"] for name in ARRAYS}
+            offsets = {name: start + header[name]["data_offsets"][0] for name in ARRAYS}
+            end = start + max(header[name]["data_offsets"][1] for name in ARRAYS)
+            first, last, bad = (about[name] for name in ("first", "end", "bad"))
         except (ValueError, KeyError, TypeError, IndexError):
             raise ValueError(f"{path} has no readable head; delete it and reinforce again") from None
-    if path.stat().st_size != end or found != {name: (dtype, rows) for name, dtype in ARRAYS.items()}:
+    rows = {shape[0] for shape in shapes.values()}
+    if size != end or dtypes != ARRAYS or len(rows) > 1:
         raise ValueError(
-            f"{path} holds {found} in {path.stat().st_size} bytes, expected {rows} rows of each in {end} bytes; delete "
-            "it and reinforce again"
+            f"{path} holds {dtypes} of shapes {shapes} in {size} bytes, expected {ARRAYS}, as many rows each, in {end} "
+            "bytes; delete it and reinforce again"
         )
-    if not rows:
-        return {name: np.zeros(header[name]["shape"], NUMPY[dtype]) for name, dtype in ARRAYS.items()}
-    return {
-        name: np.memmap(
-            path,
-            NUMPY[dtype],
-            mode="r",
-            offset=8 + size + header[name]["data_offsets"][0],
-            shape=tuple(header[name]["shape"]),
-        )
-        for name, dtype in ARRAYS.items()
-    }
+    of_a_row = {name: shape[1:] for name, shape in shapes.items()}
+    return Part(path, rows.pop(), offsets, of_a_row, first, last, bad)
+
+
+def _last(key: str) -> str:
+    return key.rsplit("/", 1)[-1]

@@ -102,7 +102,7 @@ class ReinforcedTars(TableDataset):
             "image embeddings": (len(augmentations), width),
             "text embeddings": (1 + len(captions), width),
         }
-        if found != expected:
+        if found != expected or not augmentations:
             raise ValueError(
                 f"{where}: found {found}, expected {expected} for {len(augmentations)} augmentations, a text with "
                 f"{len(captions)} captions and teachers of {' + '.join(map(str, self.card.embed_dims))}"

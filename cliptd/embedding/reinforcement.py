@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cliptd.data.augmentation import replay
 from cliptd.data.pairs import OnBadSample
-from cliptd.data.reinforced import ReinforcedDataset, ReinforcementCard
+from cliptd.data.reinforced import Reinforced, ReinforcedDataset, ReinforcementCard
 from cliptd.embedding import losses
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.distiller import StudentInTraining
@@ -57,7 +57,15 @@ class ReinforcedExamples:
         chosen = torch.rand(2).tolist()  # drawn before anything can fail
         try:
             sample = self.dataset[index]
+            captions = self._captions(sample)
             augmentation = int(chosen[0] * len(sample.augmentations))
+            caption = int(chosen[1] * len(captions)) if captions else None
+            embeds = {"image": sample.image_embeds[augmentation], "text": sample.text_embeds[0]}
+            if caption is not None:
+                embeds["caption"] = sample.text_embeds[1 + caption]
+            for name, row in embeds.items():
+                if not np.isfinite(row).all():
+                    raise ValueError(f"{sample.key}: a teacher's {name} embedding is not finite")
             crop = replay(
                 sample.image(),
                 sample.augmentations[augmentation],
@@ -68,20 +76,26 @@ class ReinforcedExamples:
             if self.on_bad_sample == "raise":
                 raise
             return BadSample(str(error))
-        captions = sample.captions if self.captions else ()
-        caption = int(chosen[1] * len(captions)) if captions else None
+        tensors = {name: torch.from_numpy(row.astype(np.float32)) for name, row in embeds.items()}
         return ReinforcedExample(
             crop,
             sample.text,
             None if caption is None else captions[caption],
-            _tensor(sample.image_embeds[augmentation]),
-            _tensor(sample.text_embeds[0]),
-            None if caption is None else _tensor(sample.text_embeds[1 + caption]),
+            tensors["image"],
+            tensors["text"],
+            tensors.get("caption"),
         )
 
-
-def _tensor(row: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(row, dtype=np.float32))
+    def _captions(self, sample: Reinforced) -> Sequence[str]:
+        """Of a sample: all have some or, as the card says or captions are off, none; processes count on that."""
+        if not self.captions or not self.dataset.card.captions:
+            return ()
+        if not sample.captions:
+            raise ValueError(
+                f"{sample.key}: has no synthetic caption, and the card promises {self.dataset.card.captions}; leave "
+                "such samples out, or captions"
+            )
+        return sample.captions
 
 
 class ReinforcedCollator:
@@ -101,7 +115,7 @@ class ReinforcedCollator:
             "teacher_image": torch.stack([example.image_embed for example in good]),
             "teacher_text": torch.stack([example.text_embed for example in good]),
         }
-        if all(example.caption is not None for example in good):
+        if good[0].caption is not None:  # as all are
             columns["caption_ids"] = self.student.tokenize([example.caption for example in good])
             columns["teacher_caption"] = torch.stack([example.caption_embed for example in good])
         return columns
