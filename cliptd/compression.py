@@ -51,6 +51,8 @@ def compress(
     """
     if any(not 0 < share <= 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
         raise ValueError(f"shares are {tuple(shares)}; expected descending ones from 1 to above 0")
+    if len({_stage(run_dir, share) for share in shares}) < len(shares):
+        raise ValueError(f"shares are {tuple(shares)}, of which two are alike to six digits; leave one out")
     if set(settings.freeze) & set(settings.towers):
         raise ValueError(
             f"freeze is {settings.freeze} and towers {settings.towers}: what is shrunk has to be trained; name other "
@@ -65,7 +67,8 @@ def compress(
         settings.training, **run_identity(student, teacher, pairs, settings), learned_masks=learned_masks
     )
     _begin(run_dir, shares, identity, settings, accelerator)
-    settings = dataclasses.replace(settings, store=settings.store or run_dir / "store")
+    if settings.source == "store":  # one for all stages
+        settings = dataclasses.replace(settings, store=settings.store or run_dir / "store")
     rows, before, whole = [], 1.0, student.config["model_cfg"]
     for share in shares:
         folder = _stage(run_dir, share)
@@ -101,11 +104,12 @@ def _begin(
     path = run_dir / "stages.json"
     if settings.training.resume == "auto":
         refuse_other_config(path, identity)
-        begun = sorted((float(f.name.removeprefix("stage-")) for f in run_dir.glob("stage-*")), reverse=True)
-        if begun != list(shares[: len(begun)]):
+        begun = {folder.name for folder in run_dir.glob("stage-*")}
+        asked = [_stage(run_dir, share).name for share in shares]
+        if begun != set(asked[: len(begun)]):
             raise ValueError(
-                f"{run_dir} holds the stages {begun}, and shares are {tuple(shares)}; give the same ones, with others "
-                "behind them if you like, or another run_dir"
+                f"{run_dir} holds {', '.join(sorted(begun, reverse=True))}, and shares are {tuple(shares)}; give the "
+                "same ones, with others behind them if you like, or another run_dir"
             )
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -133,13 +137,15 @@ def _pruned(student, teacher, pairs, settings, share: float, folder: Path, optio
         )
         student.encoder = masked
         distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
-        found = {tower: sparsity.item() for tower, sparsity in masked.expected_sparsity().items()}
-        if any(abs(sparsity - masked.sparsity) > FAR for sparsity in found.values()):
-            warnings.warn(
-                f"masks were asked for a sparsity of {masked.sparsity:.2f} and came to {found}; what is pruned beyond "
-                "that was not learned: raise steps or mask_lr",
-                stacklevel=2,
-            )
+        real = masked.real_sparsity()
+        for tower, expected in masked.expected_sparsity().items():
+            if max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower])) > FAR:
+                warnings.warn(
+                    f"masks of the {tower} tower were asked for a sparsity of {masked.sparsity:.2f} and came to "
+                    f"{expected.item():.2f} expected and {real[tower]:.2f} real; what is pruned beyond that was not "
+                    "learned: raise steps or mask_lr",
+                    stacklevel=2,
+                )
         model, config = prune(masked.cpu(), student.config["model_cfg"], masked.sparsity)
         student.model = student.encoder = model
         student.config = {**student.config, "model_cfg": config}

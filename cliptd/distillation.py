@@ -1,6 +1,7 @@
 """One run in which a dual encoder learns from a teacher's embeddings."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +14,11 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import ReinforcedDataset
 from cliptd.data.unpaired import UnpairedPairs
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.dual_encoders import Teacher, TeacherEnsemble, hash_weights
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.losses import AFFINITY_SCALE
@@ -24,7 +26,7 @@ from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import OBJECTIVES, DimeFm, EmbeddingObjective, LossWeights, ObjectiveName
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
-from cliptd.embedding.student import Student
+from cliptd.embedding.student import Student, take_scale
 from cliptd.store import TeacherStore
 from cliptd.student_training import Evaluate, train_student
 from cliptd.training import TrainingConfig, TrainingResult
@@ -76,6 +78,10 @@ class Distillation:
     training: TrainingConfig = field(default_factory=tiny_clip_training)
 
     def __post_init__(self) -> None:
+        if not self.learning:
+            raise ValueError("freeze names both towers, so nothing would learn; leave one out")
+        if self.affinity_scale is not None and not self.affinity_scale > 0:
+            raise ValueError(f"affinity_scale is {self.affinity_scale}, expected a number above 0")
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
             raise ValueError(f"crop is {self.crop}, expected two shares of a picture, such as 0.5 1.0")
         defaults = {f.name: f.default for f in dataclasses.fields(Distillation)}
@@ -88,6 +94,10 @@ class Distillation:
             where = "here; see --help for what it belongs to"
             names += [] if self.crop is not None and self.source == "store" else ["crops"]
             names += [] if mix.takes_the_place else ["dime_fm"]
+            names += [] if mix.affinity else ["affinity_scale"]
+            names += [] if mix.needs_teacher else ["source"]
+            names += [] if self.source == "store" else ["store"]
+            names += ["objective"] if self.weights else []
             for tower in self.learning:
                 if not mix.reads(tower):
                     raise ValueError(
@@ -101,6 +111,11 @@ class Distillation:
     def learning(self) -> tuple[Tower, ...]:
         """The towers that are not frozen."""
         return tuple(tower for tower in ("image", "text") if tower not in self.freeze)
+
+    @property
+    def takes_the_place(self) -> bool:
+        """Whether a tower takes the place of the teacher's (DIME-FM)."""
+        return self.objective != "reinforced" and self.loss_weights.takes_the_place
 
     @property
     def loss_weights(self) -> LossWeights:
@@ -127,6 +142,8 @@ def distil(
     accelerator: Accelerator,
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; the same call resumes after a kill.
+
+    Where no loss trains the student's logit scale, it becomes affinity mimicking's or, without it, the teacher's.
 
     Args:
         teacher: on the accelerator's device, if it is asked live.
@@ -164,6 +181,9 @@ def distil(
             affinity_scale=settings.affinity_scale,
             dime_fm=settings.dime_fm,
         )
+    if not weights.trains_scale(settings.affinity_scale):
+        at = (settings.affinity_scale,) if weights.affinity else (teacher.logit_scale, teacher.logit_bias)
+        take_scale(student.model, *at)
     model = EmbeddingDistiller(
         student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
     )
@@ -200,7 +220,7 @@ def distil_reinforced(
     size = student.image_transform(Image.new("RGB", (16, 16))).shape[-1]
     described = {
         **student_identity(student),
-        "data": str(getattr(dataset, "name", type(dataset).__name__)),
+        "data": identity_of(dataset),
         "card": json.loads(dataset.card.to_json()),
         "objective": settings.objective,
         "distill_weight": settings.distill_weight,
@@ -231,7 +251,7 @@ def student_identity(student: Student) -> dict[str, Any]:
     return {
         "student": student.name,
         "student_config": student.config,
-        "student_checksum": sum(p.detach().double().sum().item() for p in student.model.parameters()),
+        "student_weights": "sha256:" + hash_weights(student.model).hexdigest()[:16],
     }
 
 
@@ -241,7 +261,7 @@ def run_identity(student: Student, teacher, pairs, settings: Distillation) -> di
         **student_identity(student),
         "teacher": teacher.name,
         "teacher_fingerprint": teacher.fingerprint,
-        "data": str(getattr(pairs, "name", type(pairs).__name__)),
+        "data": identity_of(pairs),
         "weights": asdict(settings.loss_weights),
         "affinity_scale": settings.affinity_scale,
         "source": settings.source,
@@ -274,12 +294,14 @@ def _check_frozen(
     student: Student, teacher: Teacher | TeacherEnsemble, opened: OpenedPairs, frozen: Sequence[Tower]
 ) -> None:
     """Refuse a frozen tower that does not embed as the teacher does: the other one would learn another space."""
-    examples = (opened[index] for index in range(min(64, len(opened))))
-    pairs = [example for example in examples if isinstance(example, Pair)][:16]
+    examples = (opened[index] for index in range(len(opened)))
+    pairs = list(itertools.islice((example for example in examples if isinstance(example, Pair)), 16))
+    if not pairs:
+        raise ValueError("none of the images could be read")
     seen = {"image": [pair.image for pair in pairs], "text": [pair.text for pair in pairs]}
     for tower in frozen:
         own, others = (getattr(model, f"encode_{tower}s")(seen[tower]).cpu() for model in (student, teacher))
-        likeness = (own * others).sum(dim=1).mean().item() if pairs else 1.0
+        likeness = (own * others).sum(dim=1).mean().item()
         if likeness < 0.3:
             raise ValueError(
                 f"the frozen {tower} tower embeds unlike the teacher's (mean cosine {likeness:.2f}), whose space the "

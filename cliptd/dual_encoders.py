@@ -204,16 +204,22 @@ class Teacher(Similarity, nn.Module, ABC):
 
         Computed once, on first use (about a second a GB); the weights are taken to stay frozen.
         """
-        digest = hashlib.sha256()
-        for key, value in sorted(self.model.state_dict().items()):
-            digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest = hash_weights(self.model)
         tokens = self.tokenize(PROBES)
         tokens = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
         for key, value in sorted(tokens.items()):
             digest.update(f"{key} {value.tolist()}\n".encode())
         digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
         return "sha256:" + digest.hexdigest()[:16]
+
+
+def hash_weights(model: nn.Module) -> "hashlib._Hash":
+    """SHA-256 of the names, shapes, types and bytes of a model's tensors."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest
 
 
 class TeacherEnsemble(Similarity, nn.Module):

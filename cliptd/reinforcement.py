@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
+from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import read_part, write_part
@@ -195,8 +196,7 @@ def _begin(out: Path, card: ReinforcementCard, settings: Reinforcement, pairs: S
         "shard_size": settings.shard_size,
         "seed": settings.seed,
         "on_bad_sample": settings.on_bad_sample,
-        "pairs": len(pairs),
-        "data": str(getattr(pairs, "name", type(pairs).__name__)),
+        "data": identity_of(pairs),
     }
     path = out / CARD
     if path.exists():

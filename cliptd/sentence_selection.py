@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample
 from cliptd.data.unpaired import Images, Sentences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
@@ -113,8 +114,8 @@ def select_sentences(
 def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: SentenceSelection) -> None:
     """An empty table of scores and the pool's embeddings, if they are not there."""
     described = {
-        "sentences": f"{len(sentences)} of {sentences.name}",
-        "images": f"{len(images)} of {images.name}",
+        "sentences": identity_of(sentences),
+        "images": identity_of(images),
         "teacher": f"{teacher.fingerprint} ({teacher.name})",
         **{name: getattr(settings, name) for name in ("neighbours", "pool", "seed", "chunk")},
     }

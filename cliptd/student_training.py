@@ -59,20 +59,21 @@ def train_student(
                 f"expected sparsity, {k}": v.item() for k, v in student.encoder.expected_sparsity().items()
             }
             found |= {f"real sparsity, {k}": v for k, v in student.encoder.real_sparsity().items()}
-            found["masked steps"] = student.encoder.priced_steps.item()
         return found
 
     listed = run_dir / "bad_samples.txt"
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(listed, "".join(complaint + "\n" for complaint in bad))
+        before = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+        known = dict.fromkeys([*bad, *(before if training.resume == "auto" else ())])  # a resumed run's, too
+        write_atomically(listed, "".join(complaint + "\n" for complaint in known))
     accelerator.wait_for_everyone()
     collate.bad_samples = BadSampleList(listed)
     result = train(
         model,
         examples,
         collate,
-        dataclasses.replace(training, metric="masked steps") if masked else training,
+        dataclasses.replace(training, metric=None, patience=0) if masked else training,
         run_dir=run_dir,
         evaluate=metrics,
         parameter_groups=parameter_groups,

@@ -49,8 +49,8 @@ RATIOS = (
     ("ours reinforced", "ours plain"),
 )
 CROP = (0.9, 1.0)
-"""That open_clip trains with, and so ours, but for the stored teacher, which saw whole pictures. Reinforced data have
-two such crops of each picture, and their embeddings."""
+"""That open_clip trains with, and so ours. A store and reinforced data have two such crops of each picture, and their
+embeddings."""
 
 
 @dataclass
@@ -226,11 +226,10 @@ def _ours(options: BenchmarkDistillation, kind: str, folder: Path, run_dir: Path
         return
     settings = Distillation(
         weights={"contrastive": 1.0} | ({} if kind == "plain" else {"affinity": 1.0}),
-        affinity_scale=None,
-        source="store" if kind == "stored" else "live",
-        store=folder / "store",
-        crop=None if kind == "stored" else CROP,
+        crop=CROP,
         training=training,
+        **({} if kind == "plain" else {"affinity_scale": None}),
+        **({"source": "store", "store": folder / "store", "crops": 2} if kind == "stored" else {}),
     )
     distil(student, teacher.to(accelerator.device), pairs, settings, **options_of_a_run)
 

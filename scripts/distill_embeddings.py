@@ -6,14 +6,20 @@ Without --data: the embedded benchmark with its own teacher, and a student of ha
     accelerate launch scripts/distill_embeddings.py --teacher ViT-B-16 --pretrained openai --student ViT-S-16 \\
         --data 'shards/{000..099}.tar' --zero-shot imagenet/val --batch-size 1024
     accelerate launch scripts/distill_embeddings.py --teacher ViT-B-32 --pretrained openai --data shards.tar \\
-        --progressive 0.75 0.5 0.25 --learned-masks
+        --progressive 0.75 0.5 0.25 --learned-masks --zero-shot imagenet/val
+    accelerate launch scripts/distill_embeddings.py --objective reinforced --student MobileCLIP-S1 --data shards.tar \\
+        --reinforced reinforced --zero-shot imagenet/val  # see reinforce_dataset.py; no teacher is loaded
     accelerate launch scripts/distill_embeddings.py --objective reinforced --student MobileCLIP-S1 \\
-        --data 'reinforced/*.tar' --zero-shot imagenet/val  # see reinforce_dataset.py; no teacher is loaded
+        --data 'DataCompDR/*.tar' --pictures datacomp --zero-shot imagenet/val  # the public shards
     accelerate launch scripts/distill_embeddings.py --objective dime-fm --freeze text --teacher ViT-L-14 \\
         --pretrained openai --student ViT-B-32 --images photos --sentences 'sentences/*.txt' --zero-shot imagenet/val \\
         --source store --crop 0.5 1.0  # images and sentences that never met; the text tower is the teacher's
+
+Without --zero-shot on data of your own the last step's model is kept. DIME-FM's towers one after the other: first the
+image tower as above, then --freeze image --teacher RUN_DIR/model, whose text tower the new one takes the place of.
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -87,7 +93,8 @@ class DistillEmbeddings(Distillation):
     sentences: str | None = None
     """With images: sentences, text files (one a line, 'corpus/*.txt.gz') or shards."""
     zero_shot: Path | None = None
-    """A folder with a folder of images for each class, on which the best step is chosen."""
+    """A folder with a folder of images for each class, on which the best step is chosen. None: on iconworld its own
+    pictures; else the last step is kept."""
     templates: Path | None = None
     """Prompt templates for zero-shot, a line each with "{}" where the class name goes."""
     run_dir: Path = Path("runs/distill_embeddings")
@@ -100,21 +107,27 @@ class DistillEmbeddings(Distillation):
             raise ValueError("give images and sentences both, or neither")
         if self.images is not None and self.data is not None:
             raise ValueError("give pairs (data), or images and sentences, not both")
-        if self.on_iconworld != (self.zero_shot is None):
+        if self.on_iconworld and self.zero_shot is not None:
             raise ValueError(
-                "give data (or images and sentences) and zero_shot both, a folder of classes to choose the best step "
-                "by, or neither: iconworld"
+                "zero_shot goes with data (or images and sentences) of your own; iconworld has its pictures"
             )
         if self.objective == "reinforced":
             if self.data is None and self.reinforced is None:
                 raise ValueError(
-                    "the reinforced objective needs reinforced data; see scripts/reinforce_dataset.py"
+                    "the reinforced objective needs reinforced data: reinforced, such as runs/reinforced, which "
+                    "reinforce_dataset.py wrote, or data that are public shards"
                 )
             if self.student is None and self.data is not None:
                 raise ValueError("name a student: the reinforced objective loads no teacher to inherit from")
         without_effect = {
             "reinforced": self.reinforced is not None and self.objective != "reinforced",
-            "pictures": self.pictures is not None and self.objective != "reinforced",
+            "pictures": self.pictures is not None
+            and (self.objective != "reinforced" or self.reinforced is not None),
+            "teacher": self.teacher != str(TEACHER)
+            and self.objective == "reinforced"
+            and self.student is not None,
+            "student_pretrained": self.student_pretrained is not None and self.student is None,
+            "towers": self.towers != ("image", "text") and not self.progressive,
             "images": self.images is not None and self.objective == "reinforced",
             "progressive": bool(self.progressive) and self.objective == "reinforced",
             "learned_masks": self.learned_masks and not self.progressive,
@@ -124,6 +137,10 @@ class DistillEmbeddings(Distillation):
         for name, found in without_effect.items():
             if found:
                 raise ValueError(f"{name} has no effect here; see --help for what it belongs to")
+        if not self.on_iconworld and self.zero_shot is None:  # nothing says which step is the best
+            self.training = dataclasses.replace(self.training, metric=None, eval_every=0)
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, expected above 0 to 1")
 
     @property
     def on_iconworld(self) -> bool:
@@ -176,7 +193,7 @@ def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
     if asked.images is not None:
         sentences = load_sentences(asked.sentences, text_column=asked.csv_caption_key, **bad)
         return UnpairedPairs(load_images(asked.images, **bad), sentences, seed=asked.training.seed)
-    if asked.on_iconworld and asked.objective == "dime-fm":  # pictures of some scenes, sentences about others
+    if asked.on_iconworld and asked.takes_the_place:  # pictures of some scenes, sentences about others
         return UnpairedPairs(ImagesOf(IconworldPairs()), TextsOf(IconworldPairs(seed=1)))
     if asked.data is None:
         return IconworldPairs()
@@ -202,14 +219,14 @@ def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble 
             raise ValueError(
                 "progressive stages inherit, so the first student needs weights; leave student out"
             )
-        if asked.objective == "dime-fm" and student.fresh:
+        if asked.takes_the_place and student.fresh:
             return in_the_place_of(teacher, student, asked.learning, seed=asked.training.seed)
         return student
     if teacher is not None and not hasattr(teacher, "config"):
         raise ValueError(f"{asked.teacher} is no single open_clip model to inherit from; name a student")
     student = load_student(asked.teacher, asked.pretrained)
     if not asked.progressive:
-        share = asked.share or 0.5
+        share = 0.5 if asked.share is None else asked.share
         config = share_config(student.config["model_cfg"], share, towers=asked.learning)
         model = inherit_weights(student.model, config)
         student = Student(
@@ -226,6 +243,8 @@ def _evaluation(asked: DistillEmbeddings):
         families = {"": SEEN_FAMILIES, ", unseen families": UNSEEN_FAMILIES}
         sets = {suffix: of_families(names, 500) for suffix, names in families.items()}
         templates = ICON_TEMPLATES
+    elif asked.zero_shot is None:
+        return lambda model: {}
     else:
         sets = {"": ImageFolder(asked.zero_shot)}
         templates = read_templates(asked.templates) if asked.templates else TEMPLATES

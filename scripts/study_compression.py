@@ -60,10 +60,13 @@ def train(study: StudyCompression, name: str, lr: float, seed: int, steps: int, 
     teacher, student = load_teacher(str(TEACHER)), load_student(str(TEACHER))
     parts = 2 if way in ("masks", "stages") else 1
     training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps // parts)
+    taught = {"objective": "affinity", "source": "store", "store": study.out / "store"}
     settings = Distillation(
-        objective="contrastive" if way == "scratch" else "affinity",
-        source="store", store=study.out / "store", mask_lr=0.1, ramp_steps=training.steps // 2, training=training,
-    )  # fmt: skip
+        **({"objective": "contrastive"} if way == "scratch" else taught),
+        mask_lr=0.1,
+        ramp_steps=training.steps // 2,
+        training=training,
+    )
     options = {"evaluate": validation(study), "accelerator": make_accelerator(training, run_dir)}
     pairs = IconworldPairs(study.pairs)
     if parts == 1:

@@ -59,15 +59,15 @@ class StudyUnpaired(Study):
 
 def main(study: StudyUnpaired) -> None:
     teacher = load_teacher(str(TEACHER))
-    for name in ("pairs", "unpaired"):
-        store_pairs(study.out / "store", teacher, OpenedPairs(_data(study, name)))
+    store_pairs(study.out / "store", teacher, OpenedPairs(_data(study, "unpaired")))
     run_study(study, WAYS, train, title="Unpaired distillation on iconworld", teacher=teacher)
 
 
 def train(study: StudyUnpaired, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
     """A fresh image tower, or both towers, by one of the ways."""
     training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
-    settings = Distillation(**SETTINGS[name], source="store", store=study.out / "store", training=training)
+    taught = {} if name == "pairs" else {"source": "store", "store": study.out / "store"}
+    settings = Distillation(**SETTINGS[name], **taught, training=training)
     teacher, student = load_teacher(str(TEACHER)), load_student(str(TEACHER))
     config = share_config(student.config["model_cfg"], 0.5, towers=settings.learning)
     small = dataclasses.replace(student, config={**student.config, "model_cfg": config})

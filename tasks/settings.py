@@ -70,6 +70,8 @@ class FinetuneSettings(ABC):
     def __post_init__(self):
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
+        if self.training.metric is None:
+            raise ValueError("training.metric is None; name the validation metric that chooses the best step")
         if self.training.num_workers > 0 and (self.source == "live" or "teacher_input" in self.methods):
             raise ValueError(
                 f"source live and the method teacher_input ask the teacher while batches are made, in this process; "

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 
+from cliptd.data.identity import identity_of_files
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
@@ -44,6 +45,7 @@ class CsvPairs(TableDataset):
         table = cached_table(_rows, (path,), FEATURES, version=TABLE_VERSION, **columns)
         super().__init__(Path(path), table, on_bad_sample=on_bad_sample)
         self.folder = self.name.resolve().parent
+        self.identity = f"{identity_of_files([path])}, {image_column} and {text_column}"
 
     def __getitem__(self, position: int) -> Pair:
         row = self.row(position)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cliptd.data.identity import identity_of_folder
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 
@@ -29,6 +30,7 @@ class FolderPairs:
             raise ValueError(
                 f"{self.skipped[0]} ({len(self.skipped)} such); on_bad_sample 'skip' leaves them out"
             )
+        self.identity = identity_of_folder(self.folder, self.images)
 
     def __len__(self) -> int:
         return len(self.images)

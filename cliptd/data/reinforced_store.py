@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save
 
 from cliptd.data.augmentation import OPERATIONS, Augmentation
+from cliptd.data.identity import identity_of
 from cliptd.data.pairs import Pair
 from cliptd.data.reinforced import CARD, Reinforced, read_card
 from cliptd.data.tables import cached_table
@@ -84,7 +85,7 @@ class ReinforcedStore:
     def __init__(self, folder: str | Path, pairs: Sequence[Pair]) -> None:
         self.folder, self.pairs = Path(folder), pairs
         self.card = read_card(self.folder / CARD)
-        self.name = f"{self.folder.resolve()} of {getattr(pairs, 'name', type(pairs).__name__)}"
+        self.identity = f"reinforced {identity_of(pairs)}"
         self.skipped: list[str] = list(getattr(pairs, "skipped", ()))
         self._parts: list[Part] = []
         covered = 0

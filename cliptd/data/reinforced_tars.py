@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from cliptd.data.augmentation import Augmentation
+from cliptd.data.identity import identity_of_files
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, read_card
@@ -80,7 +81,7 @@ class ReinforcedTars(TableDataset):
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
         self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
-        self.name = f"{self.resolved[0].parent}: {self.shards[0].name} to {self.shards[-1].name}"
+        self.identity = identity_of_files(self.shards)
 
     def __getitem__(self, position: int) -> Reinforced:
         row = self.row(position)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.cache import cache_folder
+from cliptd.data.identity import identity_of, identity_of_files, identity_of_folder
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tar_pairs import TarSamples, shards_of
@@ -78,6 +79,7 @@ class ImagesOf:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = pairs
         self.name = f"images of {getattr(pairs, 'name', type(pairs).__name__)}"
+        self.identity = f"images of {identity_of(pairs)}"
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -92,6 +94,7 @@ class TextsOf:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self.pairs = pairs
         self.name = f"texts of {getattr(pairs, 'name', type(pairs).__name__)}"
+        self.identity = f"texts of {identity_of(pairs)}"
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -109,9 +112,12 @@ class FolderImages:
 
     def __init__(self, folder: str | Path) -> None:
         self.name = str(folder)
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder}: is no folder; expected a folder of images, or shards (.tar)")
         self.paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self.paths:
             raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        self.identity = identity_of_folder(folder, self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -174,6 +180,7 @@ class TextLines:
         for file in files or [self.name]:
             if not Path(file).is_file():
                 raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
+        self.identity = identity_of_files(files)
         try:
             table = datasets.load_dataset(
                 "text",
@@ -230,6 +237,7 @@ class UnpairedPairs:
             )
         self.images, self.sentences, self.seed = images, sentences, seed
         self.name = f"{images.name} and {sentences.name}"
+        self.identity = f"{identity_of(images)} and {identity_of(sentences)}, seed {seed}"
         self.skipped = [
             complaint for side in (images, sentences) for complaint in getattr(side, "skipped", ())
         ]

@@ -19,14 +19,17 @@ class StudentInTraining(nn.Module):
     Args:
         student: an open_clip model (CLIP or CustomTextCLIP), or one seen through masks.
         frozen: towers of the student that stay as they are, in eval mode.
+        trains_scale: whether a loss trains the student's logit scale, which is then kept in bounds.
     """
 
     couples_batch = True
     couples_batch_why = "the losses compare every image with every text of the batch"
 
-    def __init__(self, student: nn.Module, *, frozen: tuple[Tower, ...] = ()) -> None:
+    def __init__(
+        self, student: nn.Module, *, frozen: tuple[Tower, ...] = (), trains_scale: bool = True
+    ) -> None:
         super().__init__()
-        self.student, self.frozen = student, frozen
+        self.student, self.frozen, self.trains_scale = student, frozen, trains_scale
         self.last_terms: dict[str, Tensor] = {}
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -41,8 +44,9 @@ class StudentInTraining(nn.Module):
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Keep the student's logit scale from 1 to 100, as CLIP's authors do after each step."""
-        self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
+        """Keep a logit scale that is trained from 1 to 100, as CLIP's authors do after each step."""
+        if self.trains_scale:
+            self.student.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
         masked = isinstance(self.student, MaskedDualEncoder)
@@ -91,7 +95,8 @@ class EmbeddingDistiller(StudentInTraining):
         teacher_scale: float | None = None,
         frozen: tuple[Tower, ...] = (),
     ) -> None:
-        super().__init__(student, frozen=frozen)
+        trains_scale = objective.weights.trains_scale(objective.affinity_scale)
+        super().__init__(student, frozen=frozen, trains_scale=trains_scale)
         self.objective = objective
         self.__dict__["teacher"] = teacher  # no submodule
         self.teacher_scale = teacher.logit_scale if teacher is not None else teacher_scale

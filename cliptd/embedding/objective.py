@@ -68,6 +68,11 @@ class LossWeights:
         """Whether a loss compares a projection of a student's embedding with a teacher's."""
         return bool(self.feature or self.interactive)
 
+    def trains_scale(self, affinity_scale: float | None) -> bool:
+        """Whether any loss trains the student's logit scale."""
+        own_affinity = self.affinity and affinity_scale is None
+        return bool(self.contrastive or self.sigmoid or self.relation or own_affinity)
+
     @property
     def takes_the_place(self) -> bool:
         """Whether a tower takes the place of the teacher's and needs its width."""
@@ -201,7 +206,8 @@ class EmbeddingObjective(nn.Module):
         }
         own_scales = {"student_scale": student.scale, "teacher_scale": teacher.scale}
         if weights.affinity:
-            scales = dict.fromkeys(own_scales, self.affinity_scale) if self.affinity_scale else own_scales
+            fixed = self.affinity_scale is not None
+            scales = dict.fromkeys(own_scales, self.affinity_scale) if fixed else own_scales
             found["affinity"] = losses.affinity_mimicking(**both, **scales)
         if weights.relation:
             found["relation"] = losses.contrastive_relation(**both, **own_scales)

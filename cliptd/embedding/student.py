@@ -131,7 +131,7 @@ def in_the_place_of(
     if len(towers) == 2:
         model_cfg = {**student.config["model_cfg"], "embed_dim": teacher.embed_dim}
         made = fresh_like(student, model_cfg, seed=seed)
-        _take_scale(made.model, teacher)
+        take_scale(made.model, teacher.logit_scale, teacher.logit_bias)
         return made
     (tower,) = towers
     if not isinstance(teacher, OpenClipTeacher):
@@ -159,16 +159,16 @@ def in_the_place_of(
             f"the teacher's other tower does not fit beside the {tower} tower of {student.name}, which has no place "
             f"for {', '.join(wrong[:3])}; let both learn"
         )
-    _take_scale(made.model, teacher)
+    take_scale(made.model, teacher.logit_scale, teacher.logit_bias)
     return made
 
 
 @torch.no_grad()
-def _take_scale(model: nn.Module, teacher: Teacher | TeacherEnsemble) -> None:
-    """The teacher's logit scale, and its bias if both have one: DIME-FM trains neither."""
-    model.logit_scale.fill_(math.log(teacher.logit_scale))
-    if getattr(model, "logit_bias", None) is not None and teacher.logit_bias is not None:
-        model.logit_bias.fill_(teacher.logit_bias)
+def take_scale(model: nn.Module, scale: float, bias: float | None = None) -> None:
+    """Give a student a logit scale, and a bias if it has one and there is one: where no loss trains its own."""
+    model.logit_scale.fill_(math.log(scale))
+    if getattr(model, "logit_bias", None) is not None and bias is not None:
+        model.logit_bias.fill_(bias)
 
 
 def _trainable(loaded: OpenClipTeacher) -> Student:

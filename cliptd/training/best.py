@@ -45,6 +45,8 @@ def evaluate_model(
         metrics = {name: float(value) for name, value in evaluate(model).items()}
     model.train()
     metrics = broadcast_object_list([metrics])[0]
+    if config.metric is None:
+        return metrics
     if config.metric not in metrics:
         raise ValueError(
             f"TrainingConfig.metric is {config.metric!r}, the evaluation returned {sorted(metrics)}; "
@@ -67,11 +69,13 @@ def keep_if_best(
     *,
     writes: bool,
 ) -> None:
-    """Note an evaluation in `progress`, and save the weights (where this process `writes`) if it is the best.
+    """Note an evaluation in `progress`, and save the weights (where this process `writes`) if it is the best (or,
+    without a metric, the latest).
 
     Older best weights stay until no complete checkpoint names them: see `drop_other_best`.
     """
-    if progress.best_step and metrics[config.metric] <= progress.best_metrics[config.metric]:
+    chosen = config.metric
+    if chosen and progress.best_step and metrics[chosen] <= progress.best_metrics[chosen]:
         progress.evaluations_without_gain += 1
         return
     progress.best_step, progress.best_metrics, progress.evaluations_without_gain = step, metrics, 0

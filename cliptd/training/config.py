@@ -49,8 +49,8 @@ class TrainingConfig:
     """Steps between evaluations; the last step is always evaluated. 0: only the last step."""
     patience: int = 0
     """Stop after this many evaluations in a row without a better metric; 0: never stop early."""
-    metric: str = "q_to_a"
-    """The evaluation's key that chooses the best weights; higher is better."""
+    metric: str | None = "q_to_a"
+    """The evaluation's key that chooses the best weights; higher is better. None: the last evaluation's are kept."""
     save_every: int = 100
     """Steps between checkpoints; the last step is always saved. 0: only the last step."""
     resume: Literal["auto", "never"] = "auto"
@@ -88,6 +88,8 @@ class TrainingConfig:
                 raise ValueError(f"TrainingConfig.{name} is {getattr(self, name)}, expected 0 or more")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"TrainingConfig.betas is {self.betas}, expected two numbers in [0, 1)")
+        if self.patience and self.metric is None:
+            raise ValueError(f"TrainingConfig.patience is {self.patience}, but no metric says what is better")
         choices = {
             "schedule": get_args(Schedule),
             "mixed_precision": (None, *get_args(Precision)),

@@ -25,7 +25,7 @@ def test_images_of_a_folder_and_of_shards_need_no_text(tmp_path):
         load_images(tmp_path / "a.tar")
     images = load_images(tmp_path / "a.tar", on_bad_sample="skip")
     assert [image.image().getpixel((0, 0)) for image in images] == [(255, 0, 0), (0, 255, 0)]
-    with pytest.raises(FileNotFoundError, match=r"nothing: holds no image"):
+    with pytest.raises(FileNotFoundError, match=r"nothing: is no folder; expected a folder of images"):
         load_images(tmp_path / "nothing")
 
 

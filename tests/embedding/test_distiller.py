@@ -172,6 +172,12 @@ def test_the_logit_scale_never_exceeds_a_hundred(reader):
         model.student.logit_scale.fill_(9.0)
     model(**StudentTeacherCollator(reader)(pairs()))
     assert model.student.logit_scale.item() == pytest.approx(math.log(100))
+    untrained = distiller(reader, LossWeights(contrastive=1))
+    untrained.trains_scale = False
+    with torch.no_grad():
+        untrained.student.logit_scale.fill_(math.log(117.0))  # a SigLIP's
+    untrained(**StudentTeacherCollator(reader)(pairs()))
+    assert untrained.student.logit_scale.item() == pytest.approx(math.log(117.0))
 
 
 def test_bad_pairs_are_left_out_and_listed(reader, teacher, tmp_path):

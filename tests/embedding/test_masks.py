@@ -112,6 +112,15 @@ def test_the_expected_sparsity_counts_every_matrix():
     torch.testing.assert_close(masks.lambdas.grad, -torch.tensor([excess, excess**2]))  # they climb
 
 
+def test_of_decided_masks_the_expected_and_the_real_sparsity_agree():
+    masks = TowerMasks(TowerShape(layers=2, width=32, heads=4, units=64))
+    torch.manual_seed(0)
+    for mask in (masks.hidden, masks.heads, masks.units):
+        mask.log_alpha.data.copy_(8 * torch.randn_like(mask.log_alpha).sign())
+    assert 0.2 < masks.real_sparsity() < 0.95
+    assert masks.expected_sparsity().item() == pytest.approx(masks.real_sparsity(), abs=0.01)
+
+
 def test_the_norm_looks_at_open_channels_only():
     torch.manual_seed(0)
     norm, x = nn.LayerNorm(6), torch.randn(4, 6)

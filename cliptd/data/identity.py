@@ -1,0 +1,29 @@
+"""What tells a data set from another one of as many samples, so that a run is not resumed on other data."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def identity_of(data: Any) -> str:
+    """The number of samples and the data's `identity`, its `name` or, with neither, its type."""
+    found = getattr(data, "identity", None) or getattr(data, "name", None) or type(data).__name__
+    return f"{len(data)} of {found}"
+
+
+def identity_of_files(files: Iterable[str | Path]) -> str:
+    """The first file's name, and 16 hex digits of the names and sizes of all; files may move, dates may change."""
+    files = [Path(file) for file in files]
+    described = "".join(f"{file.name} {file.stat().st_size}\n" for file in files)
+    return f"{files[0].name} … sha256:{_digest(described)}"
+
+
+def identity_of_folder(folder: str | Path, files: Iterable[Path]) -> str:
+    """The folder's name, and 16 hex digits of its files' paths in it."""
+    described = "".join(f"{file.relative_to(folder)}\n" for file in files)
+    return f"{Path(folder).resolve().name} sha256:{_digest(described)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
