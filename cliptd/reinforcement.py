@@ -101,7 +101,7 @@ def reinforce(
     *,
     captioner: Captions | None = None,
     accelerator: Accelerator | None = None,
-) -> None:
+) -> int:
     """Write the reinforced dataset; shards that are there already are not made again.
 
     Every shard is made by one process, whole, and appears at once. What is in it is a function of its pairs, the
@@ -113,6 +113,8 @@ def reinforce(
         teacher: or an ensemble, whose members' embeddings are kept side by side.
         captioner: None: no synthetic captions.
         accelerator: shares the shards between its processes.
+
+    Returns: how many pairs all processes together read for it now.
 
     Raises:
         ValueError: the folder holds another reinforcement, a bad pair, an embedding that is not finite.
@@ -152,6 +154,9 @@ def reinforce(
         write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
         if complaints:
             print(f"{len(complaints)} bad samples were left out: {out / BAD}")
+    if accelerator is None:
+        return images
+    return int(accelerator.reduce(torch.tensor(images, device=accelerator.device), reduction="sum"))
 
 
 def check_replay(

@@ -74,7 +74,8 @@ class DistillEmbeddings(Distillation):
     progressive: tuple[float, ...] = ()
     """Instead: stages, shares of the first student (None: the teacher), such as 0.75 0.5 0.25."""
     learned_masks: bool = False
-    """Each stage learns which channels, heads and units go, instead of taking leading ones."""
+    """Each stage learns which channels, heads and units go, instead of taking leading ones, in as many steps before
+    it is distilled in as many."""
     data: str | None = None
     """Pairs: shards ('data/{000..099}.tar'), a .csv or .tsv, a folder, a table. None: the embedded benchmark."""
     csv_img_key: str = "filepath"
@@ -268,11 +269,15 @@ def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_b
     losses = ["reinforced"]
     if asked.objective != "reinforced":
         losses = [name for name, weight in vars(asked.loss_weights).items() if weight]
-    data = asked.data or asked.images or "iconworld"
+    data = asked.data or (f"{asked.images} and {asked.sentences}" if asked.images else "iconworld")
+    stages = ""
+    if asked.progressive:
+        stages = f" in each stage, shares {', '.join(f'{share:g}' for share in asked.progressive)}"
+        stages += " (and as many again for its masks)" if asked.learned_masks else ""
     text = (
-        f"# {student.name}\n\nDistilled by cliptd from {taught_by} ({', '.join(losses)}) on "
-        f"{data}: {asked.training.steps} steps of {asked.training.batch_size} pairs. An ordinary "
-        '`open_clip` folder: `open_clip.create_model_and_transforms("local-dir:…")`. Zero-shot, in percent:\n\n'
+        f"# {student.name}\n\nDistilled by cliptd from {taught_by} ({', '.join(losses)}) on {data}: "
+        f"{asked.training.steps} steps of {asked.training.batch_size} examples{stages}. An ordinary `open_clip` "
+        'folder: `open_clip.create_model_and_transforms("local-dir:…")`. Zero-shot, in percent:\n\n'
         f"{markdown_table(rows)}\n\nAll settings are in card.json.\n"
     )
     write_atomically(asked.run_dir / "model" / "README.md", text)

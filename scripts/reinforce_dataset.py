@@ -6,8 +6,12 @@ Without --data: the embedded benchmark with its own teacher. Killed, the same co
     accelerate launch scripts/reinforce_dataset.py --data 'shards/{000..099}.tar' --out reinforced \\
         --teacher ViT-L-14,ViT-L-14 --pretrained openai,datacomp_xl_s13b_b90k \\
         --captioner Salesforce/blip-image-captioning-base
+
+Then, beside the same data: distill_embeddings.py --objective reinforced --data 'shards/{000..099}.tar' \\
+    --reinforced reinforced. With --layout public the shards hold all, and --data 'reinforced/*.tar' is enough.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +53,11 @@ class ReinforceDataset(Reinforcement):
     out: Path = Path("runs/reinforced")
     """Folder of the reinforced dataset."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.captioner is not None and not self.captions:
+            raise ValueError("captions is 0, so the captioner would write none; leave one of the two out")
+
 
 def main(asked: ReinforceDataset) -> None:
     accelerator = Accelerator(kwargs_handlers=[PATIENCE])
@@ -73,7 +82,10 @@ def main(asked: ReinforceDataset) -> None:
         f"embeddings a pair, {size * len(pairs) / 2**30:.2f} GiB in all"
         + (", and the pictures" if asked.layout == "public" else "")
     )
-    reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)
+    began = time.perf_counter()
+    made = reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)
+    seconds = time.perf_counter() - began
+    accelerator.print(f"{made:,} images in {seconds:,.0f} s, {made / seconds:,.1f} images/s")
     accelerator.print(f"Reinforced dataset: {asked.out.resolve()}")
 
 

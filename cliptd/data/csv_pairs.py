@@ -57,16 +57,25 @@ class CsvPairs(TableDataset):
 def _rows(files: tuple[str], image_column: str, text_column: str, separator: str) -> Iterator[dict[str, Any]]:
     (path,) = files
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=separator)
-        columns = reader.fieldnames or []
-        missing = [name for name in (image_column, text_column) if name not in columns]
-        if missing:
+        reader = csv.DictReader(
+            file, delimiter=separator, strict=True
+        )  # an open quote would swallow what follows
+        try:
+            columns = reader.fieldnames or []
+            missing = [name for name in (image_column, text_column) if name not in columns]
+            if missing:
+                raise ValueError(
+                    f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(columns)}; name its "
+                    f"columns and its separator (now {separator!r})"
+                )
+            for row in reader:
+                image, text = ((row[name] or "").strip() for name in (image_column, text_column))
+                lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
+                complaint = f"{path}:{reader.line_num}: {' and '.join(lacking)} empty" if lacking else None
+                yield {"image": image, "text": text, "line": reader.line_num, "complaint": complaint}
+        except csv.Error as error:
             raise ValueError(
-                f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(columns)}; name its "
-                f"columns and its separator (now {separator!r})"
-            )
-        for row in reader:
-            image, text = ((row[name] or "").strip() for name in (image_column, text_column))
-            lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
-            complaint = f"{path}:{reader.line_num}: {' and '.join(lacking)} empty" if lacking else None
-            yield {"image": image, "text": text, "line": reader.line_num, "complaint": complaint}
+                f"{path}:{reader.line_num + 1}: {error}; is a quote not closed in this row, or not doubled in a text?"
+            ) from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: is no UTF-8 after line {reader.line_num}; convert it") from None

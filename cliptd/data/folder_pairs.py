@@ -5,6 +5,7 @@ from pathlib import Path
 from cliptd.data.identity import identity_of_folder
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.text_files import read_text
 
 
 class FolderPairs:
@@ -37,7 +38,7 @@ class FolderPairs:
 
     def __getitem__(self, index: int) -> Pair:
         path = self.images[index]
-        text = " ".join(path.with_suffix(".txt").read_text(encoding="utf-8").split())
+        text = " ".join(read_text(path.with_suffix(".txt")).split())
         if not text:
             raise ValueError(f"{path.with_suffix('.txt')}: is empty, expected a text")
         return Pair(str(path.resolve()), ImageFile(path, str(path), "it was there a moment ago"), text)

@@ -29,6 +29,7 @@ from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, read_card
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.tar_pairs import EARLY_END, TarImage, members_of, read_member
+from cliptd.data.text_files import decode, read_text
 from cliptd.shards import write_atomically
 
 TABLE_VERSION = 1
@@ -131,14 +132,14 @@ class ReinforcedTars(TableDataset):
             path = next((path for path in paths if path.is_file()), paths[0])
             image = ImageFile(path, where, f"download it to {self.pictures}, or leave such samples out")
         if row["text_offset"] is not None:
-            text = self._read(row, "text").decode("utf-8", errors="replace").strip()
+            text = decode(self._read(row, "text"), where).strip()
         else:
             path = self.pictures / f"{name}.txt"
             if not path.is_file():
                 raise FileNotFoundError(
                     f"{where}: its text {path} is missing; write it there, or leave such samples out"
                 )
-            text = path.read_text(encoding="utf-8").strip()
+            text = read_text(path).strip()
         if not text:
             raise ValueError(f"{where}: its text is empty")
         return image, text

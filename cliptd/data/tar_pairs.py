@@ -21,6 +21,7 @@ from cliptd.data.identity import identity_of_files
 from cliptd.data.images import as_rgb
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
+from cliptd.data.text_files import decode
 
 TABLE_VERSION = 2
 BLOCK = tarfile.BLOCKSIZE
@@ -132,13 +133,12 @@ class TarSamples(TableDataset):
     def text(self, row: dict[str, Any]) -> str:
         """Of a row. Raises ValueError if it is empty or the .json has none."""
         shard = self.shards[row["shard"]]
-        text = (
-            read_member(shard, row["text_offset"], row["text_size"]).decode("utf-8", errors="replace").strip()
-        )
+        where = f"shard {shard}, sample {row['key']}"
+        text = decode(read_member(shard, row["text_offset"], row["text_size"]), where).strip()
         if row["text_is_json"]:
-            text = self._of_json(text, f"shard {shard}, sample {row['key']}")
+            text = self._of_json(text, where)
         if not text:
-            raise ValueError(f"shard {shard}, sample {row['key']}: its text is empty")
+            raise ValueError(f"{where}: its text is empty")
         return text
 
     def key(self, row: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES
+from cliptd.data.text_files import read_text
 
 JSON_NAMES, TEXT_NAMES = "classes.json", "classnames.txt"
 
@@ -78,7 +79,7 @@ def _class_names(folder: Path, classes: list[str]) -> list[str]:
 def _read_json(file: Path) -> dict[str, str]:
     expected = f'{file}: expected one JSON object of names by class folder, such as {{"n01440764": "tench"}}'
     try:
-        names = json.loads(file.read_text(encoding="utf-8-sig"))
+        names = json.loads(read_text(file))
     except ValueError as error:
         raise ValueError(f"{expected}; found no JSON: {error}") from error
     if not isinstance(names, dict):
@@ -91,7 +92,7 @@ def _read_json(file: Path) -> dict[str, str]:
 
 def _read_lines(file: Path) -> dict[str, str]:
     names = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         parts = [part.strip() for part in line.split("\t" if "\t" in line else None, maxsplit=1)]
         if not line.strip():
             continue

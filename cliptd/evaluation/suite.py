@@ -21,6 +21,7 @@ import yaml
 from torch import Tensor
 
 from cliptd.data.pairs import OnBadSample
+from cliptd.data.text_files import read_text
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.linear_probe import Probe, ProbeFolders, fit_probe, probe_folders
@@ -51,7 +52,7 @@ def read_suite(path: str | Path) -> list[SuiteEntry]:
     """The entries of a YAML file, their folders listed. Raises ValueError, FileNotFoundError naming file and entry."""
     path = Path(path)
     try:
-        items = yaml.safe_load(path.read_text(encoding="utf-8"))
+        items = yaml.safe_load(read_text(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected a YAML list of data sets") from None
     except yaml.YAMLError as error:

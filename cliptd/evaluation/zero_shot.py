@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cliptd.data.pairs import OnBadSample
+from cliptd.data.text_files import read_text
 from cliptd.evaluation.embeddings import DualEncoder, embed_images, embed_texts
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
@@ -29,7 +30,7 @@ def read_templates(path: str | Path) -> list[str]:
     Raises ValueError naming file and line, FileNotFoundError for no file.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected a template a line") from None
     templates = {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}

@@ -49,6 +49,17 @@ def test_a_users_shards_with_masks_in_one_process_and_in_two(of_a_user, cache, t
 
 
 @pytest.mark.slow
+def test_without_classes_the_last_step_is_kept(of_a_user, cache, tmp_path):
+    shards = of_a_user[:2]
+    done = run_script("distill_embeddings.py", *shards, *SHORT, "--run-dir", tmp_path, cache=cache)
+    assert (
+        json.loads((tmp_path / "model" / "card.json").read_text())["zero_shot_percent"][1]["best_step"] == 4
+    )
+    assert "zero-shot, in percent" in done.stdout
+    open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["live", "store"])
 def test_a_clip_and_a_siglip_together_teach_a_siglip(source, of_a_user, cache, tmp_path):
     siglip, student = tiny_hf_folder(tmp_path / "siglip", "siglip"), tmp_path / "student"
@@ -125,7 +136,8 @@ def test_images_and_sentences_that_never_met_in_one_process_and_in_two(of_a_user
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--data", "a.csv"), "give data (or images and sentences) and zero_shot both"),
+        (("--zero-shot", "classes"), "zero_shot goes with data (or images and sentences) of your own"),
+        (("--objective", "reinforced"), "needs reinforced data: reinforced, such as runs/reinforced"),
         (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
         (("--progressive", "0.5", "--student", "ViT-B-32"), "the first student needs weights"),
         (("--learned-masks",), "learned_masks has no effect here"),

@@ -1,0 +1,59 @@
+"""What is no UTF-8 is named with its line, in every kind of text file."""
+
+import gzip
+
+import pytest
+from PIL import Image
+
+from cliptd.data.pairs import load_pairs
+from cliptd.data.text_files import read_text
+from cliptd.data.unpaired import load_sentences
+from cliptd.evaluation.zero_shot import read_templates
+
+LATIN = "a dog\na café\n".encode("latin-1")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa dog")
+    assert read_text(tmp_path / "a.txt") == "a dog"
+
+
+@pytest.mark.parametrize("read", [read_text, read_templates, load_sentences])
+def test_the_line_that_is_no_utf8_is_named(read, tmp_path):
+    (tmp_path / "a.txt").write_bytes(LATIN)
+    with pytest.raises(ValueError, match=r"a\.txt:2|a\.txt: is no UTF-8 in line 2 \(byte 0xe9\)"):
+        read(tmp_path / "a.txt")
+
+
+def test_a_text_beside_its_image_is_named(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes(LATIN)
+    with pytest.raises(ValueError, match=r"a\.txt: is no UTF-8 in line 2"):
+        load_pairs(tmp_path)[0]
+
+
+def test_a_wrong_line_of_a_packed_corpus_is_named_and_left_out(tmp_path):
+    with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
+        file.write(LATIN)
+    with pytest.raises(ValueError, match=r"a\.txt\.gz:2: is no UTF-8 \(1 such\); expected a sentence a line"):
+        load_sentences(tmp_path / "a.txt.gz")
+    lines = load_sentences(tmp_path / "a.txt.gz", on_bad_sample="skip")
+    assert len(lines) == 1
+    assert lines.skipped == [f"{tmp_path}/a.txt.gz:2: is no UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'filepath,title\na.png,"a dog\nb.png,a cat\nc.png,a bird\n',
+            r"pairs\.csv:2: .*is a quote not closed",
+        ),
+        (b'filepath,title\na.png,"a dog\nb.png,a cat "here"\n', r"pairs\.csv:2: "),
+        (b"filepath,title\na.png,a caf\xe9\n", r"pairs\.csv: is no UTF-8 after line \d; convert it"),
+    ],
+)
+def test_a_csv_that_would_swallow_rows_is_refused(content, message, tmp_path):
+    (tmp_path / "pairs.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_pairs(tmp_path / "pairs.csv")
