@@ -20,7 +20,7 @@ from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample
 from cliptd.data.unpaired import Images, Sentences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
-from cliptd.embedding.bad_samples import BadSample, BadSampleList
+from cliptd.embedding.bad_samples import BadSampleList
 from cliptd.evaluation.embeddings import embed_images
 from cliptd.shards import write_atomically
 from cliptd.sources import finite
@@ -79,8 +79,8 @@ def select_sentences(
     """Write OUT/sentences.txt: the grounded sentences in the order of the corpus, each once, one a line.
 
     Every sentence is scored once, into a file (12 bytes each); killed, the same call goes on from there, and another
-    `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings, a chunk
-    of sentences and, at the end, the scores.
+    `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings and a
+    chunk of sentences; at the end, to sort them, some 40 bytes a sentence.
 
     Args:
         accelerator: shares the chunks between its processes.
@@ -100,9 +100,10 @@ def select_sentences(
     todo = [start for start in starts if np.isnan(entries["score"][start : start + settings.chunk]).any()]
     if todo:
         pool = load_file(out / POOL)["embeds"].to(teacher.device)
+        bad = BadSampleList(out / BAD)
         for start in tqdm(todo, desc="scored", unit=" chunks", disable=None):
             texts = sentences.part(start, start + settings.chunk)
-            BadSampleList(out / BAD).good([*map(BadSample, getattr(sentences, "skipped", ())), None])
+            bad.add(getattr(sentences, "skipped", ()))
             entries["text"][start : start + len(texts)] = [_hash(text) for text in texts]
             entries["score"][start : start + len(texts)] = _scores(texts, pool, teacher, settings.neighbours)
         entries.flush()

@@ -1,6 +1,11 @@
 """Webdataset shards (tars of jpg, txt, json) by random access, so that order and resume are exact.
 
 The shards' heads are read once into a memory-mapped table of where each sample lies; later starts only map it.
+
+What a resumed run sees is exact, sample by sample, on any number of workers and processes that divide the batch, as
+long as the shards are the same in names and sizes (else it is refused) and can be read at any place: a local disk or a
+mounted one. Shards that are streamed through a pipe, and gzip'ed ones, have no such place and are not read; a shard
+exchanged for another of the same name and size is not noticed.
 """
 
 import io

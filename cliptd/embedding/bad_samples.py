@@ -1,6 +1,6 @@
 """Samples that could not be read: what is in their place, and where they are listed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,24 @@ class BadSampleList:
 
     def good(self, samples: Sequence[Any]) -> list[Any]:
         """The samples of a batch that could be read; the others are listed. Raises ValueError if there is none."""
-        bad = list(dict.fromkeys(s.complaint for s in samples if isinstance(s, BadSample)))
-        if bad and self.path is not None:
-            if self._listed is None:
-                known = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-                self._listed = set(known.splitlines())
-            new = [complaint for complaint in bad if complaint not in self._listed]
-            self._listed.update(new)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(complaint + "\n" for complaint in new))
+        bad = [sample.complaint for sample in samples if isinstance(sample, BadSample)]
+        self.add(bad)
         found = [sample for sample in samples if not isinstance(sample, BadSample)]
         if not found:
             raise ValueError(
                 f"none of the {len(samples)} samples of a batch could be read; the first: {bad[0]}"
             )
         return found
+
+    def add(self, complaints: Iterable[str]) -> None:
+        """List those that are not listed yet."""
+        complaints = list(dict.fromkeys(complaints))
+        if not complaints or self.path is None:
+            return
+        if self._listed is None:
+            known = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            self._listed = set(known.splitlines())
+        new = [complaint for complaint in complaints if complaint not in self._listed]
+        self._listed.update(new)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(complaint + "\n" for complaint in new))

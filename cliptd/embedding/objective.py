@@ -1,7 +1,7 @@
 """Any mix of the losses between a student's and a teacher's embeddings, with what exists in training only."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -85,11 +85,15 @@ class LossWeights:
 
 
 OBJECTIVES: dict[ObjectiveName, LossWeights] = {
-    **{field.name: LossWeights(**{field.name: 1.0}) for field in fields(LossWeights)},
+    "affinity": LossWeights(affinity=1.0),
     "feature": LossWeights(feature=2000.0),
+    "relation": LossWeights(relation=1.0),
+    "interactive": LossWeights(interactive=1.0),
+    "contrastive": LossWeights(contrastive=1.0),
+    "sigmoid": LossWeights(sigmoid=1.0),
     "clip_kd": LossWeights(contrastive=1.0, feature=2000.0, relation=1.0, interactive=1.0),
-    "dime-fm": LossWeights(dime_fm_image=1.0, dime_fm_text=1.0),
 }
+"""DIME-FM's are those of the towers that learn: see `cliptd.distillation.Distillation.loss_weights`."""
 
 
 @dataclass(frozen=True)

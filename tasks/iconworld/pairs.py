@@ -23,7 +23,7 @@ class SceneImage:
 
 
 class IconworldPairs:
-    """Map-style dataset of `Pair`, the same for the same seed: half the scenes show one icon, half up to five.
+    """Map-style dataset of `Pair`, the same for the same seed: half the scenes show one icon, half up to four.
 
     families: the icons' visual domains.
     """

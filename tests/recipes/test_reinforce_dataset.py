@@ -10,6 +10,7 @@ from recipe import command_of, environment, run_script
 
 from cliptd.data.pairs import load_pairs
 from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.reinforcement import check_replay
 from cliptd.teachers import load_teacher
 from tasks.iconworld.models import TEACHER
@@ -73,9 +74,9 @@ def test_two_processes_write_what_one_does(whole, of_a_user, cache, tmp_path):
 @pytest.mark.slow
 def test_students_are_trained_on_either_layout(whole, of_a_user, cache, tmp_path):
     pairs = load_pairs(str(of_a_user[1]))
-    assert (
-        check_replay(ReinforcedStore(whole / "compact", pairs), load_teacher(str(TEACHER)), range(4)) < 2**-11
-    )
+    teacher = load_teacher(str(TEACHER))  # every sample, which other processes wrote
+    assert check_replay(ReinforcedStore(whole / "compact", pairs), teacher) < 2**-11
+    assert check_replay(ReinforcedTars(sorted((whole / "public").glob("*.tar"))), teacher) < 1e-5
     short = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--batch-size", 8, "--warmup-steps", 1)
     common = ("--objective", "reinforced", "--student", TEACHER, *of_a_user[2:], *short)
     compact = (*of_a_user[:2], "--reinforced", whole / "compact")
