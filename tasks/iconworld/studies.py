@@ -45,7 +45,7 @@ class Study:
     """Fit and test linear probes, too."""
     tuning_steps: int = 600
     """Of a tuning trial."""
-    lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    lrs: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3, 2e-3)
     """Learning rates tried for every way."""
     tuning_seed: int = 1000
     """Of the tuning trials."""
@@ -55,7 +55,7 @@ class Study:
     """Cells trained at the same time."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
-            steps=1200, batch_size=64, weight_decay=0.2, betas=(0.9, 0.98), clip_norm=5.0, warmup_steps=30,
+            steps=2000, batch_size=64, weight_decay=0.2, betas=(0.9, 0.98), clip_norm=5.0, warmup_steps=30,
             eval_every=100, save_every=0, metric="top1",
         )
     )  # fmt: skip
