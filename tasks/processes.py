@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -9,7 +10,10 @@ import torch
 
 
 def process_pool(processes: int) -> ProcessPoolExecutor:
-    """Fresh interpreters; without a GPU each has its share of the cores, with several each its own."""
+    """Fresh interpreters; without a GPU each has its share of the cores, with several each its own.
+
+    They end with the process that made them, however it ends: a killed grid leaves nothing behind that goes on with it.
+    """
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for number in range(processes):
@@ -23,6 +27,7 @@ def process_pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _start(queue: Any, processes: int, gpus: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     number = queue.get()
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)  # before this process first asks for one
@@ -30,3 +35,8 @@ def _start(queue: Any, processes: int, gpus: int) -> None:
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
