@@ -89,6 +89,24 @@ class StateCapture:
         self.text_width, self.image_width = preset.widths(base)
         watched = preset.watch(base)
         self.paths = dict.fromkeys(watched, path)
+        known = (
+            "text_slice",
+            "image_slice",
+            "text_output",
+            "image_output",
+            "image_mask",
+            "text_width",
+            "image_width",
+        )
+        given = [name for name in ("image", *known) if getattr(self.states, name) is not None]
+        if given:
+            raise ValueError(
+                f"StudentStates: {', '.join(given)} without text has no effect on a {type(base).__name__}, whose "
+                "preset knows; give text, too, or leave it out"
+            )
+        if isinstance(self.states.text_cls, str) and self.states.text_cls != "mean":
+            self.paths["text_cls"] = self.states.text_cls
+            watched = {**watched, "text_cls": find_module(student, self.states.text_cls, "text_cls")}
         return watched
 
     def _watch_paths(self, student: nn.Module) -> dict[str, nn.Module]:

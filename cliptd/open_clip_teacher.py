@@ -5,8 +5,11 @@ import difflib
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -73,6 +76,15 @@ def load_by_name(
             f"its tags: {tags}"
         )
     tag = {} if is_file else open_clip.get_pretrained_cfg(name, pretrained)
+    if is_file:
+        needs = _settings_of_tags(name)
+        if needs:
+            warnings.warn(
+                f"{pretrained}: a checkpoint file brings no settings, and the weights of these tags of {name} need "
+                f"others than the architecture's: {needs}. If it is one of them, give a local open_clip folder with them "
+                f"(or, for quick_gelu alone, the name {name}-quickgelu)",
+                stacklevel=3,
+            )
     quick_gelu = bool(tag.get("quick_gelu", False))  # open_clip only warns when tag and config disagree
     try:
         model = open_clip.create_model(
@@ -91,7 +103,7 @@ def load_by_name(
         raise FileNotFoundError(
             f"the checkpoint {pretrained!r} of {name} is not on this machine and could not be downloaded "
             f"({one_line(error)}): {get_it} where there is a network and copy the cache here, or give "
-            "pretrained=<checkpoint file>, or the path of a local open_clip folder instead of the name"
+            "the path of a local open_clip folder instead of the name (a checkpoint file brings no settings)"
         ) from error
     config = open_clip.get_model_config(name)
     try:
@@ -106,6 +118,26 @@ def load_by_name(
     if quick_gelu:
         config["quick_gelu"] = True
     return as_teacher(model, tokenizer, config, f"{name}, {pretrained}", batch_size)
+
+
+def _settings_of_tags(name: str) -> str:
+    """What the pretrained tags of an architecture ask for beside weights, where open_clip does not do so anyway."""
+    usual = {**asdict(PreprocessCfg()), "quick_gelu": False}
+    found = []
+    for tag in open_clip.list_pretrained_tags_by_model(name):
+        of_tag = open_clip.get_pretrained_cfg(name, tag)
+        differing = [
+            key
+            for key, value in usual.items()
+            if key in of_tag and _plain(of_tag[key]) not in (None, _plain(value))
+        ]
+        if differing:
+            found.append(f"{tag} ({', '.join(differing)})")
+    return ", ".join(found)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def load_folder(

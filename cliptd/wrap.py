@@ -142,13 +142,16 @@ class DistilledModel(nn.Module):
             return output
         if not (self.training and columns):
             self._capture.clear()
-            if self.training and not self._warned:
-                self._warned = True
-                warnings.warn(
-                    "a training batch without teacher_ columns: the loss is the student's own; build "
-                    "batches with DistillationCollator to distil",
-                    stacklevel=2,
+            why = None
+            if self.training:
+                why = "a training batch without teacher_ columns: build batches with DistillationCollator to distil"
+            elif columns and torch.is_grad_enabled():
+                why = (
+                    "teacher_ columns in eval mode, as from_pretrained leaves a model: call train() to distil"
                 )
+            if why and not self._warned:
+                self._warned = True
+                warnings.warn(f"{why}; the loss is the student's own", stacklevel=2)
             return output
         task = own_loss(output, labels)
         distillation = self.distillation_loss(columns, labels=labels, logits=find_logits(output))

@@ -18,12 +18,14 @@ from cliptd.statistics import paired_bootstrap
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
+from cliptd.training.config import FREE_ON_RESUME
 from cliptd.training.files import write_atomically
 from tasks.finetuning import finetune
 from tasks.processes import process_pool
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
-from tasks.teacher_source import TeacherQuestions, build_store
+from tasks.teacher_source import build_store
+from tasks.training_material import TrainingMaterial
 
 
 @dataclass(kw_only=True)
@@ -84,10 +86,11 @@ class Grid:
 
 @dataclass
 class Outcome:
-    """What a grid came to: the tuning trials' and the cells' rows."""
+    """What a grid came to: the tuning trials' and the cells' rows, and what is wrong with cells that diverged."""
 
     tuning: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    diverged: list[str] = field(default_factory=list)
 
     @property
     def test_sets(self) -> list[str]:
@@ -131,8 +134,11 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
             for method in grid.methods
             if position < grid.first_seeds.get(method, math.inf)
         ]
-        for rows in pool.map(run_cell, *zip(*cells, strict=True)):
-            outcome.rows += rows
+        for found in pool.map(cell_or_divergence, *zip(*cells, strict=True)):
+            if isinstance(found, str):
+                outcome.diverged.append(found)
+            else:
+                outcome.rows += found
     text = "".join(json.dumps(row) + "\n" for row in outcome.rows)
     write_atomically(grid.out / "results.jsonl", text)
     return outcome
@@ -158,11 +164,26 @@ def cell_settings(
 
 
 def run_cell(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]]:
-    """The rows of one run, from its folder if it is finished."""
+    """The rows of one run, from its folder if it is finished and has every test set; else it is scored anew."""
     finished = settings.run_dir / "results.json"
     if finished.exists():
-        return json.loads(finished.read_text())["rows"]
+        rows = json.loads(finished.read_text())["rows"]
+        if set(settings.test_sets) <= {row["test_set"] for row in rows}:
+            return rows
     return finetune(settings, task_class)
+
+
+def cell_or_divergence(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]] | str:
+    """The rows of one run, or what is wrong with one whose loss was not finite: the others go on without it."""
+    note = settings.run_dir / "diverged.txt"
+    if note.exists():
+        return note.read_text(encoding="utf-8")
+    try:
+        return run_cell(settings, task_class)
+    except FloatingPointError as error:
+        text = f"{settings.run_dir.name}: {' '.join(str(error).split())}"
+        write_atomically(note, text)
+        return text
 
 
 def validation_score(settings: FinetuneSettings, task_class: type[Task]) -> float:
@@ -224,9 +245,10 @@ def mean_and_spread(values: Sequence[float]) -> str | None:
 
 def _refuse_other_settings(grid: Grid, base: FinetuneSettings) -> None:
     """What all cells share is written once; methods, labels and seeds may be added later."""
-    free = ("methods", "test_sets", "run_dir")
+    free = ("methods", "test_sets", "run_dir", "eval_batch_size")
+    free_in_training = {"lr", "steps", "seed", *FREE_ON_RESUME}
     plain = {k: v for k, v in dataclasses.asdict(base).items() if k not in free}
-    plain["training"] = {k: v for k, v in plain["training"].items() if k not in ("lr", "steps", "seed")}
+    plain["training"] = {k: v for k, v in plain["training"].items() if k not in free_in_training}
     plain["data"] = {k: v for k, v in plain["data"].items() if k not in ("items", "fraction")}
     keep_settings(grid.out, plain)
 
@@ -236,14 +258,27 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
     shared, path = json.loads(json.dumps(settings, default=str)), out / "settings.json"
     if path.exists():
         found = json.loads(path.read_text())
-        differing = [key for key in {**found, **shared} if found.get(key) != shared.get(key)]
+        there, now = flat(found), flat(shared)
+        differing = [key for key in {**there, **now} if there.get(key) != now.get(key)]
         if differing:
-            raise ValueError(
-                f"{out} holds cells of other settings: {', '.join(sorted(differing))} differ; use another --out"
-            )
+            shown = ", ".join(f"{k}: {there.get(k)!r} there, {now.get(k)!r} now" for k in sorted(differing))
+            raise ValueError(f"{out} holds cells of other settings ({shown}); use another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(shared, indent=2) + "\n")
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names.
+
+    >>> flat({"a": 1, "training": {"lr": 2}})
+    {'a': 1, 'training.lr': 2}
+    """
+    found = {}
+    for name, value in settings.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        found |= inner
+    return found
 
 
 def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Path:
@@ -260,7 +295,7 @@ def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) ->
     for method in grid.methods:
         config = base.method_config(method)
         if config.distils and method != "adapted_teacher":  # whose teacher is each cell's own
-            build_store(path, teacher, config, TeacherQuestions((task.training_set, task.collate)))
+            build_store(path, teacher, config, TrainingMaterial(whole, task).questions)
     path.mkdir(parents=True, exist_ok=True)
     write_atomically(marker, wanted)
     return path

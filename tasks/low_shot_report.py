@@ -38,6 +38,7 @@ def write_report(
 
     metrics, main: as for `summary`. command: what made it; None: this process's command line.
     """
+    main = main if main in metrics else next(iter(metrics))  # a grid of one of VCR's two subtasks has no Q→AR
     table = summary(grid, outcome, metrics, main=main)
     ladder = [{"method": method, "what": LADDER[method]} for method in grid.methods]
     command = command or " ".join(["python", *sys.argv])
@@ -52,6 +53,10 @@ def write_report(
         _html_table(ladder),
         f"<p>{html.escape(note)}</p>",
     ]
+    if outcome.diverged:
+        lost = f"{len(outcome.diverged)} runs diverged and are in no mean: {'; '.join(outcome.diverged)}"
+        markdown.append(lost)
+        page.append(f"<p>{html.escape(lost)}</p>")
     if outcome.tuning:
         at = f"Tuning, validation at {grid.labels[grid.tuned_at]:g} labels"
         markdown += [f"## {at}", markdown_table(outcome.tuning)]

@@ -30,7 +30,9 @@ def _start(queue: Any, processes: int, gpus: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     number = queue.get()
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)  # before this process first asks for one
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(k) for k in range(gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % gpus]  # before this process first asks for one
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)

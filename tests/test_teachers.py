@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertModel, CLIPModel, SiglipModel
 
 from cliptd.dual_encoders import Similarity
+from cliptd.open_clip_teacher import _settings_of_tags
 from cliptd.teachers import ImageError, Teacher, TeacherEnsemble, load_teacher
 
 TEXTS = ["a photo of a dog", "why is the man standing?", "zebra"]
@@ -335,3 +336,11 @@ def test_a_checkpoint_file_loads_by_name_and_a_wrong_one_is_refused(folders, tmp
             load_teacher("tiny-by-name", wrong)
     finally:
         open_clip.factory._MODEL_CONFIGS.pop("tiny-by-name")
+
+
+def test_a_checkpoint_file_of_a_name_whose_tags_need_more_than_weights_is_warned_of():
+    said = _settings_of_tags("ViT-L-14")
+    assert "openai (" in said
+    assert "quick_gelu" in said
+    assert "webli (" in _settings_of_tags("ViT-B-16-SigLIP")
+    assert _settings_of_tags("coca_base") == ""

@@ -190,6 +190,15 @@ def test_batches_without_columns_train_plainly_and_warn_once():
         model.distillation_loss(tiny_columns())
 
 
+def test_teacher_columns_in_eval_mode_are_said_to_do_nothing_unless_it_is_an_evaluation(recwarn):
+    model, labels = wrap(TwoTower(), states=PATHS).eval(), torch.tensor([0, 1, 2, 0])
+    with torch.no_grad():
+        model(**tiny_batch("two_tower"), labels=labels, **tiny_columns())
+    assert not recwarn
+    with pytest.warns(UserWarning, match="teacher_ columns in eval mode, .* call train\\(\\) to distil"):
+        model(**tiny_batch("two_tower"), labels=labels, **tiny_columns())
+
+
 def test_teacher_is_not_kept():
     class FakeTeacher(nn.Module):
         embed_dim, logit_scale, logit_bias = 8, 50.0, -3.0

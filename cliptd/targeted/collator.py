@@ -174,6 +174,10 @@ def precompute(
     Raises:
         TypeError: for a generator, which can be gone through once only.
     """
+    if (
+        config is not None
+    ):  # what is asked for is the same, and a last batch of one has no other to exchange with
+        config = replace(config, shuffle_teacher=False)
     if iter(batches) is batches:
         raise TypeError(
             f"batches is a {type(batches).__name__}, which ends after one pass, and precompute makes two; pass a "

@@ -225,6 +225,7 @@ class TargetedDistillation(nn.Module):
                 "expected the same tokens in both: check the student's image slice"
             )
         present = ids >= 0
+        targets = F.pad(targets, (0, 0, 0, 1))  # what no region looks up, in a batch without any box
         own = targets.gather(1, ids.clamp(min=0)[:, :, None].expand(-1, -1, targets.shape[-1]))
         own = own * present[:, :, None]
         rivals = self._rivals(own, gather)

@@ -55,26 +55,38 @@ def semantic_relevance(text_embeds: Tensor, without_embeds: Tensor) -> Tensor:
 def leave_one_out(words: Sequence[str], teacher_text: str) -> list[str]:
     """The text without each of its words, blanks closed up.
 
-    Words are found in the text in their order, whole and regardless of case, from the last to the first; one that
-    the text does not hold leaves the text as it is. So words of a context that precedes the text (a question
-    before an answer) never take the place of the text's own.
+    Words are found in the text in their order, whole and regardless of case: from the first on if it holds them all,
+    as a question does that an answer follows; else from the last back, and one that it does not hold leaves the text
+    as it is. So words of a context that precedes the text (a question before an answer) never take the place of the
+    text's own.
 
     >>> leave_one_out(["a", "red", "car"], "A red car, parked.")
     ['red car, parked.', 'A car, parked.', 'A red, parked.']
     >>> leave_one_out(["is", "he", "he", "runs"], "He runs")
     ['He runs', 'He runs', 'runs', 'He']
+    >>> leave_one_out(["left", "or", "right"], "left or right? right")[2]
+    'left or? right'
     """
-    lower = _lower(teacher_text)
+    lower, lowered = _lower(teacher_text), [_lower(word) for word in words]
+    starts, begin = [], 0
+    for word in lowered:
+        starts.append(_find_word(lower, word, begin))
+        if starts[-1] < 0:
+            break
+        begin = starts[-1] + len(word)
+    else:
+        return [_without(teacher_text, start, word) for start, word in zip(starts, words, strict=True)]
     without = []
     limit = len(lower)
-    for word in reversed(words):
-        start = _find_last_word(lower, _lower(word), limit)
-        if start < 0:
-            without.append(teacher_text)
-            continue
-        limit = start
-        without.append(_close_up(teacher_text[:start], teacher_text[start + len(word) :]))
+    for word in reversed(lowered):
+        start = _find_last_word(lower, word, limit)
+        without.append(_without(teacher_text, start, word))
+        limit = limit if start < 0 else start
     return without[::-1]
+
+
+def _without(text: str, start: int, word: str) -> str:
+    return text if start < 0 else _close_up(text[:start], text[start + len(word) :])
 
 
 def _lower(text: str) -> str:
@@ -85,17 +97,26 @@ def _lower(text: str) -> str:
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
+def _find_word(text: str, word: str, begin: int) -> int:
+    """Where a word first stands by itself in `text[begin:]`, or -1."""
+    start = text.find(word, begin) if word else -1
+    while start >= 0 and not _stands_alone(text, word, start):
+        start = text.find(word, start + 1)
+    return start
+
+
 def _find_last_word(text: str, word: str, limit: int) -> int:
     """Where a word last stands by itself in `text[:limit]`, or -1."""
     start = text.rfind(word, 0, limit) if word else -1
-    while start >= 0:
-        end = start + len(word)
-        opens = start == 0 or not (text[start - 1].isalnum() and word[0].isalnum())
-        closes = end == len(text) or not (text[end].isalnum() and word[-1].isalnum())
-        if opens and closes:
-            return start
-        start = text.rfind(word, 0, end - 1)
-    return -1
+    while start >= 0 and not _stands_alone(text, word, start):
+        start = text.rfind(word, 0, start + len(word) - 1)
+    return start
+
+
+def _stands_alone(text: str, word: str, start: int) -> bool:
+    end = start + len(word)
+    opens = start == 0 or not (text[start - 1].isalnum() and word[0].isalnum())
+    return opens and (end == len(text) or not (text[end].isalnum() and word[-1].isalnum()))
 
 
 def _close_up(before: str, after: str) -> str:

@@ -14,6 +14,7 @@ from cliptd.adaptation import adaptation_defaults
 from cliptd.data.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
+from cliptd.training.acceleration import PATIENCE
 from tasks.iconworld import snli_ve, vcr, vqa
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
@@ -146,5 +147,5 @@ def from_command_line(
     )
     if own_data:
         return settings
-    with PartialState().main_process_first():
+    with PartialState(**PATIENCE.to_kwargs()).main_process_first():  # the first to start the process group
         return on_iconworld(settings, root())

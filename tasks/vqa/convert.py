@@ -115,7 +115,9 @@ def _link(
     if isinstance(found, Image.Image):
         key = where
         ids[key] = len(ids) + 1
-        found.convert("RGB").save(folder / image_name(split, ids[key]), quality=95, subsampling=0)
+        path = folder / image_name(split, ids[key])
+        path.unlink(missing_ok=True)  # it may be a link to a picture of the user's
+        found.convert("RGB").save(path, quality=95, subsampling=0)
         return ids[key]
     if not isinstance(found, str | Path) or not str(found):
         raise ValueError(f"{where}: {column} is {found!r}, expected a file name or a PIL image")

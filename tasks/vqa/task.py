@@ -34,9 +34,6 @@ class VqaTask:
             self._unannotated = {
                 name: settings.data.dataset(name, self.vocabulary) for name in settings.server_splits
             }
-        if accelerator.is_main_process:
-            settings.run_dir.mkdir(parents=True, exist_ok=True)
-            self.vocabulary.save(settings.run_dir / "answers.json")
         frequent = self.training_set.frequent_answers
         self.collate = load_collate(settings, frequent, accelerator.device)
         self.settings = {
@@ -72,7 +69,11 @@ class VqaTask:
         return dataset
 
     def finish(self, student: Classifier, run_dir: Path) -> None:
-        """Write the results of every server split, as the official evaluator reads them."""
+        """Write the answers that the student chooses from, and the results of every server split, as the official
+        evaluator reads them.
+        """
+        if self._accelerator.is_main_process:
+            self.vocabulary.save(self._settings.run_dir / "answers.json")
         for name, dataset in self._unannotated.items():
             self._answers(student, dataset, run_dir / f"predictions_{name}")
 

@@ -27,6 +27,9 @@ class AnswerVocabulary:
         if not self.answers or len(self.index) != len(self.answers):
             double = [answer for answer, times in Counter(self.answers).items() if times > 1]
             raise ValueError(f"a vocabulary of {len(self.answers)} answers, {double[:5]} more than once")
+        self._spelled: dict[str, list[int]] = {}  # what becomes the same when the evaluator normalises
+        for number, answer in enumerate(self.answers):
+            self._spelled.setdefault(normalise(clean(answer)), []).append(number)
 
     @classmethod
     def build(
@@ -65,10 +68,9 @@ class AnswerVocabulary:
 
         annotated: the annotators' answers, as written.
         """
-        spellings = {form for answer in set(annotated) for form in (clean(answer), normalise(clean(answer)))}
-        scores = {
-            self.index[form]: answer_accuracy(form, annotated) for form in spellings if form in self.index
-        }
+        normalised = dict.fromkeys(normalise(clean(answer)) for answer in annotated)
+        numbers = [number for form in normalised for number in self._spelled.get(form, ())]
+        scores = {number: answer_accuracy(self.answers[number], annotated) for number in numbers}
         return {number: score for number, score in scores.items() if score > 0}
 
     def target_matrix(self, annotated: Sequence[Sequence[str]]) -> Tensor:

@@ -537,6 +537,13 @@ def test_a_shuffled_teacher_exchanges_rivals_too():
     assert torch.equal(shuffled["teacher_rival_match"], plain["teacher_rival_match"].roll(-shift, 0))
 
 
+def test_a_shuffled_teachers_store_can_be_built_of_a_last_batch_of_one():
+    writer = RecordingWriter()
+    precompute([make_inputs(), make_inputs(rows=[0])], writer, Config(shuffle_teacher=True, **FLAT))
+    store = FrozenStore(writer)
+    DistillationCollator(None, store, Config(shuffle_teacher=True, **FLAT)).columns(make_inputs())
+
+
 def test_rivals_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="3 lists of rival texts for 4 instances of 1 candidates"):
         with_rivals(RIVALS[:3])

@@ -481,3 +481,15 @@ def test_without_labels_the_teachers_probability_alone_weighs():
         objective(columns, **states)
     teacher = make_objective(Config(confidence="teacher"))(columns, **states).weights
     assert torch.equal(objective(columns, **states, labelled=False).weights, teacher)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "infonce"])
+def test_a_batch_without_any_box_has_no_region_term(distance):
+    objective = make_objective(Config(distance=distance))
+    columns, states = make_columns(), make_states()
+    columns["teacher_region_embeds"] = columns["teacher_region_embeds"][:, :0]
+    columns["teacher_region_ids"] = torch.full_like(columns["teacher_region_ids"], -1)
+    terms = objective(columns, **states)
+    terms.loss.backward()
+    assert torch.isfinite(terms.loss)
+    assert terms.regions == 0

@@ -1,10 +1,13 @@
 """Grids that cannot be, and the table of a grid by hand."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tasks.low_shot import Grid, Outcome, summary
+from tasks import low_shot
+from tasks.low_shot import Grid, Outcome, cell_or_divergence, run_cell, summary
 from tasks.low_shot_report import write_report
 
 
@@ -85,3 +88,36 @@ def test_the_report_holds_the_ladder_the_curves_and_what_made_it(tmp_path):
     assert "<td>+3.0 [+2.0, +4.0]</td>" in page
     assert page.count("data:image/png;base64,") == 1
     assert (tmp_path / "curve_test.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_that_diverged_is_said_and_the_others_go_on(tmp_path, monkeypatch):
+    def diverges(settings, task_class):
+        raise FloatingPointError("the loss is nan at step 3")
+
+    monkeypatch.setattr(low_shot, "finetune", diverges)
+    cell = SimpleNamespace(run_dir=tmp_path / "cells" / "naive_seed1", test_sets=("test",))
+    cell.run_dir.mkdir(parents=True)
+    for _ in range(2):
+        assert cell_or_divergence(cell, object) == "naive_seed1: the loss is nan at step 3"
+        monkeypatch.setattr(low_shot, "finetune", None)  # not run again
+    grid = Grid(out=tmp_path, items=(10,), methods=("none", "targeted"), seeds=(1, 2, 3))
+    outcome = Outcome(rows=ROWS, diverged=["naive_seed1: the loss is nan at step 3"])
+    write_report(grid, outcome, {"accuracy": "accuracy"}, main="q_to_ar", title="A grid", command="x")
+    assert "1 runs diverged and are in no mean: naive_seed1" in (tmp_path / "report.md").read_text()
+
+
+def test_a_test_set_that_is_added_is_scored_in_finished_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(low_shot, "finetune", lambda settings, task_class: ["anew"])
+    (tmp_path / "results.json").write_text(json.dumps({"rows": [row("none", 1, 40.0)]}))
+    one = SimpleNamespace(run_dir=tmp_path, test_sets=("test",))
+    assert run_cell(one, object) == [row("none", 1, 40.0)]
+    assert run_cell(SimpleNamespace(run_dir=tmp_path, test_sets=("test", "shifted")), object) == ["anew"]
+
+
+def test_what_differs_is_named_with_both_values(tmp_path):
+    low_shot.keep_settings(tmp_path, {"training": {"batch_size": 8}})
+    low_shot.keep_settings(tmp_path, {"training": {"batch_size": 8}})
+    with pytest.raises(
+        ValueError, match=r"other settings \(training\.batch_size: 8 there, 16 now\); use another"
+    ):
+        low_shot.keep_settings(tmp_path, {"training": {"batch_size": 16}})

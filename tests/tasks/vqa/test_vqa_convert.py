@@ -63,6 +63,15 @@ def test_pictures_in_the_table_are_saved(tmp_path):
     assert VqaDataset.from_root(tmp_path / "out", "train")[1].image().size == (10, 8)
 
 
+def test_a_users_picture_that_was_linked_before_is_not_written_over(pictures, tmp_path):
+    before = (pictures / "a.png").read_bytes()
+    write_official(ROWS[:1], pictures, tmp_path / "out")
+    rows = [{"image": Image.new("RGB", (4, 4)), "question": "What?", "answer": "leaf"}]
+    write_official(rows, tmp_path, tmp_path / "out")
+    assert (pictures / "a.png").read_bytes() == before
+    assert VqaDataset.from_root(tmp_path / "out", "train")[0].image().size == (4, 4)
+
+
 def test_a_test_split_needs_no_answers(pictures, tmp_path):
     write_official([{"image": "a.png", "question": "What?"}], pictures, tmp_path / "out", "test")
     assert VqaDataset.from_root(tmp_path / "out", "test")[0].answers is None

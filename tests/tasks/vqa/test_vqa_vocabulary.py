@@ -33,6 +33,12 @@ def test_where_all_agree_only_their_own_spelling_scores():
     assert vocabulary.soft_targets(["Yes"] * 10) == {1: 1.0}
 
 
+def test_an_answer_in_another_spelling_scores_where_annotators_disagree():
+    vocabulary = AnswerVocabulary(["Yes", "no"])
+    found = vocabulary.soft_targets(["yes"] * 7 + ["no"] * 3)
+    assert found == {0: pytest.approx(1.0), 1: pytest.approx(0.9)}
+
+
 def test_files(tmp_path):
     path = tmp_path / "answers.json"
     AnswerVocabulary(["oui", "café"]).save(path)
