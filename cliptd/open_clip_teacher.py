@@ -81,8 +81,8 @@ def load_by_name(
         if needs:
             warnings.warn(
                 f"{pretrained}: a checkpoint file brings no settings, and the weights of these tags of {name} need "
-                f"others than the architecture's: {needs}. If it is one of them, give a local open_clip folder with them "
-                f"(or, for quick_gelu alone, the name {name}-quickgelu)",
+                f"others than the architecture's: {needs}. If it is one of them, give a local open_clip folder with "
+                f"them (or, for quick_gelu alone, the name {name}-quickgelu)",
                 stacklevel=3,
             )
     quick_gelu = bool(tag.get("quick_gelu", False))  # open_clip only warns when tag and config disagree

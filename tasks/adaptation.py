@@ -29,9 +29,8 @@ def adapt_to_task(
     `cliptd.adaptation.adapt_teacher`.
     """
     marker = folder / "adapted.json"
-    identity = resolved(
-        training, teacher_fingerprint=teacher.fingerprint, labelled=task.split["training_hash"]
-    )
+    labelled = {name: task.split[name] for name in ("training_hash", "training_files")}
+    identity = resolved(training, teacher_fingerprint=teacher.fingerprint, labelled=labelled)
     if training.resume == "auto":
         refuse_other_config(marker, identity)
     if training.resume == "never" or not marker.exists():

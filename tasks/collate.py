@@ -196,13 +196,7 @@ def _text_columns(
     names = encoded[0].columns
     batch = {name: pad_to_batch([e.columns[name] for e in encoded], texts.padding_of(name)) for name in names}
     labels = [example.label for example in examples]
-    unlabelled = [example.image_key for example in examples if example.label is None]
-    if unlabelled and len(unlabelled) < len(examples):
-        raise ValueError(
-            f"{len(unlabelled)} of the batch's {len(examples)} examples have no label, the first of image "
-            f"{unlabelled[0]}; leave them out, or give them as unlabelled pairs"
-        )
-    if not unlabelled:
+    if all(label is not None for label in labels):
         batch["labels"] = torch.stack([torch.as_tensor(label) for label in labels])
     return batch
 

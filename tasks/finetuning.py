@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_model
 from tqdm import tqdm
 
+from cliptd.data.identity import identity_of_files, wherever
 from cliptd.teacher_input import TeacherInput
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
@@ -70,16 +71,18 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
         described = {
             "method": method,
             "distillation": dataclasses.asdict(config),
-            "student": settings.student,
-            "teacher": None if source is None else f"{settings.teacher} {settings.pretrained or ''}".strip(),
+            "student": wherever(settings.student),
+            "teacher": None
+            if source is None
+            else f"{wherever(settings.teacher)} {settings.pretrained or ''}".strip(),
             "teacher_fingerprint": None if source is None else source.fingerprint,
             "split": task.split,
             "max_text_tokens": settings.max_text_tokens,
             "teacher_boxes": settings.teacher_boxes,
-            "regions": settings.regions,
+            "regions": settings.regions if settings.regions is None else wherever(settings.regions),
             "region_mode": settings.region_mode,
             "source": settings.source,
-            "unlabelled": None if settings.unlabelled is None else str(settings.unlabelled),
+            "unlabelled": None if settings.unlabelled is None else identity_of_files([settings.unlabelled]),
             "unlabelled_weight": settings.unlabelled_weight,
             **task.settings,
         }

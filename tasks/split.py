@@ -41,9 +41,15 @@ class LowShotSplit:
         The seed draws the labelled items; validation is the same for every seed and number of labels, as a test set is.
 
         ids, images, strata: of all training items; every stratum keeps its share among the labelled ones.
-        Raises ValueError if there are too few items.
+        Raises ValueError if there are too few items, or any without label.
         """
         ids = [str(name) for name in ids]
+        without = [name for name, stratum in zip(ids, strata, strict=True) if stratum is None]
+        if without:
+            raise ValueError(
+                f"{len(without)} training items have no label, the first is {without[0]}; leave them out of the "
+                "training file (what has no label can be given as unlabelled)"
+            )
         rest, held_out = holdout_split(ids, images, count=self.validation_items, seed=0)
         fraction = 1.0 if self.fraction is None else self.fraction
         if self.items is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from cliptd.data.identity import identity_of_files
 from cliptd.sources import Source
 from cliptd.targeted.collator import DistillationCollator
 from cliptd.targeted.config import TargetedDistillationConfig
@@ -25,12 +26,13 @@ class TrainingMaterial:
     def __init__(self, settings: FinetuneSettings, task: Task) -> None:
         self.parts = [(task.training_set, task.collate)]
         self.training_set = task.training_set
-        self.store_name = task.split["training_hash"].rpartition(":")[2]
+        of_files = task.split["training_files"].rpartition(":")[2]
+        self.store_name = f"{task.split['training_hash'].rpartition(':')[2]}-{of_files[:8]}"
         if settings.unlabelled is not None:
             unlabelled = UnlabelledPairs(settings.unlabelled)
             self.parts.append((unlabelled, _unlabelled_collate(task.collate)))
             self.training_set = WithUnlabelled(task.training_set, unlabelled)
-            self.store_name += f"-with-{settings.unlabelled.stem}-{len(unlabelled)}"
+            self.store_name += f"-with-{identity_of_files([settings.unlabelled]).rpartition(':')[2][:8]}"
         self.questions = TeacherQuestions(*self.parts)
         self.read_by_student = (*(part for part, _ in self.parts), task.validation_set, *task.tests.values())
 

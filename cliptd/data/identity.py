@@ -25,5 +25,11 @@ def identity_of_folder(folder: str | Path, files: Iterable[Path]) -> str:
     return f"{Path(folder).resolve().name} sha256:{_digest(described)}"
 
 
+def wherever(name: str | Path) -> str:
+    """A model's id as it is, and of a local folder its own name: the same model, wherever it lies."""
+    path = Path(str(name).removeprefix("local-dir:").removeprefix("hf:"))
+    return path.name if path.is_dir() else str(name)
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import tyro
 
+from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.data import IMAGES, LABELS, SnliVeDataset
@@ -40,7 +41,9 @@ def training_sets(split: SnliVeSplit, seed: int) -> tuple[SnliVeDataset, SnliVeD
     labelled, held_out, description = split.draw(
         everything.unique_ids(), everything.column("image_id"), everything.column("label"), seed
     )
+    files = [everything.name, *([split.corrected_labels] if split.corrected_labels else [])]
     description |= {
+        "training_files": identity_of_files(files),
         "pairs_without_label": everything.without_label,
         "labels_corrected": everything.corrected,
         "bad_samples_left_out": everything.skipped,

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from cliptd.data.identity import identity_of_files
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.predict_classes import predict_classes
@@ -38,8 +39,9 @@ class SnliVeTask:
             self.tests[name] = dataset.subset(range(len(dataset))[: settings.max_test_items])
         self.collate = load_collate(settings, accelerator.device)
         self.settings = {
-            "corrected_labels": str(settings.data.corrected_labels),
-            "proposals": str(settings.data.proposals),
+            "proposals": None
+            if settings.data.proposals is None
+            else identity_of_files([settings.data.proposals]),
             "grid": settings.data.grid,
         }
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cliptd.data.identity import identity_of_files
 from tasks.split import LowShotSplit
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import VCR_CLASSES
@@ -57,4 +58,8 @@ def training_sets(split: VcrSplit, seed: int) -> tuple[VcrDataset, VcrDataset, d
     held_lines = [everything.indices[k] for k in held_out]
     training_set = VcrDataset.from_root(split.data_root, "train", tasks=split.tasks, indices=lines, **options)
     validation_set = VcrDataset.from_root(split.data_root, "train", indices=held_lines, **options)
-    return training_set, validation_set, {**description, "bad_samples_left_out": everything.skipped}
+    description |= {
+        "training_files": identity_of_files([everything.lines.path]),
+        "bad_samples_left_out": everything.skipped,
+    }
+    return training_set, validation_set, description

@@ -119,6 +119,7 @@ class VqaDataset(TableDataset):
             _rows, (questions, annotations), FEATURES, version=TABLE_VERSION, image_split=image_split
         )
         super().__init__(Path(questions), table, on_bad_sample=on_bad_sample)
+        self.files = [path for path in (questions, annotations) if path is not None]
         self.keep(indices)
 
     @classmethod

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import tyro
 
+from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
 from tasks.settings import FinetuneSettings
 from tasks.split import LowShotSplitWithProposals
@@ -82,6 +83,7 @@ def training_sets(split: VqaSplit, seed: int) -> tuple[VqaDataset, VqaDataset, d
         seed,
     )
     description |= {
+        "training_files": identity_of_files(everything.files),
         "answers": len(everything.vocabulary),
         "bad_samples_left_out": everything.skipped,
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from cliptd.data.identity import identity_of_files
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.predict_classes import predict_classes
@@ -40,7 +41,9 @@ class VqaTask:
             "loss": settings.loss,
             "teacher_text": settings.teacher_text,
             "rival_answers": settings.rival_answers,
-            "proposals": str(settings.data.proposals),
+            "proposals": None
+            if settings.data.proposals is None
+            else identity_of_files([settings.data.proposals]),
             "grid": settings.data.grid,
             "answers": self.vocabulary.answers,
         }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cliptd.data.identity import identity_of
+from cliptd.data.identity import identity_of, wherever
 from cliptd.data.pairs import load_pairs
 from cliptd.data.reinforced import Reinforced
 from cliptd.data.reinforced_tars import write_tar
@@ -65,3 +65,14 @@ def _reinforced(pair):
 
 def test_what_has_neither_identity_nor_name_has_its_type():
     assert identity_of([1, 2]) == "2 of list"
+
+
+def test_a_model_is_known_wherever_it_lies(tmp_path):
+    for place in ("here", "there"):
+        (tmp_path / place / "student").mkdir(parents=True)
+    assert (
+        wherever(tmp_path / "here" / "student")
+        == wherever(f"local-dir:{tmp_path}/there/student")
+        == "student"
+    )
+    assert wherever("dandelin/vilt-b32-mlm") == "dandelin/vilt-b32-mlm"
