@@ -70,6 +70,10 @@ class FinetuneSettings(ABC):
     def __post_init__(self):
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
+        if self.max_test_items is not None and self.max_test_items < 1:
+            raise ValueError(
+                f"max_test_items is {self.max_test_items}, expected at least 1, or nothing for all"
+            )
         if self.training.metric is None:
             raise ValueError("training.metric is None; name the validation metric that chooses the best step")
         if self.training.num_workers > 0 and (self.source == "live" or "teacher_input" in self.methods):

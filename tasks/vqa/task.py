@@ -1,5 +1,6 @@
 """VQA as fine-tuning asks for it: its splits, its answers, its student, the official scores."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -32,8 +33,11 @@ class VqaTask:
             self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
             self.vocabulary = self.training_set.vocabulary
             self.tests = self._test_sets()
+            whole = dataclasses.replace(
+                settings.data, on_bad_sample="raise"
+            )  # every question must be answered
             self._unannotated = {
-                name: settings.data.dataset(name, self.vocabulary) for name in settings.server_splits
+                name: whole.dataset(name, self.vocabulary) for name in settings.server_splits
             }
         frequent = self.training_set.frequent_answers
         self.collate = load_collate(settings, frequent, accelerator.device)
