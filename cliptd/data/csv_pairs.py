@@ -57,9 +57,8 @@ class CsvPairs(TableDataset):
 def _rows(files: tuple[str], image_column: str, text_column: str, separator: str) -> Iterator[dict[str, Any]]:
     (path,) = files
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(
-            file, delimiter=separator, strict=True
-        )  # an open quote would swallow what follows
+        # strict: else a quote that is not closed would swallow the rows that follow
+        reader = csv.DictReader(file, delimiter=separator, strict=True)
         try:
             columns = reader.fieldnames or []
             missing = [name for name in (image_column, text_column) if name not in columns]

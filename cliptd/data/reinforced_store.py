@@ -181,9 +181,8 @@ def write_part(
         "texts": [sample.text for sample in samples],
         "captions": [sample.captions for sample in samples],
     }
-    of_part = {
-        "part": json.dumps({"first": first, "end": end, "bad": list(bad)})
-    }  # one: several have no fixed order
+    # one entry: several have no fixed order, and the same samples shall make the same bytes
+    of_part = {"part": json.dumps({"first": first, "end": end, "bad": list(bad)})}
     stem = folder / f"reinforced-{number:05d}"
     write_atomically(stem.with_suffix(".json"), json.dumps(described, ensure_ascii=False).encode())
     write_atomically(stem.with_suffix(".safetensors"), save(tensors, metadata=of_part))
