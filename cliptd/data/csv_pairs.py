@@ -1,6 +1,5 @@
 """A CSV or TSV of image paths and texts, as open_clip_train takes it."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from cliptd.data.identity import identity_of_files
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
+from cliptd.data.text_files import csv_columns, csv_rows
 
 TABLE_VERSION = 1
 FEATURES = datasets.Features(
@@ -56,25 +56,15 @@ class CsvPairs(TableDataset):
 
 def _rows(files: tuple[str], image_column: str, text_column: str, separator: str) -> Iterator[dict[str, Any]]:
     (path,) = files
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        # strict: else a quote that is not closed would swallow the rows that follow
-        reader = csv.DictReader(file, delimiter=separator, strict=True)
-        try:
-            columns = reader.fieldnames or []
-            missing = [name for name in (image_column, text_column) if name not in columns]
-            if missing:
-                raise ValueError(
-                    f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(columns)}; name its "
-                    f"columns and its separator (now {separator!r})"
-                )
-            for row in reader:
-                image, text = ((row[name] or "").strip() for name in (image_column, text_column))
-                lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
-                complaint = f"{path}:{reader.line_num}: {' and '.join(lacking)} empty" if lacking else None
-                yield {"image": image, "text": text, "line": reader.line_num, "complaint": complaint}
-        except csv.Error as error:
-            raise ValueError(
-                f"{path}:{reader.line_num + 1}: {error}; is a quote not closed in this row, or not doubled in a text?"
-            ) from None
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: is no UTF-8 after line {reader.line_num}; convert it") from None
+    columns = csv_columns(path, separator)
+    missing = [name for name in (image_column, text_column) if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(columns)}; name its "
+            f"columns and its separator (now {separator!r})"
+        )
+    for line, row in csv_rows(path, separator):
+        image, text = ((row[name] or "").strip() for name in (image_column, text_column))
+        lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
+        complaint = f"{path}:{line}: {' and '.join(lacking)} empty" if lacking else None
+        yield {"image": image, "text": text, "line": line, "complaint": complaint}

@@ -1,5 +1,7 @@
-"""Text that must be UTF-8, or an error that says where it is not."""
+"""Text and CSVs that must be UTF-8, or an error that says where they are not."""
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -17,3 +19,29 @@ def decode(content: bytes, where: str) -> str:
         raise ValueError(
             f"{where}: is no UTF-8 in line {line} (byte {content[error.start]:#04x}); convert it"
         ) from None
+
+
+def csv_columns(path: str | Path, separator: str = ",") -> list[str]:
+    """The head of a CSV, with or without a byte order mark. Raises ValueError as `csv_rows`, FileNotFoundError."""
+    with open(path, "rb") as file:
+        head = decode(file.readline(), str(path))
+    return next(csv.reader([head], delimiter=separator), [])
+
+
+def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+    """The line at which each row of a CSV with a head ends, and its values by column.
+
+    Raises ValueError naming file and line for what is no UTF-8 and for a quote that is not closed, which would swallow
+    the rows that follow.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter=separator, strict=True)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}:{reader.line_num + 1}: {error}; is a quote not closed in this row, or not doubled in a text?"
+            ) from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: is no UTF-8 after line {reader.line_num}; convert it") from None

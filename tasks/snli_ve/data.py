@@ -4,7 +4,6 @@ A data root holds snli_ve_{train,dev,test}.jsonl and flickr30k_images/<id>.jpg. 
 input. About 9 % of audited labels are wrong, mostly neutral ones (arXiv 2004.03744); corrected labels can be given.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
 from cliptd.data.tables import TableDataset, cached_table
+from cliptd.data.text_files import csv_columns, csv_rows
 from tasks.proposals import GridProposals, Proposals, ProposedBoxes
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -171,24 +171,24 @@ def parse_pair(raw: dict[str, Any], where: str) -> dict[str, Any]:
 def read_corrected_labels(path: str | Path) -> dict[str, str]:
     """pairID → label of a CSV or TSV with a header.
 
-    Raises ValueError for missing columns or an unknown label, naming file and line.
+    Raises ValueError for missing columns, an unknown label or two of one pair, naming file and line.
     """
     path = Path(path)
     labels: dict[str, str] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-        file.seek(0)
-        reader = csv.DictReader(file, delimiter="\t" if "\t" in header else ",")
-        columns = reader.fieldnames or []
-        key = next((name for name in ("gold_label", "label") if name in columns), None)
-        if key is None or "pairID" not in columns:
-            raise ValueError(f"{path}: columns are {columns}, expected pairID and gold_label (or label)")
-        for row in reader:
-            if row[key] not in LABELS:
-                raise ValueError(
-                    f"{path}:{reader.line_num}: {key} is {row[key]!r}, expected {', '.join(LABELS)}"
-                )
-            labels[row["pairID"]] = row[key]
+    columns = csv_columns(path)
+    separator = "\t" if "\t" in "".join(columns) else ","
+    columns = csv_columns(path, separator)
+    key = next((name for name in ("gold_label", "label") if name in columns), None)
+    if key is None or "pairID" not in columns:
+        raise ValueError(f"{path}: columns are {columns}, expected pairID and gold_label (or label)")
+    for line, row in csv_rows(path, separator):
+        pair_id, label = row["pairID"], row[key]
+        if label not in LABELS:
+            raise ValueError(f"{path}:{line}: {key} is {label!r}, expected {', '.join(LABELS)}")
+        if labels.setdefault(pair_id, label) != label:
+            raise ValueError(
+                f"{path}:{line}: pairID {pair_id!r} is {label!r} here and {labels[pair_id]!r} above"
+            )
     return labels
 
 

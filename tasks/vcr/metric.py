@@ -7,12 +7,13 @@ Q→A: the right answer. QA→R: the right rationale, given the right answer. Q�
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from cliptd.data.text_files import csv_columns, csv_rows
 
 ANSWER_COLUMNS = [f"answer_{i}" for i in range(4)]
 RATIONALE_COLUMNS = [f"rationale_conditioned_on_a{i}_{j}" for i in range(4) for j in range(4)]
@@ -71,35 +72,34 @@ def read_leaderboard(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarra
     probabilities that are negative or do not sum to 1 (within 1e-3).
     """
     annot_ids, rows = [], []
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in LEADERBOARD_COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
+    columns = csv_columns(path)
+    missing = [column for column in LEADERBOARD_COLUMNS if column not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; expected annot_id, answer_0..3 and "
+            "rationale_conditioned_on_a{0..3}_{0..3}"
+        )
+    for line, row in csv_rows(path):
+        where = f"{path}:{line}, annot_id {row['annot_id']!r}"
+        try:
+            values = np.array([float(row[column]) for column in LEADERBOARD_COLUMNS[1:]])
+        except (TypeError, ValueError):
+            bad = next(c for c in LEADERBOARD_COLUMNS[1:] if not _is_number(row[c]))
+            raise ValueError(f"{where}: {bad} is {row[bad]!r}, expected a probability") from None
+        if not np.isfinite(values).all():
+            bad = LEADERBOARD_COLUMNS[1 + _first(~np.isfinite(values))]
+            raise ValueError(f"{where}: {bad} is {row[bad]}, expected a probability")
+        sums = values.reshape(5, 4).sum(1)
+        wrong = (values.reshape(5, 4) < 0).any(1) | (np.abs(sums - 1) > SUM_TOLERANCE)
+        if wrong.any():
+            group = _first(wrong)
+            name = "answer_0..3" if group == 0 else f"rationale_conditioned_on_a{group - 1}_0..3"
             raise ValueError(
-                f"{path}: no column {', '.join(missing)}; expected annot_id, answer_0..3 and "
-                "rationale_conditioned_on_a{0..3}_{0..3}"
+                f"{where}: {name} are {values.reshape(5, 4)[group].tolist()} with sum {sums[group]:g}, "
+                "expected four probabilities that sum to 1 (a softmax of the scores)"
             )
-        for row in reader:
-            where = f"{path}:{reader.line_num}, annot_id {row['annot_id']!r}"
-            try:
-                values = np.array([float(row[column]) for column in LEADERBOARD_COLUMNS[1:]])
-            except (TypeError, ValueError):
-                bad = next(c for c in LEADERBOARD_COLUMNS[1:] if not _is_number(row[c]))
-                raise ValueError(f"{where}: {bad} is {row[bad]!r}, expected a probability") from None
-            if not np.isfinite(values).all():
-                bad = LEADERBOARD_COLUMNS[1 + _first(~np.isfinite(values))]
-                raise ValueError(f"{where}: {bad} is {row[bad]}, expected a probability")
-            sums = values.reshape(5, 4).sum(1)
-            wrong = (values.reshape(5, 4) < 0).any(1) | (np.abs(sums - 1) > SUM_TOLERANCE)
-            if wrong.any():
-                group = _first(wrong)
-                name = "answer_0..3" if group == 0 else f"rationale_conditioned_on_a{group - 1}_0..3"
-                raise ValueError(
-                    f"{where}: {name} are {values.reshape(5, 4)[group].tolist()} with sum {sums[group]:g}, "
-                    "expected four probabilities that sum to 1 (a softmax of the scores)"
-                )
-            annot_ids.append(row["annot_id"])
-            rows.append(values)
+        annot_ids.append(row["annot_id"])
+        rows.append(values)
     table = np.array(rows).reshape(-1, 5, 4)
     return annot_ids, table[:, 0], table[:, 1:]
 

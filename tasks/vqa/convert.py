@@ -7,7 +7,6 @@ The table is a CSV, a JSON-lines file, or from Python anything that gives dictio
 """
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from cliptd.data.jsonl import JsonLines
+from cliptd.data.text_files import csv_rows
 from tasks.vqa.data import SPLITS, image_name
 
 ANNOTATORS = 10
@@ -147,12 +147,11 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
 def read_table(path: str | Path) -> Iterator[Mapping[str, Any]]:
     """Rows of a .csv (with a header), .tsv or .jsonl file, streamed.
 
-    Raises ValueError for another kind of file.
+    Raises ValueError for another kind of file, and as `csv_rows`.
     """
     path = Path(path)
     if path.suffix in (".csv", ".tsv"):
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        yield from (row for _, row in csv_rows(path, "\t" if path.suffix == ".tsv" else ","))
     elif path.suffix == ".jsonl":
         lines = JsonLines(path)
         yield from (lines.raw(index) for index in range(len(lines)))

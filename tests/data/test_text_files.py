@@ -9,6 +9,8 @@ from cliptd.data.pairs import load_pairs
 from cliptd.data.text_files import read_text
 from cliptd.data.unpaired import load_sentences
 from cliptd.evaluation.zero_shot import read_templates
+from tasks.snli_ve.data import read_corrected_labels
+from tasks.vcr.metric import LEADERBOARD_COLUMNS, read_leaderboard
 
 LATIN = "a dog\na café\n".encode("latin-1")
 
@@ -23,6 +25,25 @@ def test_the_line_that_is_no_utf8_is_named(read, tmp_path):
     (tmp_path / "a.txt").write_bytes(LATIN)
     with pytest.raises(ValueError, match=r"a\.txt:2|a\.txt: is no UTF-8 in line 2 \(byte 0xe9\)"):
         read(tmp_path / "a.txt")
+
+
+def test_a_leaderboard_csv_may_begin_with_a_byte_order_mark(tmp_path):
+    values = ",".join(["0.25"] * 20)
+    (tmp_path / "P.csv").write_text(
+        f"\ufeff{','.join(LEADERBOARD_COLUMNS)}\nval-0,{values}\n", encoding="utf-8"
+    )
+    assert read_leaderboard(tmp_path / "P.csv")[0] == ["val-0"]
+    (tmp_path / "P.csv").write_bytes(
+        f"{','.join(LEADERBOARD_COLUMNS)}\nval-\xe9,{values}\n".encode("latin-1")
+    )
+    with pytest.raises(ValueError, match=r"P\.csv: is no UTF-8"):
+        read_leaderboard(tmp_path / "P.csv")
+
+
+def test_two_corrections_of_one_pair_are_refused(tmp_path):
+    (tmp_path / "new.csv").write_text("pairID,label\na,neutral\nb,neutral\na,entailment\n")
+    with pytest.raises(ValueError, match=r"new\.csv:4: pairID 'a' is 'entailment' here and 'neutral' above"):
+        read_corrected_labels(tmp_path / "new.csv")
 
 
 def test_a_text_beside_its_image_is_named(tmp_path):
