@@ -50,16 +50,17 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             task.collate = WithTeacherImages(collate, source)
         if config.distils:
             teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-            # a store per training set: other pictures would move the mean image, and with it the selection
-            store = settings.store or settings.run_dir / f"store-{material.store_name}"
+            shared, beside = settings.store, settings.run_dir
             if method == "adapted_teacher":
                 own = {"seed": settings.seed, "resume": settings.training.resume}
                 adaptation = dataclasses.replace(settings.adaptation, **own)
                 folder = adapt_to_task(teacher, task, adaptation, run_dir / "teacher", accelerator)
                 teacher = load_teacher(str(folder), device=accelerator.device)
-                store = run_dir / f"store-{material.store_name}"
+                shared, beside = None, run_dir  # this teacher is the run's own
+            # one per teacher and training set: other pictures would move the mean image, and with it the selection
+            name = f"store-{material.store_name}-{teacher.fingerprint.rpartition(':')[2][:8]}"
             source, frequency = teacher_source(
-                settings, teacher, config, material.questions, accelerator, store
+                settings, teacher, config, material.questions, accelerator, shared or beside / name
             )
         torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
         model = wrap(student, source if config.distils else None, config)

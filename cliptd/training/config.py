@@ -54,8 +54,8 @@ class TrainingConfig:
     save_every: int = 100
     """Steps between checkpoints; the last step is always saved. 0: only the last step."""
     resume: Literal["auto", "never"] = "auto"
-    """auto: go on from the run folder's newest complete checkpoint; never: empty the run folder and start
-    anew."""
+    """auto: go on from the run folder's newest complete checkpoint; never: remove its checkpoints
+    and log and start anew."""
     num_workers: int = 0
     """Processes that prepare batches ahead, per training process; 0: prepare them in between the steps."""
     mixed_precision: Precision | None = None
