@@ -89,16 +89,10 @@ class StateCapture:
         self.text_width, self.image_width = preset.widths(base)
         watched = preset.watch(base)
         self.paths = dict.fromkeys(watched, path)
-        known = (
-            "text_slice",
-            "image_slice",
-            "text_output",
-            "image_output",
-            "image_mask",
-            "text_width",
-            "image_width",
-        )
-        given = [name for name in ("image", *known) if getattr(self.states, name) is not None]
+        changeable = ("text_cls", "image_pooling", "text_mask")  # the mask is named by default
+        given = [
+            name for name, value in vars(self.states).items() if value is not None and name not in changeable
+        ]
         if given:
             raise ValueError(
                 f"StudentStates: {', '.join(given)} without text has no effect on a {type(base).__name__}, whose "
