@@ -1,5 +1,6 @@
 """Multinomial logistic regression with L2 regularisation, by L-BFGS in float64, and the sweep of its strength."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,9 @@ def fit(
     bias = weight.new_zeros(classes)
     if start is not None:
         weight, bias = start.weight.clone(), start.bias + start.weight @ mean
+    # So that a large λ curves the objective no more by the weights than by the bias: L-BFGS would hardly get ahead.
+    scale = math.sqrt(1 + classes * strength / len(features))
+    weight *= scale
     search = torch.optim.LBFGS(
         [weight, bias],
         max_iter=MAX_ITERATIONS,
@@ -55,10 +59,12 @@ def fit(
     )
 
     def closure() -> Tensor:
-        loss, weight.grad, bias.grad = mean_objective(weight, bias, features, labels, strength, mean)
+        loss, of_weight, bias.grad = mean_objective(weight / scale, bias, features, labels, strength, mean)
+        weight.grad = of_weight / scale
         return loss
 
     search.step(closure)
+    weight /= scale
     return LogisticRegression(weight, bias - weight @ mean)
 
 
