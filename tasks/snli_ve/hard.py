@@ -3,7 +3,8 @@
     python -m tasks.snli_ve.hard --train snli_ve_train.jsonl --annotations snli_ve_dev.jsonl --out hard.jsonl
 
 The model is a linear classifier over hashed words and pairs of neighbouring words, trained on the training file; part
-of SNLI's labels can be told from the hypothesis alone (arXiv 1803.02324).
+of SNLI's labels can be told from the hypothesis alone (arXiv 1803.02324). It learns and is judged by corrected
+labels, if any are given.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliptd.data.jsonl import JsonLines
-from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair
+from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
 
 BUCKETS = 2**18
 EPOCHS = 5
@@ -69,18 +70,28 @@ class HypothesisModel:
 
 
 def write_hard(
-    train: str | Path, annotations: str | Path, out: str | Path, *, seed: int = 0
-) -> dict[str, int]:
-    """Write the lines of `annotations` that the model of the hypothesis alone gets wrong.
+    train: str | Path,
+    annotations: str | Path,
+    out: str | Path,
+    *,
+    corrected_labels: str | Path | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Write the lines of `annotations` that the model of the hypothesis alone gets wrong, as they are.
+
+    corrected_labels: as of `SnliVeDataset`; who reads the lines needs them, too.
 
     Pairs without a label are left out of both. Returns how many pairs were looked at, had no label and were kept, and
     the accuracy of the model in percent.
     Raises ValueError and FileNotFoundError that name file and line.
     """
-    hypotheses, labels = zip(*((text, label) for _, text, label in _labelled(train)), strict=True)
+    corrections = {} if corrected_labels is None else read_corrected_labels(corrected_labels)
+    hypotheses, labels = zip(
+        *((text, label) for _, text, label in _labelled(train, corrections)), strict=True
+    )
     model = HypothesisModel(hypotheses, labels, seed=seed)
     lines = JsonLines(annotations)
-    rows = list(_labelled(annotations))
+    rows = list(_labelled(annotations, corrections))
     guesses = model.predict([text for _, text, _ in rows])
     wrong = [index for (index, _, label), guess in zip(rows, guesses, strict=True) if guess != label]
     partial = Path(out).with_name(Path(out).name + ".partial")
@@ -95,16 +106,17 @@ def write_hard(
     }
 
 
-def _labelled(path: str | Path) -> Iterable[tuple[int, str, int]]:
+def _labelled(path: str | Path, corrections: dict[str, str]) -> Iterable[tuple[int, str, int]]:
     lines = JsonLines(path)
     for index in range(len(lines)):
         pair = parse_pair(lines.raw(index), lines.where(index))
-        if pair["label"] is None:
+        label = corrections.get(pair["pair_id"], pair["label"])
+        if label is None:
             raise ValueError(
                 f"{lines.where(index)}: no gold_label, so it is not known whether a guess is wrong"
             )
-        if pair["label"] != NO_LABEL:
-            yield index, pair["hypothesis"], LABELS.index(pair["label"])
+        if label != NO_LABEL:
+            yield index, pair["hypothesis"], LABELS.index(label)
 
 
 def _features(text: str) -> list[int]:
@@ -118,9 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", required=True, help="SNLI-VE jsonl to learn from")
     parser.add_argument("--annotations", required=True, help="SNLI-VE jsonl whose hard pairs are kept")
     parser.add_argument("--out", required=True, help="the file to write")
+    parser.add_argument("--corrected-labels", help="CSV or TSV with pairID and gold_label")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    print(json.dumps(write_hard(options.train, options.annotations, options.out, seed=options.seed)))
+    print(json.dumps(write_hard(**vars(parser.parse_args(arguments)))))
 
 
 if __name__ == "__main__":

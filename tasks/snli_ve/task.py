@@ -47,11 +47,14 @@ class SnliVeTask:
 
     def _hard(self, name: str) -> SnliVeDataset:
         """The pairs of a split that the hypothesis alone does not give away, written to the run folder first."""
-        root, path = self._settings.data.data_root, self._settings.run_dir / f"snli_ve_{name}.jsonl"
+        data, path = self._settings.data, self._settings.run_dir / f"snli_ve_{name}.jsonl"
         if self._accelerator.is_main_process and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_hard(root / "snli_ve_train.jsonl", root / f"snli_ve_{name.removesuffix(HARD)}.jsonl", path)
-        return self._settings.data.dataset(name, path)
+            files = [
+                data.data_root / f"snli_ve_{split}.jsonl" for split in ("train", name.removesuffix(HARD))
+            ]
+            write_hard(*files, path, corrected_labels=data.corrected_labels)
+        return data.dataset(name, path)
 
     def load_student(self) -> Classifier:
         options = StudentInput(self._settings).model_options(self.collate)

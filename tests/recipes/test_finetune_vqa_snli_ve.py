@@ -17,6 +17,7 @@ from cliptd.teachers import load_teacher
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
 from tasks.iconworld.vqa import VqaSizes, write_vqa
+from tasks.snli_ve.hard import write_hard
 from tasks.snli_ve.metric import score_predictions
 from tasks.vqa.metric import score_results
 
@@ -96,9 +97,9 @@ def test_vqa_from_official_files_to_the_servers_results(vqa, cache, tmp_path):
 
 def test_snli_ve_from_official_files_to_the_hard_pairs(snli_ve, cache, tmp_path):
     run, corrections = tmp_path / "run", tmp_path / "corrected.csv"
-    first = json.loads((snli_ve / "snli_ve_test.jsonl").read_text().splitlines()[0])
-    wrong = "neutral" if first["gold_label"] != "neutral" else "contradiction"
-    corrections.write_text(f"pairID,gold_label\n{first['pairID']},{wrong}\n")
+    files = [snli_ve / f"snli_ve_{split}.jsonl" for split in ("train", "test")]
+    pairs = [json.loads(line)["pairID"] for line in files[1].read_text().splitlines()]
+    corrections.write_text("\n".join(["pairID,gold_label", *(f"{pair},neutral" for pair in pairs[:30])]))
     run_script(
         "finetune_snli_ve.py", "--data-root", snli_ve, *SHIPPED, *FEW, *SHORT,
         "--proposals", snli_ve / "proposals.jsonl", "--corrected-labels", corrections,
@@ -120,11 +121,15 @@ def test_snli_ve_from_official_files_to_the_hard_pairs(snli_ve, cache, tmp_path)
             predictions = run / row["method"] / "predictions_test.jsonl"
             official = score_predictions(predictions, snli_ve / "snli_ve_test.jsonl", corrections)
             assert (row["accuracy"], row["items"]) == (official["accuracy"], official["pairs"])
-    hard = {json.loads(line)["pairID"] for line in (run / "snli_ve_test_hard.jsonl").read_text().splitlines()}
-    everything = {
-        json.loads(line)["pairID"] for line in (snli_ve / "snli_ve_test.jsonl").read_text().splitlines()
-    }
-    assert hard < everything
+    hard = [json.loads(line)["pairID"] for line in (run / "none" / "predictions_test_hard.jsonl").open()]
+    assert set(hard) < set(pairs)
+    for corrected, same in (
+        (corrections, True),
+        (None, False),
+    ):  # the hard pairs are hard by the run's labels
+        write_hard(*files, tmp_path / "hard.jsonl", corrected_labels=corrected)
+        expected = [json.loads(line)["pairID"] for line in (tmp_path / "hard.jsonl").open()]
+        assert (hard == expected) is same
 
 
 @pytest.mark.slow

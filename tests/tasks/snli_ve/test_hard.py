@@ -64,6 +64,25 @@ def test_the_same_files_and_seed_keep_the_same_pairs(files, tmp_path):
     assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
 
 
+def test_corrected_labels_are_learned_and_judged(files, tmp_path, capsys):
+    train, annotations, out = files
+    corrections = tmp_path / "corrected.csv"
+    rows = [f"p{n},{'entailment' if n % 3 == 0 else 'contradiction'}" for n in range(6, 60) if n % 3 != 1]
+    corrections.write_text("\n".join(["pairID,gold_label", *rows, "p4,contradiction", "p5,contradiction"]))
+    options = {
+        "--train": train,
+        "--annotations": annotations,
+        "--out": out,
+        "--corrected-labels": corrections,
+    }
+    main([str(part) for option in options.items() for part in option])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pairs"], found["without_label"]) == (6, 0)  # the "-" pair has a label now
+    # "nobody" now means entailment and "there are" contradiction, for which two pairs of the file are labelled
+    kept = [json.loads(text)["pairID"] for text in out.read_text().splitlines()]
+    assert kept == ["p0", "p1", "p4", "p5"]
+
+
 def test_bad_input_is_named(files):
     train, annotations, out = files
     with pytest.raises(ValueError, match="0 hypotheses and 0 labels; expected as many, at least one"):
