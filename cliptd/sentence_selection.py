@@ -19,6 +19,7 @@ from tqdm import tqdm
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample
 from cliptd.data.unpaired import Images, Sentences
+from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSampleList
 from cliptd.evaluation.embeddings import embed_images
@@ -122,13 +123,10 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
     }
     out.mkdir(parents=True, exist_ok=True)
     if (out / SELECTION).exists():
-        found = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
-        differing = [name for name in described if found.get(name) != described[name]]
-        if differing:
-            shown = ", ".join(
-                f"{name}: {found.get(name)!r} there, {described[name]!r} now" for name in differing
-            )
-            raise ValueError(f"{out} holds scores of something else ({shown}); use another folder")
+        there = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
+        found = list(differences(there, described))
+        if found:
+            raise ValueError(f"{out} holds scores of something else ({'; '.join(found)}); use another folder")
         return
     if len(images) < settings.neighbours or not len(sentences):
         raise ValueError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from cliptd.differences import differences
 from cliptd.statistics import paired_bootstrap
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
@@ -257,28 +258,12 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
     """Write what all cells of a folder share, once. Raises ValueError naming what differs from what is there."""
     shared, path = json.loads(json.dumps(settings, default=str)), out / "settings.json"
     if path.exists():
-        found = json.loads(path.read_text())
-        there, now = flat(found), flat(shared)
-        differing = [key for key in {**there, **now} if there.get(key) != now.get(key)]
-        if differing:
-            shown = ", ".join(f"{k}: {there.get(k)!r} there, {now.get(k)!r} now" for k in sorted(differing))
-            raise ValueError(f"{out} holds cells of other settings ({shown}); use another --out")
+        found = list(differences(json.loads(path.read_text()), shared))
+        if found:
+            raise ValueError(f"{out} holds cells of other settings ({'; '.join(found)}); use another --out")
         return
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(shared, indent=2) + "\n")
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names.
-
-    >>> flat({"a": 1, "training": {"lr": 2}})
-    {'a': 1, 'training.lr': 2}
-    """
-    found = {}
-    for name, value in settings.items():
-        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-        found |= inner
-    return found
 
 
 def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Path:

@@ -145,5 +145,5 @@ def test_what_does_not_fit_is_named(teacher, images, tmp_path):
             texts_of(CORPUS), images, teacher, SentenceSelection(keep=3, neighbours=8), tmp_path / "a"
         )
     select_sentences(texts_of(CORPUS), images, teacher, SentenceSelection(keep=3), tmp_path)
-    with pytest.raises(ValueError, match=r"holds scores of something else .*sentences: '30 of .* '29 of "):
+    with pytest.raises(ValueError, match=r"holds scores of something else .*sentences is '30 of .* '29 of "):
         select_sentences(texts_of(CORPUS[1:]), images, teacher, SentenceSelection(keep=3), tmp_path)

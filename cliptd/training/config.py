@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from cliptd.differences import differences
 from cliptd.training.files import write_atomically
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -156,23 +157,13 @@ def refuse_other_config(path: Path, current: dict[str, Any]) -> None:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); use another run_dir or resume='never'") from error
-    differences = list(_differences(stored, current))
-    if differences:
+    bound, asked = ({k: v for k, v in one.items() if k not in FREE_ON_RESUME} for one in (stored, current))
+    found = list(differences(bound, asked))
+    if found:
         raise ValueError(
-            f"{path.parent} holds a run with other settings: {'; '.join(differences)}. "
+            f"{path.parent} holds a run with other settings: {'; '.join(found)}. "
             "Use the same settings to go on with it, another run_dir, or resume='never' to discard it"
         )
-
-
-def _differences(stored: Any, current: Any, prefix: str = ""):
-    for name in sorted(stored.keys() | current.keys()):
-        if not prefix and name in FREE_ON_RESUME:
-            continue
-        old, new = stored.get(name), current.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            yield f"{prefix}{name} is {old!r} there, {new!r} here"
 
 
 def write_config(path: Path, current: dict[str, Any]) -> None:

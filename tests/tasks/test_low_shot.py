@@ -118,6 +118,6 @@ def test_what_differs_is_named_with_both_values(tmp_path):
     low_shot.keep_settings(tmp_path, {"training": {"batch_size": 8}})
     low_shot.keep_settings(tmp_path, {"training": {"batch_size": 8}})
     with pytest.raises(
-        ValueError, match=r"other settings \(training\.batch_size: 8 there, 16 now\); use another"
+        ValueError, match=r"other settings \(training\.batch_size is 8 there, 16 here\); use another"
     ):
         low_shot.keep_settings(tmp_path, {"training": {"batch_size": 16}})

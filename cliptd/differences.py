@@ -1,0 +1,18 @@
+"""What differs between the settings that a folder remembers and those that are asked for now."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every setting that differs, with both values; nested ones by dotted names, a missing one as None.
+
+    >>> list(differences({"a": 1, "training": {"lr": 2}}, {"a": 1, "training": {"lr": 3}}))
+    ['training.lr is 2 there, 3 here']
+    """
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name), here.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name} is {old!r} there, {new!r} here"
