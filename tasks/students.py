@@ -5,6 +5,7 @@ text and an image (VQA, SNLI-VE). What they save is the native model, which tran
 """
 
 import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MultipleChoiceModelOutput, SequenceClassifierOutput
 
-from tasks.architectures import Head, architecture_of, text_positions
+from tasks.architectures import REGION_INPUT, Head, architecture_of, text_positions
 
 
 class NativeStudent(nn.Module):
@@ -156,11 +157,11 @@ def load_student(name_or_folder: str | Path, **options: Any) -> MultipleChoice:
 
 
 def load_classifier(
-    name_or_folder: str | Path, num_labels: int, *, multi_label: bool = True, **options: Any
+    name_or_folder: str | Path, labels: Sequence[str], *, multi_label: bool = True, **options: Any
 ) -> Classifier:
-    """A classifier from a checkpoint of any task of a supported architecture; options and errors as for
+    """A classifier from a checkpoint of any task of a supported architecture; labels, options and errors as for
     `load_native`."""
-    native, fresh = load_native(name_or_folder, "classify", num_labels=num_labels, **options)
+    native, fresh = load_native(name_or_folder, "classify", labels=labels, **options)
     return _with_fresh(Classifier(native, multi_label=multi_label), fresh)
 
 
@@ -168,7 +169,7 @@ def load_native(
     name_or_folder: str | Path,
     head_kind: Literal["score", "classify"],
     *,
-    num_labels: int = 1,
+    labels: Sequence[str] = (),
     max_text_tokens: int | None = None,
     visual_dim: int | None = None,
     **options: Any,
@@ -176,6 +177,8 @@ def load_native(
     """A native model, and the parameters that the checkpoint did not have, which start fresh; a warning names them.
 
     name_or_folder: Hugging Face id or local folder.
+    labels: names of what a "classify" head chooses from, in its order; they are in the saved config.json. The head of a
+        checkpoint whose config.json names others starts fresh, even if they are as many.
     max_text_tokens: positions to provide. ViLT's (40 in its checkpoints) are extended: new positions start as
         copies of the old ones in turn. Other architectures must have enough.
     visual_dim: width of the region features (VisualBERT, LXMERT); another width than the checkpoint's starts
@@ -187,10 +190,12 @@ def load_native(
     """
     config = AutoConfig.from_pretrained(name_or_folder)
     head: Head = getattr(architecture_of(config), head_kind)
+    theirs = [config.id2label[number] for number in sorted(config.id2label)]
     if config.model_type == "lxmert":
-        config.num_qa_labels = num_labels
-    if head_kind == "classify":
-        config.num_labels = num_labels
+        config.num_qa_labels = len(labels) or 1
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {name: number for number, name in enumerate(labels)}
     if visual_dim is not None:
         width = {"visual_bert": "visual_embedding_dim", "lxmert": "visual_feat_dim"}.get(config.model_type)
         if width is None:
@@ -215,9 +220,14 @@ def load_native(
             f"{config.model_type}'s backbone are not in the checkpoint (e.g. "
             f"{sorted(missing & backbone)[0]}); is it one of this architecture?"
         )
-    fresh = tuple(sorted(missing | mismatched))
+    misnamed: set[str] = set()
+    if labels and theirs != list(labels):
+        misnamed = _labels_weights(native, head, len(labels)) - missing - mismatched
+        _start_anew(native, misnamed)
+    fresh = tuple(sorted(missing | mismatched | misnamed))
     if fresh:
-        warnings.warn(f"{name_or_folder}: fresh, to be trained: {', '.join(fresh)}", stacklevel=3)
+        reason = f" (its labels are {_shown(theirs)}, not {_shown(labels)})" if misnamed else ""
+        warnings.warn(f"{name_or_folder}: fresh, to be trained: {', '.join(fresh)}{reason}", stacklevel=3)
     if max_text_tokens is not None and max_text_tokens > text_positions(config):
         if config.model_type != "vilt":
             raise ValueError(
@@ -231,6 +241,25 @@ def load_native(
 def _with_fresh(student: NativeStudent, fresh: tuple[str, ...]) -> Any:
     student.fresh_parameters = fresh
     return student
+
+
+def _labels_weights(native: PreTrainedModel, head: Head, count: int) -> set[str]:
+    """The head's parameters that have a row for each of so many labels."""
+    prefixes = tuple(prefix for prefix in head.fresh if prefix not in REGION_INPUT)
+    return {
+        name for name, value in native.named_parameters() if name.startswith(prefixes) and len(value) == count
+    }
+
+
+def _start_anew(native: PreTrainedModel, names: Collection[str]) -> None:
+    """Give these parameters the values of a model that is not trained."""
+    if names:
+        values = type(native)(native.config).state_dict()
+        native.load_state_dict({name: values[name] for name in names}, strict=False)
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
 
 
 def _extend_vilt_positions(native: PreTrainedModel, positions: int) -> None:

@@ -58,7 +58,7 @@ class SnliVeTask:
 
     def load_student(self) -> Classifier:
         options = StudentInput(self._settings).model_options(self.collate)
-        return load_classifier(self._settings.student, len(LABELS), **options)
+        return load_classifier(self._settings.student, LABELS, **options)
 
     def scores(
         self, model: torch.nn.Module, dataset: SnliVeDataset, write_to: Path | None = None

@@ -55,7 +55,10 @@ class VqaTask:
     def load_student(self) -> Classifier:
         options = StudentInput(self._settings).model_options(self.collate)
         return load_classifier(
-            self._settings.student, len(self.vocabulary), multi_label=self._settings.loss == "bce", **options
+            self._settings.student,
+            self.vocabulary.answers,
+            multi_label=self._settings.loss == "bce",
+            **options,
         )
 
     def scores(

@@ -90,7 +90,7 @@ def test_vqa_from_official_files_to_the_servers_results(vqa, cache, tmp_path):
     assert {one["question_id"] for one in told} == {one["question_id"] for one in asked}
     assert all(one["answer"] in answers for one in told)
     student = VisualBertForVisualReasoning.from_pretrained(run / "targeted" / "student")
-    assert student.config.num_labels == len(answers)
+    assert student.config.id2label == dict(enumerate(answers))
     log = [json.loads(line) for line in (run / "targeted" / "log.jsonl").read_text().splitlines()]
     assert all(row["loss_words"] > 0 and row["loss_regions"] > 0 and row["loss_text"] > 0 for row in log)
 

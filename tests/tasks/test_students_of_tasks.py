@@ -247,12 +247,14 @@ def test_flava_score_is_a_transformers_model():
 
 
 ANSWERS = 5
+NAMES = [f"answer {number}" for number in range(ANSWERS)]
 
 
 def tiny_classifier(model_type, **options):
     torch.manual_seed(0)
     config = tiny_config(model_type, VOCABULARY, VISUAL_DIM)
-    config.num_labels = config.num_qa_labels = ANSWERS
+    config.num_qa_labels = ANSWERS
+    config.id2label = dict(enumerate(NAMES))
     native = ARCHITECTURES[model_type].classify.native(config)
     for parameter in native.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -303,7 +305,7 @@ def test_a_classifiers_logits_are_the_native_models(model_type, tmp_path):
     assert torch.stack(rows).std() > 1e-4
     torch.testing.assert_close(output.logits, torch.stack(rows), atol=2e-5, rtol=1e-4)
     assert output.loss is None
-    again = load_classifier(tmp_path, ANSWERS).eval()
+    again = load_classifier(tmp_path, NAMES).eval()
     assert again.fresh_parameters == ()
     torch.manual_seed(0)
     first = student(**batch).logits
@@ -318,10 +320,31 @@ def test_another_number_of_answers_or_another_task_means_a_fresh_head(model_type
     heads = ARCHITECTURES[model_type].classify.fresh
     for folder in ("five", "choices"):
         with pytest.warns(UserWarning, match=r"fresh, to be trained: "):
-            student = load_classifier(tmp_path / folder, ANSWERS + 1)
+            student = load_classifier(tmp_path / folder, [*NAMES, "one more"])
         assert student.fresh_parameters
         assert all(name.startswith(heads) for name in student.fresh_parameters)
         assert student(**one_text(batch_for(model_type))).logits.shape == (BATCH, ANSWERS + 1)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_as_many_labels_of_other_names_mean_a_fresh_head_and_the_new_names_are_saved(model_type, tmp_path):
+    tiny_classifier(model_type).save_pretrained(tmp_path / "old")
+    with pytest.warns(
+        UserWarning, match=r"fresh, .* \(its labels are answer 0, .*, …, not yes, no, 1, …\)"
+    ) as told:
+        student = load_classifier(tmp_path / "old", ["yes", "no", "1", "2", "red"])
+    assert len(told) == 1
+    old = tiny_classifier(model_type).native.state_dict()
+    for name, value in student.native.named_parameters():
+        assert torch.equal(value, old[name]) is (name not in student.fresh_parameters)
+    assert all(name.startswith(ARCHITECTURES[model_type].classify.fresh) for name in student.fresh_parameters)
+    student.save_pretrained(tmp_path / "new")
+    saved = tf.AutoConfig.from_pretrained(tmp_path / "new")
+    assert saved.id2label == {0: "yes", 1: "no", 2: "1", 3: "2", 4: "red"}
+    assert saved.label2id["red"] == 4
+    assert load_classifier(tmp_path / "new", ["yes", "no", "1", "2", "red"]).fresh_parameters == ()
+    with pytest.warns(UserWarning, match="fresh"):  # the same names in another order
+        load_classifier(tmp_path / "new", ["no", "yes", "1", "2", "red"])
 
 
 @torch.no_grad()
