@@ -1,5 +1,6 @@
 """Which training items are labelled and which validate, for all tasks."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ class LowShotSplit:
     """Share of the training items that are labelled."""
     items: int | None = None
     """Number of training items that are labelled, instead of a share."""
-    validation_items: int = 1000
-    """Training items, of images of their own, that choose the best step."""
+    validation_items: int | None = None
+    """Training items, of images of their own, that choose the best step. None: 1000, at most a fifth."""
     on_bad_sample: Literal["raise", "skip"] = "raise"
     """Stop at a bad item, or leave it out, counted and listed."""
 
@@ -50,11 +51,14 @@ class LowShotSplit:
                 f"{len(without)} training items have no label, the first is {without[0]}; leave them out of the "
                 "training file (what has no label can be given as unlabelled)"
             )
-        rest, held_out = holdout_split(ids, images, count=self.validation_items, seed=0)
+        rest, held_out = holdout_split(ids, images, count=self._validation_count(images), seed=0)
         fraction = 1.0 if self.fraction is None else self.fraction
         if self.items is not None:
             if not 0 < self.items <= len(rest):
-                raise ValueError(f"items is {self.items}, expected 1 to {len(rest)}, the training items")
+                raise ValueError(
+                    f"items is {self.items}, expected 1 to {len(rest)}, the training items beside {len(held_out)} for "
+                    "validation (validation_items)"
+                )
             fraction = self.items / len(rest)
         chosen = low_shot_split(
             [ids[i] for i in rest.indices], [strata[i] for i in rest.indices], fraction=fraction, seed=seed
@@ -66,6 +70,24 @@ class LowShotSplit:
             "validation_hash": held_out.hash,
         }
         return [rest.indices[k] for k in chosen.indices], held_out.indices, description
+
+    def _validation_count(self, images: Sequence[Hashable]) -> int:
+        sizes = Counter(images)
+        if len(sizes) < 2:
+            raise ValueError(
+                f"{len(images)} training items of {len(sizes)} images; expected two images at least, as validation has "
+                "its own"
+            )
+        largest = max(sizes.values())
+        most = len(images) - largest  # one image at least is left, whichever it is
+        if self.validation_items is None:
+            return max(1, min(1000, len(images) // 5, most))
+        if not 0 < self.validation_items <= most:
+            raise ValueError(
+                f"validation_items is {self.validation_items}, expected 1 to {most}: of {len(images)} training items "
+                f"whole images go to validation, and one with its items, up to {largest}, must be left to train on"
+            )
+        return self.validation_items
 
 
 @dataclass(kw_only=True)
