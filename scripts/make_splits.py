@@ -1,4 +1,5 @@
-"""Write which training items each low-shot split labels, with the hash that every run writes beside its results.
+"""Write which training items each low-shot split labels, with the hash of their ids that every run writes beside its
+results.
 
 Splits of one seed are nested, stratified and the same on every machine; validation shares no image with them. What
 follows "--" are the task's own options, as of finetune_TASK.py; without --data-root among them: the embedded benchmark.
@@ -21,7 +22,7 @@ from tasks.vqa.settings import training_sets as vqa_sets
 SETS = {
     "vcr": (vcr_sets, lambda dataset: dataset.column("annot_id")),
     "vqa": (vqa_sets, lambda dataset: dataset.column("question_id")),
-    "snli_ve": (snli_ve_sets, lambda dataset: dataset.column("pair_id")),
+    "snli_ve": (snli_ve_sets, lambda dataset: dataset.unique_ids()),
 }
 
 

@@ -128,13 +128,13 @@ class SnliVeDataset(TableDataset):
         return super().column(key)
 
     def unique_ids(self) -> list[str]:
-        """Names for splits: the pairIDs; one that occurs again gets its number of times."""
+        """Names for splits: the pairIDs; one that occurs again in the file gets its number of times."""
         times: Counter[str] = Counter()
         ids = []
-        for pair_id in self.column("pair_id"):
+        for pair_id in self.table["pair_id"][:]:
             times[pair_id] += 1
             ids.append(pair_id if times[pair_id] == 1 else f"{pair_id} ({times[pair_id]})")
-        return ids
+        return [ids[index] for index in self.indices]
 
     def _correct(self, labels: dict[str, str]) -> None:
         for index, pair_id in enumerate(self.table["pair_id"]):

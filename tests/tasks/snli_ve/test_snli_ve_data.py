@@ -1,5 +1,6 @@
 """The official SNLI-VE files, their three spellings of the image id, labels that are none, and bad lines."""
 
+import hashlib
 import json
 import pickle
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tasks.snli_ve.data import LABELS, SnliVeDataset, read_corrected_labels
+from tasks.snli_ve.settings import SnliVeSplit, training_sets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -147,3 +149,18 @@ def test_what_is_missing_is_said(tmp_path):
     (root / "flickr30k_images").rmdir()
     with pytest.raises(FileNotFoundError, match="flickr30k_images is not a folder"):
         SnliVeDataset.from_root(root, "dev")
+
+
+def test_a_pair_has_the_same_name_in_every_part_of_its_file(tmp_path):
+    root = write(tmp_path, [line(n // 2, LABELS[n % 3], Flickr30K_ID=n) for n in range(12)], "train")
+    whole = SnliVeDataset.from_root(root, "train").unique_ids()
+    assert whole[:4] == ["200.jpg#0r0", "200.jpg#0r0 (2)", "200.jpg#0r1", "200.jpg#0r1 (2)"]
+    split = SnliVeSplit(data_root=root, validation_items=4)
+    labelled, held_out, description = training_sets(split, seed=0)
+    assert sorted(labelled.unique_ids() + held_out.unique_ids()) == sorted(whole)
+    for part, name in (
+        (labelled, "training_hash"),
+        (held_out, "validation_hash"),
+    ):  # the hash is of these names
+        digest = hashlib.sha256("\n".join(sorted(part.unique_ids())).encode()).hexdigest()
+        assert description[name] == f"sha256:{digest[:16]}"
