@@ -121,6 +121,12 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
     if main:
         left_out = {name: dataset.skipped for name, dataset in task.tests.items() if dataset.skipped}
         plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
-        content = {"settings": plain, "split": task.split, "left_out_of_tests": left_out, "rows": rows}
+        content = {
+            "settings": plain,
+            "split": task.split,
+            "left_out_of_tests": left_out,
+            "left_out_of_unlabelled": material.left_out_of_unlabelled,
+            "rows": rows,
+        }
         write_atomically(settings.run_dir / "results.json", json.dumps(content, indent=2) + "\n")
     return rows

@@ -26,10 +26,12 @@ class TrainingMaterial:
     def __init__(self, settings: FinetuneSettings, task: Task) -> None:
         self.parts = [(task.training_set, task.collate)]
         self.training_set = task.training_set
+        self.left_out_of_unlabelled: list[str] = []
         of_files = task.split["training_files"].rpartition(":")[2]
         self.store_name = f"{task.split['training_hash'].rpartition(':')[2]}-{of_files[:8]}"
         if settings.unlabelled is not None:
-            unlabelled = UnlabelledPairs(settings.unlabelled)
+            unlabelled = UnlabelledPairs(settings.unlabelled, on_bad_sample=settings.data.on_bad_sample)
+            self.left_out_of_unlabelled = unlabelled.skipped
             self.parts.append((unlabelled, _unlabelled_collate(task.collate)))
             self.training_set = WithUnlabelled(task.training_set, unlabelled)
             self.store_name += f"-with-{identity_of_files([settings.unlabelled]).rpartition(':')[2][:8]}"

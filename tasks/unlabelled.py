@@ -4,16 +4,31 @@ A JSON-lines file, a line a pair: {"image": its path, relative to the file, "tex
 grid gives them, "boxes" [[x1, y1, x2, y2], …] with the image's "width" and "height".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import datasets
 import numpy as np
 
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
+from cliptd.data.tables import TableDataset, cached_table
 from tasks.proposals import Proposals, ProposedBoxes, parse_boxes
+
+TABLE_VERSION = 1
+FEATURES = datasets.Features(
+    {
+        "image": datasets.Value("string"),
+        "text": datasets.Value("string"),
+        "boxes": datasets.List(datasets.List(datasets.Value("float32"))),
+        "width": datasets.Value("int64"),
+        "height": datasets.Value("int64"),
+        "where": datasets.Value("string"),
+        "complaint": datasets.Value("string"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -27,36 +42,56 @@ class UnlabelledExample(ProposedBoxes):
     label: None = None
 
 
-class UnlabelledPairs:
+class UnlabelledPairs(TableDataset):
     """Map-style, lazy dataset of `UnlabelledExample`.
+
+    on_bad_sample: "raise" at a bad line now and at a bad image when it is asked for, or "skip": look at every line and
+        image now, leave bad pairs out, list them in `skipped` and warn with their number.
 
     Raises ValueError and FileNotFoundError that name file and line.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.lines = JsonLines(path)
-        if not len(self.lines):
-            raise ValueError(f"{path}: holds no pair; expected a line an image and text")
+    def __init__(self, path: str | Path, *, on_bad_sample: Literal["raise", "skip"] = "raise") -> None:
+        table = cached_table(_rows, (path,), FEATURES, version=TABLE_VERSION)
+        super().__init__(Path(path), table, on_bad_sample=on_bad_sample)
+        self.keep(None)
+        if not len(self):
+            raise ValueError(f"{path}: every pair is bad, the first: {self.skipped[0]}")
 
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def __getitem__(self, index: int) -> UnlabelledExample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"pair {index} of {len(self)}")
-        line, where = self.lines.raw(index), self.lines.where(index)
-        for key in ("image", "text"):
-            if not isinstance(line.get(key), str) or not line[key].strip():
-                raise ValueError(f"{where}: {key} is {line.get(key)!r}, expected a text")
-        image = ImageFile(self.path.parent / line["image"], where, "paths are relative to the file")
+    def __getitem__(self, position: int) -> UnlabelledExample:
+        row = self.row(position)
+        image = ImageFile(self.name.parent / row["image"], row["where"], "paths are relative to the file")
 
         def boxes(key: str, image: ImageFile) -> tuple[np.ndarray, tuple[int, int]]:
-            if "boxes" in line:
-                return parse_boxes(line, where)
-            return np.zeros((0, 4), np.float32), image.dimensions()
+            if row["boxes"] is None:
+                return np.zeros((0, 4), np.float32), image.dimensions()
+            return parse_boxes(row, row["where"])
 
-        return UnlabelledExample(f"unlabelled/{line['image']}", line["text"], image, boxes)
+        return UnlabelledExample(f"unlabelled/{row['image']}", row["text"], image, boxes)
+
+
+def _rows(files: tuple[str]) -> Iterator[dict[str, Any]]:
+    lines = JsonLines(files[0])
+    if not len(lines):
+        raise ValueError(f"{files[0]}: holds no pair; expected a line an image and text")
+    for index in range(len(lines)):
+        row: dict[str, Any] = dict.fromkeys(FEATURES) | {"where": lines.where(index)}
+        try:
+            row |= _parse_pair(lines.raw(index), row["where"])
+        except ValueError as error:
+            row["complaint"] = str(error)
+        yield row
+
+
+def _parse_pair(line: dict[str, Any], where: str) -> dict[str, Any]:
+    for key in ("image", "text"):
+        if not isinstance(line.get(key), str) or not line[key].strip():
+            raise ValueError(f"{where}: {key} is {line.get(key)!r}, expected a text")
+    pair = {"image": line["image"], "text": line["text"]}
+    if "boxes" in line:
+        boxes, (width, height) = parse_boxes(line, where)
+        pair |= {"boxes": boxes.tolist(), "width": width, "height": height}
+    return pair
 
 
 class WithUnlabelled:

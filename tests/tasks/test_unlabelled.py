@@ -12,6 +12,8 @@ import cliptd
 from cliptd import StudentStates, TargetedDistillationConfig
 from tasks.unlabelled import CollateWithUnlabelled, UnlabelledPairs, WithUnlabelled
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 def write(folder, lines):
     (folder / "pictures").mkdir(exist_ok=True)
@@ -48,6 +50,22 @@ def test_pairs_are_read_with_their_boxes_or_without(tmp_path):
 def test_bad_lines_are_named(lines, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         UnlabelledPairs(write(tmp_path, lines))[0].boxes  # noqa: B018
+
+
+def test_bad_pairs_are_left_out_and_listed_if_asked(tmp_path):
+    good, missing = {"image": "pictures/a.png", "text": "red"}, {"image": "pictures/b.png", "text": "blue"}
+    path = write(tmp_path, [{"image": "pictures/a.png"}, good, missing])
+    path.write_text('{"image": "cut off\n' + path.read_text())
+    with pytest.warns(UserWarning, match="3 bad samples left out, 1 kept"):
+        pairs = UnlabelledPairs(path, on_bad_sample="skip")
+    assert [pair.text for pair in pairs] == ["red"]
+    (tmp_path / "pictures" / "a.png").unlink()
+    with (
+        pytest.warns(UserWarning, match="4 bad"),
+        pytest.raises(ValueError, match="every pair is bad, the first"),
+    ):
+        UnlabelledPairs(path, on_bad_sample="skip")
+    assert [message.split(": ")[0] for message in pairs.skipped] == [f"{path}:{k}" for k in (1, 2, 4)]
 
 
 def test_a_pass_goes_once_through_the_longer_set():
