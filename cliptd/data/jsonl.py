@@ -2,11 +2,14 @@
 
 import json
 import os
+import warnings
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeVar
+
+T = TypeVar("T")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -102,3 +105,27 @@ class JsonLines:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
+
+
+def parsed_lines(
+    lines: JsonLines,
+    parse: Callable[[dict[str, Any], str], T],
+    on_bad_sample: Literal["raise", "skip"] = "raise",
+) -> Iterator[tuple[int, T]]:
+    """Number of every line and `parse(object, "file:line")` of it, streamed.
+
+    on_bad_sample: "raise" at a line that is no JSON or of which `parse` raises ValueError, or "skip": leave such lines
+        out, and warn with their number at the end.
+    """
+    bad: list[str] = []
+    for index in range(len(lines)):
+        try:
+            value = parse(lines.raw(index), lines.where(index))
+        except ValueError as error:
+            if on_bad_sample == "raise":
+                raise
+            bad.append(str(error))
+            continue
+        yield index, value
+    if bad:
+        warnings.warn(f"{lines.path}: {len(bad)} bad lines left out; the first: {bad[0]}", stacklevel=3)

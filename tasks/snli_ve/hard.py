@@ -11,15 +11,16 @@ import argparse
 import json
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cliptd.data.jsonl import JsonLines
+from cliptd.data.jsonl import JsonLines, parsed_lines
 from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
 
 BUCKETS = 2**18
@@ -75,48 +76,56 @@ def write_hard(
     out: str | Path,
     *,
     corrected_labels: str | Path | None = None,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
     seed: int = 0,
 ) -> dict[str, float]:
     """Write the lines of `annotations` that the model of the hypothesis alone gets wrong, as they are.
 
     corrected_labels: as of `SnliVeDataset`; who reads the lines needs them, too.
+    on_bad_sample: "raise" at a bad line, or "skip": leave it out and warn.
 
     Pairs without a label are left out of both. Returns how many pairs were looked at, had no label and were kept, and
     the accuracy of the model in percent.
     Raises ValueError and FileNotFoundError that name file and line.
     """
     corrections = {} if corrected_labels is None else read_corrected_labels(corrected_labels)
-    hypotheses, labels = zip(
-        *((text, label) for _, text, label in _labelled(train, corrections)), strict=True
-    )
-    model = HypothesisModel(hypotheses, labels, seed=seed)
-    lines = JsonLines(annotations)
-    rows = list(_labelled(annotations, corrections))
+    learned, _ = _labelled(train, corrections, on_bad_sample)
+    rows, without_label = _labelled(annotations, corrections, on_bad_sample)
+    model = HypothesisModel([text for _, text, _ in learned], [label for *_, label in learned], seed=seed)
     guesses = model.predict([text for _, text, _ in rows])
     wrong = [index for (index, _, label), guess in zip(rows, guesses, strict=True) if guess != label]
+    lines = JsonLines(annotations)
     partial = Path(out).with_name(Path(out).name + ".partial")
     with open(partial, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(lines.raw(index), ensure_ascii=False) + "\n" for index in wrong)
     partial.replace(out)
     return {
         "pairs": len(rows),
-        "without_label": len(lines) - len(rows),
+        "without_label": without_label,
         "kept": len(wrong),
         "accuracy_of_the_hypothesis_alone": round(100 * (1 - len(wrong) / len(rows)), 2),
     }
 
 
-def _labelled(path: str | Path, corrections: dict[str, str]) -> Iterable[tuple[int, str, int]]:
+def _labelled(
+    path: str | Path, corrections: dict[str, str], on_bad_sample: Literal["raise", "skip"]
+) -> tuple[list[tuple[int, str, int]], int]:
+    """Number of the line, hypothesis and label of every pair that has one, and how many have none."""
     lines = JsonLines(path)
-    for index in range(len(lines)):
-        pair = parse_pair(lines.raw(index), lines.where(index))
+    rows, without_label = [], 0
+    for index, pair in parsed_lines(lines, parse_pair, on_bad_sample):
         label = corrections.get(pair["pair_id"], pair["label"])
         if label is None:
             raise ValueError(
                 f"{lines.where(index)}: no gold_label, so it is not known whether a guess is wrong"
             )
-        if label != NO_LABEL:
-            yield index, pair["hypothesis"], LABELS.index(label)
+        if label == NO_LABEL:
+            without_label += 1
+        else:
+            rows.append((index, pair["hypothesis"], LABELS.index(label)))
+    if not rows:
+        raise ValueError(f"{path}: no pair has a label")
+    return rows, without_label
 
 
 def _features(text: str) -> list[int]:
@@ -131,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--annotations", required=True, help="SNLI-VE jsonl whose hard pairs are kept")
     parser.add_argument("--out", required=True, help="the file to write")
     parser.add_argument("--corrected-labels", help="CSV or TSV with pairID and gold_label")
+    parser.add_argument("--on-bad-sample", default="raise", choices=["raise", "skip"], help="at a bad line")
     parser.add_argument("--seed", type=int, default=0)
     print(json.dumps(write_hard(**vars(parser.parse_args(arguments)))))
 

@@ -53,7 +53,7 @@ class SnliVeTask:
             files = [
                 data.data_root / f"snli_ve_{split}.jsonl" for split in ("train", name.removesuffix(HARD))
             ]
-            write_hard(*files, path, corrected_labels=data.corrected_labels)
+            write_hard(*files, path, corrected_labels=data.corrected_labels, on_bad_sample=data.on_bad_sample)
         return data.dataset(name, path)
 
     def load_student(self) -> Classifier:

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from cliptd.data.jsonl import JsonLines
+from cliptd.data.jsonl import JsonLines, parsed_lines
 from tasks.vcr.names import VCR_CLASSES, mentioned_objects, person_names
 
 NUM_CHOICES = 4
@@ -102,14 +103,20 @@ def parse_item(raw: dict, where: str, *, classes: Collection[str] | None = VCR_C
 
 
 def iterate_items(
-    path: str | Path, *, classes: Collection[str] | None = VCR_CLASSES
+    path: str | Path,
+    *,
+    classes: Collection[str] | None = VCR_CLASSES,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
 ) -> Iterator[tuple[dict, VcrItem]]:
-    """Stream a VCR jsonl: each line as it is and as a checked item. Raises as `parse_item`, and on a broken
-    line."""
-    lines = JsonLines(path)
-    for index in range(len(lines)):
-        raw = lines[index]
-        yield raw, parse_item(raw, lines.where(index), classes=classes)
+    """Stream a VCR jsonl: each line as it is and as a checked item.
+
+    on_bad_sample: "raise" as `parse_item` and on a broken line, or "skip": leave such lines out and warn.
+    """
+
+    def parse(raw: dict, where: str) -> tuple[dict, VcrItem]:
+        return raw, parse_item(raw, where, classes=classes)
+
+    return (found for _, found in parsed_lines(JsonLines(path), parse, on_bad_sample))
 
 
 def _check_tokens(tokens: object, name: str, objects: list[str], where: str) -> None:

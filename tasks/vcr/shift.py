@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tasks.vcr.files import write_lines
 from tasks.vcr.items import iterate_items
@@ -111,10 +112,15 @@ def apply_rule(rule: str, items: Iterable[dict], counts: Counter | None = None) 
         yield edited
 
 
-def write_shifted(rule: str, annotations: str | Path, out: str | Path) -> dict[str, int]:
-    """Write the items of a labelled jsonl that a rule keeps, edited; returns `apply_rule`'s counts."""
+def write_shifted(
+    rule: str, annotations: str | Path, out: str | Path, *, on_bad_sample: Literal["raise", "skip"] = "raise"
+) -> dict[str, int]:
+    """Write the items of a labelled jsonl that a rule keeps, edited; returns `apply_rule`'s counts.
+
+    on_bad_sample: as for `iterate_items`.
+    """
     counts = Counter(dict.fromkeys(("items", "kept", "answer_choices", "rationale_choices"), 0))
-    items = (raw for raw, _ in iterate_items(annotations, classes=None))
+    items = (raw for raw, _ in iterate_items(annotations, classes=None, on_bad_sample=on_bad_sample))
     write_lines(out, (json.dumps(item) for item in apply_rule(rule, items, counts)))
     return dict(counts)
 
@@ -218,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--hold-out", help="for movies: a prefix of movie names, or a fraction of the items")
     parser.add_argument("--seed", type=int, default=0, help="for movies by fraction: which movies come first")
+    parser.add_argument("--on-bad-sample", default="raise", choices=["raise", "skip"], help="at a bad line")
     options = parser.parse_args(arguments)
     if (options.hold_out is None) == (options.rule == "movies"):
         parser.error("--hold-out belongs to --rule movies, and is required there")
@@ -233,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_lines(options.out, [json.dumps(content)])
         print(json.dumps({"items": len(movies), "kept": len(kept), "held_out": len(held)}))
         return
-    counts = write_shifted(options.rule, options.annotations, options.out)
+    counts = write_shifted(
+        options.rule, options.annotations, options.out, on_bad_sample=options.on_bad_sample
+    )
     print(json.dumps(counts))
 
 

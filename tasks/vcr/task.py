@@ -94,7 +94,12 @@ def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, Vcr
             files[name] = settings.run_dir / f"val_{name}.jsonl"
             if accelerator.is_main_process:
                 files[name].parent.mkdir(parents=True, exist_ok=True)
-                write_shifted(name, settings.data.data_root / "val.jsonl", files[name])
+                write_shifted(
+                    name,
+                    settings.data.data_root / "val.jsonl",
+                    files[name],
+                    on_bad_sample=settings.data.on_bad_sample,
+                )
     accelerator.wait_for_everyone()
     tests = {}
     for name, path in files.items():

@@ -86,9 +86,9 @@ class VqaDataset(TableDataset):
     vocabulary: the answers that a model chooses from, for the examples' soft labels.
     proposals: gives the boxes of an image; default none.
     indices: keep these questions only, in this order.
-    on_bad_sample: "raise" at a bad question or annotation now and at an image that is missing or corrupt when it is
-        asked for, or "skip": look at all of them now, leave bad ones out, list them in `skipped` and warn with their
-        number. Ids that are double or without their counterpart are always an error.
+    on_bad_sample: "raise" at a bad question or annotation and at a question without annotation now, and at an image
+        that is missing or corrupt when it is asked for; or "skip": look at all of them now, leave bad ones out, list
+        them in `skipped` and warn with their number. Double ids, and annotations without question, are always an error.
 
     `frequent_answers` of a whole training file are on the parts that `tasks.vqa.settings.training_sets` makes of it.
 

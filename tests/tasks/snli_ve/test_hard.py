@@ -83,10 +83,30 @@ def test_corrected_labels_are_learned_and_judged(files, tmp_path, capsys):
     assert kept == ["p0", "p1", "p4", "p5"]
 
 
+def test_bad_lines_are_named_or_left_out(files):
+    train, annotations, out = files
+    expected = write_hard(train, annotations, out)
+    hard = out.read_text()
+    for path in (train, annotations):
+        whole = path.read_text()
+        path.write_text('{"pairID": "cut off\n' + whole)
+        with pytest.raises(ValueError, match=rf"{path.name}:1: not JSON"):
+            write_hard(train, annotations, out)
+        with pytest.warns(
+            UserWarning, match=rf"{path.name}: 1 bad lines left out; the first: .*:1: not JSON"
+        ):
+            assert write_hard(train, annotations, out, on_bad_sample="skip") == expected
+        assert out.read_text() == hard
+        path.write_text(whole)
+
+
 def test_bad_input_is_named(files):
     train, annotations, out = files
     with pytest.raises(ValueError, match="0 hypotheses and 0 labels; expected as many, at least one"):
         HypothesisModel([], [])
+    unlabelled = write(out.with_name("unlabelled.jsonl"), [line(0, "a", "-")])
+    with pytest.raises(ValueError, match=r"unlabelled\.jsonl: no pair has a label"):
+        write_hard(train, unlabelled, out)
     write(annotations, [{"pairID": "x", "Flickr30K_ID": "1", "sentence2": "a"}])
     with pytest.raises(ValueError, match=r"dev\.jsonl:1: no gold_label"):
         write_hard(train, annotations, out)

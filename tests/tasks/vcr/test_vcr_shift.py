@@ -257,6 +257,16 @@ def test_command_names_the_bad_line_and_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == [annotations]
 
 
+def test_command_leaves_bad_lines_out_if_asked(tmp_path, capsys):
+    annotations = write_items(tmp_path / "val.jsonl", [tiny_item(0), tiny_item(1, question=["Is", [9], "?"])])
+    out = tmp_path / "out.jsonl"
+    arguments = ["--rule", "singular", "--annotations", str(annotations), "--out", str(out)]
+    with pytest.warns(UserWarning, match="1 bad lines left out; the first: .*question mentions object 9"):
+        main([*arguments, "--on-bad-sample", "skip"])
+    assert json.loads(capsys.readouterr().out)["items"] == 1
+    assert json.loads(out.read_text()) == rule_singular(tiny_item(0))
+
+
 def test_command_wants_hold_out_with_movies_only(tmp_path, capsys):
     for rule, extra in (("movies", []), ("plural", ["--hold-out", "x"])):
         with pytest.raises(SystemExit):
