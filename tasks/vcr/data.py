@@ -18,7 +18,7 @@ import numpy as np
 
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
-from tasks.vcr.items import VcrItem, parse_item
+from tasks.vcr.items import VcrItem, movie_of, parse_item
 from tasks.vcr.names import VCR_CLASSES, mentioned_objects
 
 TASKS = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}
@@ -149,6 +149,10 @@ class VcrDataset:
     def column(self, key: str) -> list:
         """A raw key of every kept line, streamed (None where a line lacks it): ids and strata for splits."""
         return [self.lines[index].get(key) for index in self.indices]
+
+    def movies(self) -> list[str]:
+        """The movie of every kept line; raises ValueError naming file and line for one that has none."""
+        return [movie_of(self.lines[index], self.lines.where(index)) for index in self.indices]
 
     def example(
         self, position: int, task: Literal["q_to_a", "qa_to_r"], given: int | None = None

@@ -22,7 +22,6 @@ class VcrItem:
     """
 
     annot_id: str
-    movie: str
     img_fn: str
     metadata_fn: str
     objects: tuple[str, ...]
@@ -89,7 +88,6 @@ def parse_item(raw: dict, where: str, *, classes: Collection[str] | None = VCR_C
             )
     return VcrItem(
         annot_id=raw["annot_id"],
-        movie=raw.get("movie", ""),
         img_fn=raw["img_fn"],
         metadata_fn=raw["metadata_fn"],
         objects=tuple(objects),
@@ -100,6 +98,17 @@ def parse_item(raw: dict, where: str, *, classes: Collection[str] | None = VCR_C
         rationale_label=labels["rationale"],
         where=where,
     )
+
+
+def movie_of(raw: dict, where: str) -> str:
+    """The movie of a line's dictionary, which only holding out movies needs; raises ValueError for none."""
+    movie = raw.get("movie")
+    if not isinstance(movie, str) or not movie:
+        raise ValueError(
+            f"{where}: movie is {movie!r}, expected the movie's name, by which movies are held out; name every line's, "
+            "or hold none out"
+        )
+    return movie
 
 
 def iterate_items(

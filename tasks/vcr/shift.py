@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.vcr.files import write_lines
-from tasks.vcr.items import iterate_items
+from tasks.vcr.items import iterate_items, movie_of
 
 HE_WORDS = {"he", "his", "him", "He", "His", "Him"}
 SHE_WORDS = {"she", "her", "hers", "She", "Her", "Hers"}
@@ -229,11 +229,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (options.hold_out is None) == (options.rule == "movies"):
         parser.error("--hold-out belongs to --rule movies, and is required there")
     if options.rule == "movies":
+        if options.on_bad_sample == "skip":
+            parser.error(
+                "--rule movies writes the numbers of all lines; --on-bad-sample skip is for the edits"
+            )
         try:
             hold_out = float(options.hold_out)
         except ValueError:
             hold_out = options.hold_out
-        movies = [item.movie for _, item in iterate_items(options.annotations, classes=None)]
+        items = iterate_items(options.annotations, classes=None)
+        movies = [movie_of(raw, item.where) for raw, item in items]
         kept, held = hold_out_movies(movies, hold_out, seed=options.seed)
         held_movies = sorted({movies[index] for index in held})
         content = {"kept": kept, "held_out": held, "held_out_movies": held_movies}

@@ -34,14 +34,14 @@ class VcrSplit(LowShotSplit):
             raise ValueError("data_root is None; give the folder of VCR's train.jsonl and vcr1images/")
         items = VcrDataset.from_root(self.data_root, "train", **self.dataset_options)
         if self.hold_out_movies:
-            kept, _ = hold_out_movies(items.column("movie"), self.hold_out_movies)
+            kept, _ = hold_out_movies(items.movies(), self.hold_out_movies)
             items.indices = [items.indices[k] for k in kept]
         return items
 
     def held_out_items(self) -> VcrDataset:
         """The training file's items of the held-out movies: a test set."""
         items = VcrDataset.from_root(self.data_root, "train", **self.dataset_options)
-        _, held = hold_out_movies(items.column("movie"), self.hold_out_movies)
+        _, held = hold_out_movies(items.movies(), self.hold_out_movies)
         items.indices = [items.indices[k] for k in held]
         return items
 

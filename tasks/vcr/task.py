@@ -108,7 +108,7 @@ def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, Vcr
         tests[name] = VcrDataset(path, images, **options)
     if settings.data.hold_out_movies:
         for dataset in tests.values():  # what is in domain shows none of the held-out movies
-            movies = zip(dataset.indices, dataset.column("movie"), strict=True)
+            movies = zip(dataset.indices, dataset.movies(), strict=True)
             dataset.indices = [
                 k for k, movie in movies if not movie.startswith(settings.data.hold_out_movies)
             ]

@@ -4,9 +4,10 @@ import copy
 import json
 
 import pytest
-from tiny_vcr import tiny_item, write_items
+from tiny_vcr import tiny_item, tiny_vcr, write_items
 
 from tasks.vcr.shift import apply_rule, hold_out_movies, main, rule_plural, rule_singular
+from tasks.vcr.split import VcrSplit
 
 OBJECTS = ["person", "person", "person", "car"]
 FILLER = ["It", "rains", "."]
@@ -250,6 +251,19 @@ def test_command_movies(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {"items": 3, "kept": 2, "held_out": 1}
 
 
+def test_a_line_without_movie_is_named_where_movies_are_held_out(tmp_path):
+    root = tiny_vcr(tmp_path, items=4, split="train")
+    path = write_items(root / "train.jsonl", [tiny_item(n, movie="a" if n < 3 else None) for n in range(4)])
+    asked = VcrSplit(data_root=root, hold_out_movies="a")
+    for read in (asked.training_items, asked.held_out_items):
+        with pytest.raises(ValueError, match=r"train\.jsonl:4: movie is None, expected the movie's name"):
+            read()
+    arguments = ["--rule", "movies", "--annotations", str(path), "--out", str(tmp_path / "out.json")]
+    with pytest.raises(ValueError, match=r"train\.jsonl:4, annot_id 'val-3': movie is None"):
+        main([*arguments, "--hold-out", "a"])
+    assert VcrSplit(data_root=root).training_items().num_items == 4  # otherwise no movie is needed
+
+
 def test_command_names_the_bad_line_and_leaves_no_file(tmp_path):
     annotations = write_items(tmp_path / "val.jsonl", [tiny_item(0), tiny_item(1, question=["Is", [9], "?"])])
     with pytest.raises(ValueError, match=r"val\.jsonl:2, annot_id 'val-1': question mentions object 9"):
@@ -272,3 +286,19 @@ def test_command_wants_hold_out_with_movies_only(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["--rule", rule, "--annotations", "a", "--out", "b", *extra])
         assert "--hold-out belongs to --rule movies" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "--rule",
+                "movies",
+                "--annotations",
+                "a",
+                "--out",
+                "b",
+                "--hold-out",
+                "x",
+                "--on-bad-sample",
+                "skip",
+            ]
+        )
+    assert "--on-bad-sample skip is for the edits" in capsys.readouterr().err
