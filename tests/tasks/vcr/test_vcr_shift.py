@@ -286,19 +286,7 @@ def test_command_wants_hold_out_with_movies_only(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["--rule", rule, "--annotations", "a", "--out", "b", *extra])
         assert "--hold-out belongs to --rule movies" in capsys.readouterr().err
+    skipping = ["--hold-out", "x", "--on-bad-sample", "skip"]
     with pytest.raises(SystemExit):
-        main(
-            [
-                "--rule",
-                "movies",
-                "--annotations",
-                "a",
-                "--out",
-                "b",
-                "--hold-out",
-                "x",
-                "--on-bad-sample",
-                "skip",
-            ]
-        )
+        main(["--rule", "movies", "--annotations", "a", "--out", "b", *skipping])
     assert "--on-bad-sample skip is for the edits" in capsys.readouterr().err
