@@ -126,6 +126,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             "split": task.split,
             "left_out_of_tests": left_out,
             "left_out_of_unlabelled": material.left_out_of_unlabelled,
+            **task.about_tests,
             "rows": rows,
         }
         write_atomically(settings.run_dir / "results.json", json.dumps(content, indent=2) + "\n")

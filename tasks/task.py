@@ -23,6 +23,9 @@ class Task(Protocol):
     settings: Mapping[str, Any]
     """What else changes what is learned: a run folder refuses other values when it is resumed."""
 
+    about_tests: Mapping[str, Any]
+    """What results.json says of the test sets beside their scores."""
+
     def __init__(self, settings: Any, accelerator: Accelerator) -> None: ...
 
     def load_student(self) -> NativeStudent:

@@ -35,6 +35,8 @@ class SnliVeTask:
                 name: self._hard(name) if name.endswith(HARD) else settings.data.dataset(name)
                 for name in settings.test_sets
             }
+        without_label = {name: dataset.without_label for name, dataset in self.tests.items()}
+        self.about_tests = {"pairs_without_label_in_tests": without_label}
         for name, dataset in self.tests.items():
             self.tests[name] = dataset.subset(range(len(dataset))[: settings.max_test_items])
         self.collate = load_collate(settings, accelerator.device)

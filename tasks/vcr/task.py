@@ -1,7 +1,7 @@
 """VCR as fine-tuning asks for it: its splits, its student, its scores in and out of domain."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +23,8 @@ class VcrTask:
 
     Probabilities for the test sets' items are in `run_dir`/METHOD/predictions_NAME.jsonl.
     """
+
+    about_tests: ClassVar = {}
 
     def __init__(self, settings: FinetuneVcr, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator

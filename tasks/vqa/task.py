@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,8 @@ class VqaTask:
     Results files for the official evaluator are in `run_dir`/METHOD/predictions_NAME.json, the answers to choose from
     in `run_dir`/answers.json.
     """
+
+    about_tests: ClassVar = {}
 
     def __init__(self, settings: FinetuneVqa, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator

@@ -121,12 +121,11 @@ def test_snli_ve_from_official_files_to_the_hard_pairs(snli_ve, cache, tmp_path)
             predictions = run / row["method"] / "predictions_test.jsonl"
             official = score_predictions(predictions, snli_ve / "snli_ve_test.jsonl", corrections)
             assert (row["accuracy"], row["items"]) == (official["accuracy"], official["pairs"])
+    shifted = [json.loads(line)["gold_label"] for line in (snli_ve / "snli_ve_shifted.jsonl").open()]
+    assert 0 < shifted.count("-") == results_of(run)["pairs_without_label_in_tests"]["shifted"]
     hard = [json.loads(line)["pairID"] for line in (run / "none" / "predictions_test_hard.jsonl").open()]
     assert set(hard) < set(pairs)
-    for corrected, same in (
-        (corrections, True),
-        (None, False),
-    ):  # the hard pairs are hard by the run's labels
+    for corrected, same in ((corrections, True), (None, False)):  # hard by the run's labels
         write_hard(*files, tmp_path / "hard.jsonl", corrected_labels=corrected)
         expected = [json.loads(line)["pairID"] for line in (tmp_path / "hard.jsonl").open()]
         assert (hard == expected) is same
