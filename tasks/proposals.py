@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cliptd.data.cache import size_and_date
 from cliptd.data.images import ImageFile
 from cliptd.data.jsonl import JsonLines
 
@@ -85,6 +86,16 @@ class FileProposals:
             )
         index = self._line_of[key]
         return parse_boxes(self.lines.raw(index), self.lines.where(index))
+
+
+def read_proposals(path: Path) -> FileProposals:
+    """`FileProposals` of a file, read once in a process for all data sets, and again if it changed."""
+    return _read_proposals(path, size_and_date(path))
+
+
+@lru_cache(maxsize=4)
+def _read_proposals(path: Path, size_and_date: tuple[int, int]) -> FileProposals:
+    return FileProposals(path)
 
 
 def parse_boxes(line: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[int, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cliptd.data.splits import holdout_split, low_shot_split
-from tasks.proposals import FileProposals, GridProposals, Proposals
+from tasks.proposals import GridProposals, Proposals, read_proposals
 
 
 @dataclass(kw_only=True)
@@ -111,4 +111,4 @@ class LowShotSplitWithProposals(LowShotSplit):
     @property
     def proposed(self) -> Proposals:
         """Whence the boxes come; raises as `FileProposals`."""
-        return GridProposals(self.grid) if self.proposals is None else FileProposals(self.proposals)
+        return GridProposals(self.grid) if self.proposals is None else read_proposals(self.proposals)

@@ -1,6 +1,6 @@
 """A picture of a data set that opens when it is asked for, or says why it cannot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -13,15 +13,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Call it for the RGB image.
+    """Call it for the RGB image; the same file is the same, whoever asks for it.
 
     where: the item that asks for it ("file:line, id"), the beginning of every error message. hint: what to do if it
         is missing. size: (width, height) that boxes were made for; another one is an error.
     """
 
     path: Path
-    where: str
-    hint: str
+    where: str = field(compare=False)
+    hint: str = field(compare=False)
     size: tuple[int, int] | None = None
 
     def __call__(self) -> Image.Image:

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from datasets.exceptions import DatasetGenerationError
 
-from cliptd.data.cache import cache_folder
+from cliptd.data.cache import cache_folder, size_and_date
 
 
 def cached_table(
@@ -32,7 +32,7 @@ def cached_table(
         features: types of the columns.
         version: goes up with every change of `rows`.
     """
-    made_of = (version, *(None if file is None else _size_and_date(Path(file)) for file in files))
+    made_of = (version, *(None if file is None else size_and_date(Path(file)) for file in files))
     paths = tuple(None if file is None else str(Path(file).resolve()) for file in files)
     try:
         return datasets.Dataset.from_generator(
@@ -48,14 +48,6 @@ def cached_table(
 def _generate(rows: Callable, files: tuple, arguments: dict, made_of: tuple) -> Iterator[dict[str, Any]]:
     """What the cached table's name is a hash of; `made_of` only takes part in that."""
     yield from rows(files, **arguments)
-
-
-def _size_and_date(file: Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file}: no such file") from None
-    return status.st_size, status.st_mtime_ns
 
 
 class TableDataset:

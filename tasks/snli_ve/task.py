@@ -1,11 +1,13 @@
 """SNLI-VE as fine-tuning asks for it: its splits, its student, its accuracy."""
 
+import functools
 import json
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from cliptd.data.cache import derived_file
 from cliptd.data.identity import identity_of_files
 from cliptd.training.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
@@ -19,6 +21,7 @@ from tasks.students import Classifier, load_classifier
 from tasks.texts import SingleTexts
 
 HARD = "_hard"
+HARD_VERSION = 1  # goes up with every change of what is hard
 
 
 class SnliVeTask:
@@ -48,15 +51,14 @@ class SnliVeTask:
         }
 
     def _hard(self, name: str) -> SnliVeDataset:
-        """The pairs of a split that the hypothesis alone does not give away, written to the run folder first."""
-        data, path = self._settings.data, self._settings.run_dir / f"snli_ve_{name}.jsonl"
-        if self._accelerator.is_main_process and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files = [
-                data.data_root / f"snli_ve_{split}.jsonl" for split in ("train", name.removesuffix(HARD))
-            ]
-            write_hard(*files, path, corrected_labels=data.corrected_labels, on_bad_sample=data.on_bad_sample)
-        return data.dataset(name, path)
+        """The pairs of a split that the hypothesis alone does not give away."""
+        data = self._settings.data
+        files = [data.data_root / f"snli_ve_{split}.jsonl" for split in ("train", name.removesuffix(HARD))]
+        options = {"corrected_labels": data.corrected_labels, "on_bad_sample": data.on_bad_sample}
+        write = functools.partial(write_hard, *files, **options)
+        read = [*files, data.corrected_labels] if data.corrected_labels else files
+        facts = {"version": HARD_VERSION, "on_bad_sample": data.on_bad_sample}
+        return data.dataset(name, derived_file(f"snli_ve_{name}.jsonl", write, read, **facts))
 
     def load_student(self) -> Classifier:
         options = StudentInput(self._settings).model_options(self.collate)

@@ -1,11 +1,13 @@
 """VCR as fine-tuning asks for it: its splits, its student, its scores in and out of domain."""
 
+import functools
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from accelerate import Accelerator
 
+from cliptd.data.cache import derived_file
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.student_input import StudentInput
 from tasks.students import MultipleChoice, load_student
@@ -13,9 +15,11 @@ from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import marked
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
 from tasks.vcr.settings import FinetuneVcr
-from tasks.vcr.shift import write_shifted
+from tasks.vcr.shift import RULES, write_shifted
 from tasks.vcr.split import training_sets
 from tasks.vcr.texts import ChoiceTexts
+
+RULES_VERSION = 1  # goes up with every change of the rules
 
 
 class VcrTask:
@@ -86,28 +90,21 @@ def load_collate(settings: FinetuneVcr, device: torch.device | str = "cpu") -> P
 
 
 def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, VcrDataset]:
-    """Named test sets; the edited ones are written to the run folder first."""
+    """Named test sets, the edited ones among them."""
     options = settings.data.dataset_options
-    images = settings.data.data_root / "vcr1images"
-    files = {}
-    for name in settings.test_sets:
-        files[name] = settings.data.data_root / f"{name}.jsonl"
-        if name in ("singular", "plural"):
-            files[name] = settings.run_dir / f"val_{name}.jsonl"
-            if accelerator.is_main_process:
-                files[name].parent.mkdir(parents=True, exist_ok=True)
-                write_shifted(
-                    name,
-                    settings.data.data_root / "val.jsonl",
-                    files[name],
-                    on_bad_sample=settings.data.on_bad_sample,
-                )
-    accelerator.wait_for_everyone()
+    root = settings.data.data_root
+    with accelerator.main_process_first():  # an edited file is made once
+        files = {
+            name: _edited(name, root / "val.jsonl", settings.data.on_bad_sample)
+            if name in RULES
+            else root / f"{name}.jsonl"
+            for name in settings.test_sets
+        }
     tests = {}
     for name, path in files.items():
         if not path.is_file():
             raise FileNotFoundError(f"test set {name!r}: {path} does not exist; see --test-sets")
-        tests[name] = VcrDataset(path, images, **options)
+        tests[name] = VcrDataset(path, root / "vcr1images", **options)
     if settings.data.hold_out_movies:
         for dataset in tests.values():  # what is in domain shows none of the held-out movies
             movies = zip(dataset.indices, dataset.movies(), strict=True)
@@ -120,3 +117,9 @@ def _test_sets(settings: FinetuneVcr, accelerator: Accelerator) -> dict[str, Vcr
     for name in [name for name, dataset in tests.items() if not dataset.num_items]:
         accelerator.print(f"test set {name!r} holds no item and is left out")
     return {name: dataset for name, dataset in tests.items() if dataset.num_items}
+
+
+def _edited(rule: str, annotations: Path, on_bad_sample: Literal["raise", "skip"]) -> Path:
+    write = functools.partial(write_shifted, rule, annotations, on_bad_sample=on_bad_sample)
+    facts = {"version": RULES_VERSION, "on_bad_sample": on_bad_sample}
+    return derived_file(f"val_{rule}.jsonl", write, [annotations], **facts)

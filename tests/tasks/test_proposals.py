@@ -1,5 +1,7 @@
 """Boxes that a detector proposed or a grid gives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,3 +73,21 @@ def test_every_image_has_one_line(lines, message, tmp_path):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=message):
         FileProposals(path)
+
+
+def test_a_file_is_read_once_for_all_data_sets_and_again_if_it_changed(tmp_path):
+    path, box = tmp_path / "proposals.jsonl", np.array([[1, 2, 30, 19]])
+    write_proposals(path, [("a.jpg", (40, 20), box)])
+    first, second = (LowShotSplitWithProposals(proposals=path).proposed for _ in range(2))
+    assert first is second
+    write_proposals(path, [("a.jpg", (40, 20), box), ("b.jpg", (40, 20), box)])
+    assert LowShotSplitWithProposals(proposals=path).proposed is not first
+
+
+def test_an_image_is_measured_once_for_all_questions_about_it(image, monkeypatch):
+    measured = []
+    dimensions = ImageFile.dimensions
+    monkeypatch.setattr(ImageFile, "dimensions", lambda self: measured.append(self.where) or dimensions(self))
+    for where in ("question 1", "question 2"):
+        GridProposals(1)("a.jpg", dataclasses.replace(image, where=where))
+    assert measured == ["question 1"]
