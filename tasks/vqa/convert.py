@@ -7,7 +7,9 @@ The table is a CSV, a JSON-lines file, or from Python anything that gives dictio
 """
 
 import argparse
+import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ from typing import Any
 
 from PIL import Image
 
+from cliptd.data.images import as_rgb
 from cliptd.data.jsonl import JsonLines
 from cliptd.data.text_files import csv_rows
 from tasks.vqa.data import SPLITS, image_name
@@ -41,7 +44,8 @@ def write_official(
 
     rows: one a question. images_root: where image files are looked for. out: the data root of finetune_vqa.py.
     split: "train", "val", or "test" (no answers are written).
-    image: column with a file name below images_root, or with a PIL image. question: column with the question.
+    image: column with a file name below images_root, or with a PIL image (equal ones are one image).
+    question: column with the question.
     answer: column with the answer, or with a list of the annotators' answers; a single one stands for ten annotators
         who agree, so that accuracy is the share of answers that are right.
     question_type: column; None: the question's first two words.
@@ -85,9 +89,7 @@ def write_official(
 def _annotation(row: Mapping[str, Any], column: str, question_type: str, where: str) -> dict[str, Any]:
     value = row.get(column)
     answers = list(value) if isinstance(value, list | tuple) else [value] * ANNOTATORS
-    answers = [
-        str(one) if isinstance(one, int | float) and not isinstance(one, bool) else one for one in answers
-    ]
+    answers = [str(one) if _is_number(one) else one for one in answers]
     if not answers or not all(isinstance(one, str) and one.strip() for one in answers):
         raise ValueError(
             f"{where}: {column} is {value!r}, expected an answer or a list of the annotators' answers"
@@ -107,17 +109,24 @@ def _annotation(row: Mapping[str, Any], column: str, question_type: str, where: 
     }
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is one that an answer may be: no truth value, and not NaN, as tables have for an empty cell."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _link(
     row: Mapping[str, Any], column: str, root: Path, folder: Path, split: str, ids: dict[str, int], where: str
 ) -> int:
     """The image's number; its file under COCO's name is made when it is first met."""
     found = row.get(column)
     if isinstance(found, Image.Image):
-        key = where
-        ids[key] = len(ids) + 1
-        path = folder / image_name(split, ids[key])
-        path.unlink(missing_ok=True)  # it may be a link to a picture of the user's
-        found.convert("RGB").save(path, quality=95, subsampling=0)
+        picture = as_rgb(found)
+        key = hashlib.sha256(f"{picture.size}\n".encode() + picture.tobytes()).hexdigest()
+        if key not in ids:
+            ids[key] = len(ids) + 1
+            path = folder / image_name(split, ids[key])
+            path.unlink(missing_ok=True)  # it may be a link to a picture of the user's
+            picture.save(path, quality=95, subsampling=0)
         return ids[key]
     if not isinstance(found, str | Path) or not str(found):
         raise ValueError(f"{where}: {column} is {found!r}, expected a file name or a PIL image")

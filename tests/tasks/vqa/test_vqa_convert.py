@@ -58,9 +58,15 @@ def test_the_command_takes_tables_by_their_columns(suffix, pictures, tmp_path, c
 
 
 def test_pictures_in_the_table_are_saved(tmp_path):
-    rows = [{"image": Image.new("RGB", (10, 8), "green"), "question": "What?", "answer": "leaf"}] * 2
-    assert write_official(rows, tmp_path, tmp_path / "out")["images"] == 2
-    assert VqaDataset.from_root(tmp_path / "out", "train")[1].image().size == (10, 8)
+    pictures = [((10, 8), "green"), ((8, 10), "green"), ((10, 8), "green"), ((10, 8), "red")]
+    rows = [
+        {"image": Image.new("RGB", size, colour), "question": "What?", "answer": "leaf"}
+        for size, colour in pictures
+    ]
+    assert write_official(rows, tmp_path, tmp_path / "out") == {"questions": 4, "images": 3}
+    dataset = VqaDataset.from_root(tmp_path / "out", "train")
+    assert dataset.column("image_id") == [1, 2, 1, 3]  # so that no picture is in training and in validation
+    assert [dataset[k].image().size for k in range(4)] == [size for size, _ in pictures]
 
 
 def test_a_users_picture_that_was_linked_before_is_not_written_over(pictures, tmp_path):
@@ -89,6 +95,14 @@ def test_a_test_split_needs_no_answers(pictures, tmp_path):
         (
             {"image": "a.png", "question": "What?", "answer": ""},
             "row 2: answer is '', expected an answer or a list",
+        ),
+        (
+            {"image": "a.png", "question": "What?", "answer": float("nan")},
+            "row 2: answer is nan, expected an answer or a list",
+        ),
+        (
+            {"image": "a.png", "question": "What?", "answer": ["dog", float("nan")]},
+            r"row 2: answer is \['dog', nan\], expected an answer or a list",
         ),
     ],
 )
