@@ -76,5 +76,5 @@ def test_cells_of_other_settings_are_refused_and_more_seeds_are_not(here, tmp_pa
     run_study(study(tmp_path), WAYS, train, title="A study", teacher=teacher)
     run_study(study(tmp_path, seeds=(1, 2)), WAYS, train, title="A study", teacher=teacher)
     assert len(list((tmp_path / "cells").iterdir())) == 4
-    with pytest.raises(ValueError, match=r"holds cells of other settings \(pairs: \d+ there, \d+ now\)"):
+    with pytest.raises(ValueError, match=r"holds cells of other settings \(pairs is \d+ there, \d+ here\)"):
         run_study(study(tmp_path, pairs=5), WAYS, train, title="A study", teacher=teacher)
