@@ -190,6 +190,7 @@ def distil(
     if weights.takes_the_place and settings.freeze:
         _check_frozen(student, teacher, opened, settings.freeze)
     described = {**run_identity(student, teacher, pairs, settings), "masked": masked}
+    described["stored_as"] = None if source is None else source.dtype
     if masked:
         described |= {"sparsity": student.encoder.sparsity, "ramp_steps": settings.ramp_steps}
     return train_student(

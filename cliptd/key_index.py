@@ -50,6 +50,11 @@ class KeyIndex:
         if len(self._recent) > max(2**20, len(self._hashes) // 2):
             self.extend([])
 
+    def digest(self) -> str:
+        """16 hex digits of the keys, in whatever order they were added."""
+        self.extend([])
+        return hashlib.sha256(np.ascontiguousarray(self._hashes, "<u8")).hexdigest()[:16]
+
     def find(self, keys: Sequence[str]) -> np.ndarray:
         """(n,) row numbers; KeyError holding the first key that is not there."""
         rows = self._look_up(hash_keys(keys))

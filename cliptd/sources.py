@@ -73,6 +73,8 @@ class LiveSource(Similarity):
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
         self._mean: Tensor | None = None
 
+    identity = "live"
+
     @property
     def fingerprint(self) -> str:
         return self.teacher.fingerprint

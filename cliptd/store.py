@@ -64,11 +64,22 @@ class TeacherStore(Similarity):
             check_teacher(store.path, store.fingerprint, store.name, teacher)
         return store
 
+    @property
+    def identity(self) -> str:
+        """What a run reads of it besides the teacher: how it is rounded, and which images its mean is over."""
+        images = self._tables["images"]
+        return f"{self.dtype} store of {len(images)} images sha256:{images.index.digest()}"
+
     def __reduce__(self):
         return TeacherStore, (self.path,)
 
     def __len__(self) -> int:
-        return sum(map(len, self._tables.values()))
+        return sum(self.counts.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images, regions and texts it holds."""
+        return {kind: len(table) for kind, table in self._tables.items()}
 
     @property
     def images(self) -> Iterator[str]:

@@ -82,7 +82,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             "teacher_boxes": settings.teacher_boxes,
             "regions": settings.regions if settings.regions is None else wherever(settings.regions),
             "region_mode": settings.region_mode,
-            "source": settings.source,
+            "source": getattr(source, "identity", None),
             "unlabelled": None if settings.unlabelled is None else identity_of_files([settings.unlabelled]),
             "unlabelled_weight": settings.unlabelled_weight,
             **task.settings,

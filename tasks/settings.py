@@ -46,8 +46,8 @@ class FinetuneSettings(ABC):
     source: Literal["store", "live"] = "store"
     """Precompute the teacher's knowledge, or ask the teacher at every step."""
     store: Path | None = None
-    """A store made by build_store.py, only read here. None: made in the run folder. The method adapted_teacher has its
-    own."""
+    """A store made by build_store.py, only read here; a run goes on with it wherever it lies, and with no other one, of
+    more images. None: made in the run folder. The method adapted_teacher has its own."""
     adaptation: TrainingConfig = field(default_factory=adaptation_defaults)
     """How the method adapted_teacher first fine-tunes the teacher on the labelled items' images and true texts; its
     seed is the run's."""

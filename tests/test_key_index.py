@@ -34,6 +34,15 @@ def test_a_hash_is_a_function_of_the_key():
     assert hash_keys(["a"])[0] == int.from_bytes(hashlib.blake2b(b"a", digest_size=8).digest(), "little")
 
 
+def test_the_digest_is_of_the_keys_in_whatever_order():
+    one, other = KeyIndex(), KeyIndex()
+    one.extend([hash_keys(["a", "b"]), hash_keys(["c"])])
+    other.add(["c", "a"])
+    assert one.digest() != other.digest()
+    other.add(["b"])
+    assert one.digest() == other.digest()
+
+
 def test_a_key_costs_sixteen_bytes():
     hashes = np.random.default_rng(0).integers(0, 2**64, 300_000, dtype=np.uint64)
     index = KeyIndex()

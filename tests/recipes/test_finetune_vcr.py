@@ -66,7 +66,7 @@ def test_a_store_built_before_gives_the_run_its_teacher(cache, tmp_path):
     assert report["images_per_second"] > 0
     rows = {}
     for source in (("--store", store), ("--source", "live")):
-        run = tmp_path / source[0].strip("-")
+        run = tmp_path / f"run{source[0]}"
         run_script(
             "finetune_vcr.py", *FEW, *SHORT, "--methods", "targeted", *source, "--run-dir", run, cache=cache
         )
@@ -75,8 +75,18 @@ def test_a_store_built_before_gives_the_run_its_teacher(cache, tmp_path):
     # stored and live differ by float16's rounding and by the calibration pictures of the mean image alone
     assert torch.allclose(torch.tensor(rows["--store"]), torch.tensor(rows["--source"]), atol=0.05)
 
+    # the same run goes on with the store moved, and not with one whose mean image is of more images
+    moved, larger = store.rename(tmp_path / "moved"), tmp_path / "larger"
+    more = ("--items", 48, *FEW[2:])
+    run_script("build_store.py", "--task", "vcr", "--out", larger, "--", *more, launcher=None, cache=cache)
+    again = ("finetune_vcr.py", *FEW, *SHORT, "--methods", "targeted", "--run-dir", tmp_path / "run--store")
+    run_script(*again, "--store", moved, cache=cache)
+    refused = run_script(*again, "--store", larger, cache=cache, check=False)
+    assert refused.returncode != 0
+    assert "settings.source is 'float16 store of" in refused.stdout
+
     missing = run_script(
-        "finetune_vcr.py", "--items", 48, *FEW[2:], *SHORT, "--methods", "targeted", "--store", store,
+        "finetune_vcr.py", "--items", 48, *FEW[2:], *SHORT, "--methods", "targeted", "--store", moved,
         "--run-dir", tmp_path / "more", cache=cache, check=False,
     )  # fmt: skip
     assert missing.returncode != 0
