@@ -105,13 +105,12 @@ def map_shard(path: Path, dtype: str, rows: int, dim: int) -> Shard:
             raise ValueError(
                 f"{path} holds {found}, but index.json says {name} {[rows, dim]}; build the store again"
             )
-        file.seek(8 + size + total["data_offsets"][0])
-        summed = np.frombuffer(file.read(8 * dim), np.float64)
-    at = {name: 8 + size + header[name]["data_offsets"][0] for name in ("embeds", "hashes")}
+    # numpy's and Python's maps hold a file descriptor each, and a store has more shards than a process may have files
+    content = torch.from_file(str(path), shared=False, size=actual, dtype=torch.uint8).numpy()[8 + size :]
+    content.flags.writeable = False
+    embeds, hashes, total = (content[slice(*part["data_offsets"])] for part in (embeds, hashes, total))
     return Shard(
-        np.memmap(path, numpy_dtype, mode="r", offset=at["embeds"], shape=(rows, dim)),
-        np.memmap(path, np.uint64, mode="r", offset=at["hashes"], shape=(rows,)),
-        summed,
+        embeds.view(numpy_dtype).reshape(rows, dim), hashes.view(np.uint64), total.view(np.float64).copy()
     )
 
 

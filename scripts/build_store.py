@@ -61,8 +61,7 @@ def _counts(path: Path) -> dict[str, int]:
     """How many embeddings of each kind a store holds; 0 where there is no store yet."""
     if not (path / "index.json").exists():
         return dict.fromkeys(KINDS, 0)
-    store = TeacherStore.open(path)
-    return {kind: len(list(getattr(store, kind))) for kind in KINDS}
+    return TeacherStore.open(path).counts
 
 
 if __name__ == "__main__":

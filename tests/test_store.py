@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_clip import tiny_image, tiny_open_clip_folder
 from torch.utils.data import DataLoader
 
@@ -276,10 +276,9 @@ def test_nan_is_refused_by_name_when_written_read_or_live(tmp_path, store_path):
         ):
             source.text_embeds(["good", "bad"])
     shard = store_path / "images-00001.safetensors"
-    array = TeacherStore.open(store_path)._tables["images"].arrays[1]
-    content = bytearray(shard.read_bytes())
-    content[array.offset : array.offset + 2] = np.float16(np.inf).tobytes()
-    shard.write_bytes(content)
+    content = {name: tensor.clone() for name, tensor in load_file(shard).items()}
+    content["embeds"][0, 0] = torch.inf
+    save_file(content, shard)
     with pytest.raises(ValueError, match="embedding of image 'scene-4' is not finite"):
         TeacherStore.open(store_path).image_embeds(KEYS)
 
@@ -353,6 +352,20 @@ def test_as_source_and_the_live_cache(teacher, store_path):
         live.image_embeds(["key-1"], [partial(Image.open, "gone.png")])
 
 
+def test_a_store_is_the_same_wherever_it_lies_and_however_it_is_cut_until_its_mean_is_over_others(tmp_path):
+    def build(name, keys, texts=("a dog",), **options):
+        with StoreWriter(tmp_path / name, NumbersTeacher(), **options) as writer:
+            writer.image_embeds(keys, keys)
+            writer.text_embeds(texts)
+        return TeacherStore.open(tmp_path / name).identity
+
+    first = build("one", ["a", "b", "c"])
+    assert build("two", ["c", "b", "a"], ["a cat", "a dog"], shard_size=1) == first
+    assert build("three", ["a", "b", "d"]) != first
+    assert build("four", ["a", "b", "c"], dtype="float32") != first
+    assert LiveSource(NumbersTeacher()).identity != first
+
+
 class Lookups(torch.utils.data.Dataset):
     def __init__(self, store):
         self.store = store
@@ -373,6 +386,17 @@ def test_forked_workers_and_pickling_share_the_store(store_path):
     copy = pickle.loads(pickle.dumps(store))  # what a spawned worker gets: the path, not the embeddings
     assert len(pickle.dumps(store)) < 500
     assert torch.equal(copy.text_embeds(TEXTS), store.text_embeds(TEXTS))
+
+
+def test_many_shards_hold_no_file_open(tmp_path):
+    texts = [f"text {i}" for i in range(20)]
+    open_before = os.listdir("/proc/self/fd")
+    with StoreWriter(tmp_path, NumbersTeacher(), shard_size=1) as writer:
+        written = writer.text_embeds(texts)
+    store = TeacherStore.open(tmp_path)
+    assert store.counts == {"images": 0, "regions": 0, "texts": 20}
+    assert torch.equal(store.text_embeds(texts), written)
+    assert len(os.listdir("/proc/self/fd")) == len(open_before)
 
 
 def test_thousands_of_lookups_take_milliseconds(tmp_path):
