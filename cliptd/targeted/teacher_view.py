@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.relevance import (
@@ -67,7 +68,7 @@ class TeacherViews:
         source: a live teacher or a store.
         config: the settings.
         document_frequency: of the task's corpus, for semantic="idf".
-        room: pairs remembered; the oldest are forgotten first.
+        room: pairs remembered, by a data loader's workers together; the oldest are forgotten first.
 
     Raises:
         ValueError: if the settings ask for idf and there is no document frequency.
@@ -84,7 +85,9 @@ class TeacherViews:
         self.config = config
         self.document_frequency = document_frequency
         self.room = room
-        self._views: OrderedDict[Pair, TeacherView] = OrderedDict()
+        self._views: OrderedDict[int, TeacherView] = (
+            OrderedDict()
+        )  # by the pair's hash, a fraction of its size
         self._mean: Tensor | None = None
         scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
         self.selects = config.word_weight > 0 or config.text_target == "selected"
@@ -107,7 +110,7 @@ class TeacherViews:
             image_embeds: (B, embed_dim).
             regions: (regions, embed_dim) of each image, where the task knows any.
         """
-        found = {pair: self._views.get(pair) for pair in pairs}
+        found = {pair: self._views.get(hash(pair)) for pair in pairs}
         first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if found[pair] is None}
         if first:
             new = list(first)
@@ -119,8 +122,9 @@ class TeacherViews:
                     regions[row] if len(regions[row]) else look for row, look in zip(rows, looks, strict=True)
                 ]
             for pair, view in zip(new, self._look(new, image_embeds[rows], looks), strict=True):
-                found[pair] = self._views[pair] = view
-            while len(self._views) > self.room:
+                found[pair] = self._views[hash(pair)] = view
+            worker = get_worker_info()
+            while len(self._views) > self.room // (worker.num_workers if worker else 1):
                 self._views.popitem(last=False)
         return [found[pair] for pair in pairs]
 

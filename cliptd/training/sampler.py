@@ -40,6 +40,9 @@ class ExampleStream:
         self.length = length
         self._epochs: dict[int, np.ndarray] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_epochs": {}}  # a spawned worker orders for itself
+
     def indices(self, start: int, stop: int) -> list[int]:
         """Dataset indices at the positions [start, stop)."""
         return [int(self._permutation(p // self.length)[p % self.length]) for p in range(start, stop)]
@@ -48,7 +51,8 @@ class ExampleStream:
         if epoch not in self._epochs:
             while len(self._epochs) > 1:  # a batch touches two epochs at most, unless the data are tiny
                 self._epochs.pop(next(iter(self._epochs)))
-            self._epochs[epoch] = epoch_permutation(self.seed, self.length, epoch)
+            order = epoch_permutation(self.seed, self.length, epoch)
+            self._epochs[epoch] = order.astype(np.min_scalar_type(self.length))  # 4 bytes an example, not 8
         return self._epochs[epoch]
 
 
@@ -100,6 +104,11 @@ class MicroBatches(Dataset):
     ) -> DataLoader:
         """The micro-batches of steps [first_step, steps) in order, prepared ahead by `num_workers`
         processes."""
+        if (
+            num_workers
+        ):  # here, so that forked workers share it: of 100 million examples 0.4 GB and half a minute
+            start = self.positions(first_step, 0).start
+            self.stream.indices(start, start + 1)
         return DataLoader(
             self,
             sampler=range(first_step * self.accumulation, steps * self.accumulation),

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from cliptd.targeted import (
     is_content_word,
     leave_one_out,
     precompute,
+    teacher_view,
 )
 from cliptd.targeted import TargetedDistillationConfig as Config
 
@@ -221,6 +223,15 @@ def test_memory_of_views_is_bounded():
     collator.columns(make_inputs([0]))
     collator.columns(make_inputs(keys=["new0", "new1", "new2", "new3"]))
     assert len(collator.views._views) == 5
+
+
+def test_workers_share_the_room_for_views(monkeypatch):
+    monkeypatch.setattr(teacher_view, "get_worker_info", lambda: SimpleNamespace(num_workers=2))
+    collator = DistillationCollator(None, FakeSource(), Config(**FLAT))
+    collator.views.room = 10
+    collator.columns(make_inputs())
+    assert len(collator.views._views) == 5
+    assert all(isinstance(key, int) for key in collator.views._views)  # not the texts themselves
 
 
 def test_shuffled_teacher_gives_another_instances_targets_and_keeps_the_number_of_words():

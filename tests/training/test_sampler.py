@@ -1,5 +1,7 @@
 """The stream of examples: every epoch whole, every slice where it belongs, whatever shares the work."""
 
+import os
+import pickle
 import random
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from cliptd.seeds import derive_seed
+from cliptd.training import sampler
 from cliptd.training.sampler import ExampleStream, MicroBatches, epoch_permutation
 from cliptd.training.seeding import seed_generators
 
@@ -67,6 +70,19 @@ def test_loader_starts_anywhere_and_workers_change_nothing():
     assert list(batches.loader(0, 6, num_workers=2)) == whole
     other = MicroBatches(Noisy(), list, seed=1, micro_batch_size=6, accumulation=1)
     assert [a + b for a, b in zip(whole[::2], whole[1::2], strict=True)] == list(other.loader(0, 6))
+
+
+def test_forked_workers_share_the_order_of_the_first_epoch(tmp_path, monkeypatch):
+    def permutation(*arguments):
+        (tmp_path / str(os.getpid())).touch()
+        return epoch_permutation(*arguments)
+
+    monkeypatch.setattr(sampler, "epoch_permutation", permutation)
+    batches = micro_batches(micro_batch_size=2)
+    assert len(list(batches.loader(0, 5, num_workers=2))) == 5
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+    assert next(iter(batches.stream._epochs.values())).nbytes == 10
+    assert not pickle.loads(pickle.dumps(batches.stream))._epochs
 
 
 def test_an_empty_dataset_is_refused():
