@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cliptd.targeted.collator import DistillationCollator
 from cliptd.targeted.inputs import DistillationInputs
+from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
 from cliptd.targeted.teacher_view import TeacherView, WordScores
 from cliptd.targeted.weighting import confidence_weights, teacher_probability
 
@@ -58,7 +59,7 @@ def inspect_batch(
     teacher = teacher_probability(
         columns["teacher_match"],
         images,
-        columns["teacher_text_embeds"],
+        columns.get(WHOLE_TEXT_COLUMN, columns["teacher_text_embeds"]),
         labels=labels if inputs.candidates > 1 else None,
         rivals=columns.get("teacher_rival_match"),
         logit_scale=collator.source.logit_scale,

@@ -12,6 +12,7 @@ from cliptd.sources import as_source
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
+from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
 from cliptd.targeted.teacher_view import TeacherViews, check_finite, embed_texts, match_logits
 
 
@@ -27,7 +28,8 @@ class DistillationCollator:
     teacher_region_ids (B, P) int64 into them or -1. Words are selected here, as a function of the image, the
     text and the settings alone. With all weights 0 nothing is added.
 
-    Where the inputs name R rival texts (padded): teacher_rival_match (B, R), likewise, -inf for padding.
+    Where the inputs name R rival texts (padded): teacher_rival_match (B, R), likewise, -inf for padding. Where sentence
+    targets are of selected words and confidence is over the batch: teacher_whole_text_embeds (B, C, e).
 
     Args:
         collate: the task's own, from examples to a dict with "distillation_inputs"; None for `columns` alone.
@@ -84,7 +86,7 @@ class DistillationCollator:
             [self.views.prompt(words[k]) for k in row]
             for row, (_, _, words) in zip(indices, pairs, strict=True)
         ]
-        targets = [view.target for view in views]
+        targets, whole = [view.target for view in views], [text for _, text, _ in pairs]
         matches = torch.tensor([view.match for view in views], dtype=torch.float32)
         rivals = self._rival_columns(inputs, images)
         if self.config.shuffle_teacher:
@@ -97,11 +99,13 @@ class DistillationCollator:
             images = images.roll(-shift, 0)
             regions = None if regions is None else regions[shift:] + regions[:shift]
             kept, targets, matches = _exchange(kept, targets, matches, shift * candidates)
+            whole = whole[shift * candidates :] + whole[: shift * candidates]
             rivals = {name: column.roll(-shift, 0) for name, column in rivals.items()}
         words, mask = _embed_padded(self.source, kept, images.shape[1])
         return {
             **self._region_columns(inputs, regions),
             **rivals,
+            **self._whole_text_columns(whole, candidates, has_rivals=bool(rivals)),
             "teacher_image_embeds": images,
             "teacher_text_embeds": embed_texts(self.source, targets).view(batch, candidates, -1),
             "teacher_word_embeds": words.view(batch, candidates, -1, images.shape[1]),
@@ -136,6 +140,15 @@ class DistillationCollator:
             "teacher_region_embeds": pad_sequence(regions, batch_first=True),
             "teacher_region_ids": ids,
         }
+
+    def _whole_text_columns(
+        self, texts: Sequence[str], candidates: int, has_rivals: bool
+    ) -> dict[str, Tensor]:
+        config = self.config
+        over_batch = config.confidence_over == "batch" or (candidates == 1 and not has_rivals)
+        if config.text_target == "full" or config.confidence == "constant" or not over_batch:
+            return {}
+        return {WHOLE_TEXT_COLUMN: embed_texts(self.source, texts).unflatten(0, (-1, candidates))}
 
     def _rival_columns(self, inputs: DistillationInputs, images: Tensor) -> dict[str, Tensor]:
         config = self.config

@@ -12,6 +12,7 @@ from cliptd.targeted.shapes import (
     COLUMNS,
     REGION_COLUMNS,
     RIVAL_COLUMN,
+    WHOLE_TEXT_COLUMN,
     check_columns,
     check_labels,
     flat_rows,
@@ -133,7 +134,7 @@ class TargetedDistillation(nn.Module):
             check_columns(columns, self.embed_dim)
             columns = {
                 name: columns[name].detach().to(text_states.device)
-                for name in (*COLUMNS, *REGION_COLUMNS, RIVAL_COLUMN)
+                for name in (*COLUMNS, *REGION_COLUMNS, RIVAL_COLUMN, WHOLE_TEXT_COLUMN)
                 if name in columns
             }
             batch, candidates = columns["teacher_match"].shape
@@ -188,7 +189,7 @@ class TargetedDistillation(nn.Module):
             teacher = teacher_probability(
                 match,
                 columns["teacher_image_embeds"],
-                columns["teacher_text_embeds"],
+                columns.get(WHOLE_TEXT_COLUMN, columns["teacher_text_embeds"]),
                 labels=labels,
                 rivals=columns.get(RIVAL_COLUMN),
                 logit_scale=self.logit_scale,

@@ -14,6 +14,8 @@ REGION_COLUMNS = ("teacher_region_embeds", "teacher_region_ids")
 """Of batches whose task names regions."""
 RIVAL_COLUMN = "teacher_rival_match"
 """Of batches whose task names rival texts."""
+WHOLE_TEXT_COLUMN = "teacher_whole_text_embeds"
+"""Of batches whose sentence targets are of selected words, for the teacher's probability over the batch."""
 
 
 def flat_rows(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
@@ -59,6 +61,8 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
         expected["teacher_region_ids"] = (lead[0], columns["teacher_region_ids"].shape[-1])
     if RIVAL_COLUMN in columns:
         expected[RIVAL_COLUMN] = (lead[0], columns[RIVAL_COLUMN].shape[-1])
+    if WHOLE_TEXT_COLUMN in columns:
+        expected[WHOLE_TEXT_COLUMN] = (*lead, embed_dim)
     for name, shape in expected.items():
         if tuple(columns[name].shape) != shape:
             raise ValueError(

@@ -145,6 +145,18 @@ def test_columns_are_the_reference(config):
     assert all(x.dtype == torch.float32 for x in columns.values() if x.is_floating_point())
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_confidence_over_the_batch_is_in_whole_texts_where_targets_are_of_selected_words(shuffled):
+    config = Config(text_target="selected", confidence_over="batch", shuffle_teacher=shuffled, **FLAT)
+    source = FakeSource()
+    columns = DistillationCollator(None, source, config).columns(make_inputs())
+    for b, other in enumerate([2, 3, 0, 1] if shuffled else range(4)):
+        for c in range(3):
+            whole = source.embed("text", TEXTS[other][c])
+            assert torch.equal(columns["teacher_whole_text_embeds"][b, c], whole)
+    assert not torch.equal(columns["teacher_whole_text_embeds"], columns["teacher_text_embeds"])
+
+
 def test_some_words_are_kept_and_some_are_not():
     mask = DistillationCollator(None, FakeSource(), Config(**FLAT)).columns(make_inputs())[
         "teacher_word_mask"

@@ -408,6 +408,10 @@ def test_single_candidate_uses_the_batch_or_the_sigmoid():
     batch = make_objective(config, logit_scale=5.0)(columns, **states).weights
     logits = 5 * columns["teacher_image_embeds"] @ columns["teacher_text_embeds"][:, 0].T
     assert batch.tolist() == pytest.approx(logits.softmax(1).diagonal().tolist(), rel=1e-4)
+    whole = make_columns(seed=3)["teacher_text_embeds"][:, :1]  # where sentence targets are of selected words
+    batch = make_objective(config, logit_scale=5.0)({**columns, "teacher_whole_text_embeds": whole}, **states)
+    logits = 5 * columns["teacher_image_embeds"] @ whole[:, 0].T
+    assert batch.weights.tolist() == pytest.approx(logits.softmax(1).diagonal().tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
