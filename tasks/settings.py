@@ -44,7 +44,8 @@ class FinetuneSettings(ABC):
     distillation: DistillationChanges = field(default_factory=DistillationChanges)
     """Settings that differ from each method's own."""
     source: Literal["store", "live"] = "store"
-    """Precompute the teacher's knowledge, or ask the teacher at every step."""
+    """Precompute the teacher's knowledge, or ask the teacher at every step. Live, the mean image that words' visual
+    relevance is relative to is of the first 512 training images, not of all."""
     store: Path | None = None
     """A store made by build_store.py, only read here; a run goes on with it wherever it lies, and with no other one, of
     more images. None: made in the run folder. The method adapted_teacher has its own."""

@@ -95,7 +95,8 @@ class TargetedDistillationConfig:
         semantic: "leave_one_out" (how far the sentence embedding moves without the word) or "idf".
         visual_over: a word is as visible as in the most similar of the image's "regions" (of the whole image
             where batches name none), or as in the whole "image".
-        relative_to: visual relevance relative to the "corpus" mean image, or "none".
+        relative_to: visual relevance relative to the "corpus" mean image (the source's `image_mean`: a store's is of
+            all its images, a live teacher's of those it was calibrated with), or "none".
         visual_temperature: of the softmax over visual relevance (cosine units).
         semantic_temperature: of the softmax over semantic relevance (cosine units; nats for "idf").
         drop_stopwords: function words are never kept (words without a letter or digit never are).
@@ -109,7 +110,8 @@ class TargetedDistillationConfig:
         confidence_max_ratio: the ratio (before the temperature) is capped here.
         confidence_eps: added to both probabilities, so no weight is 0 or infinite.
         normalise_weights: weights have mean 1 over the (gathered) batch.
-        shuffle_teacher: control: each instance gets another instance's teacher targets.
+        shuffle_teacher: control: each instance gets the teacher targets of another one of its process's batch, so
+            two processes exchange otherwise than one does.
         seed: of "sample" and "random", together with the instance's image key and text.
 
     Raises:
