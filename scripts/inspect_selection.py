@@ -1,6 +1,7 @@
 """An HTML page of a few training instances: image, words by score, what is kept, weights, probabilities.
 
 What follows "--" are the task's own options, as of finetune_TASK.py; --student may name the folder of a trained one.
+With --store the words are selected by its mean image, as in a run that reads it; else by a live teacher's.
 
     python scripts/inspect_selection.py --task vcr --out selection.html
     python scripts/inspect_selection.py --task vqa -- --data-root vqa --student runs/vqa/targeted/student
@@ -15,6 +16,7 @@ import torch
 
 from cliptd.outputs import student_probability
 from cliptd.sources import LiveSource
+from cliptd.store import TeacherStore
 from cliptd.targeted.collator import DistillationCollator
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
@@ -22,7 +24,8 @@ from cliptd.training import make_accelerator
 from cliptd.training.files import write_atomically
 from tasks.command_line import TaskName, parse
 from tasks.selection_page import inspect_batch, selection_page
-from tasks.teacher_source import TeacherQuestions, document_frequency
+from tasks.teacher_source import document_frequency
+from tasks.training_material import TrainingMaterial
 
 
 @dataclass(kw_only=True)
@@ -47,9 +50,25 @@ def main() -> None:
     config = base.method_config(asked.method)
     if not config.distils:
         raise SystemExit(f"method {asked.method!r} distils nothing; choose another rung")
-    teacher = load_teacher(base.teacher, base.pretrained, device=accelerator.device)
-    questions = TeacherQuestions((task.training_set, task.collate))
-    source = LiveSource(teacher, calibration=questions.calibration_images())
+    if config.shuffle_teacher:
+        raise SystemExit(
+            "a shuffled teacher's words are those that the same method selects unshuffled, with another instance's "
+            "embeddings; look at targeted"
+        )
+    if asked.method == "adapted_teacher":
+        adapted = base.run_dir / asked.method / "teacher"
+        if not (adapted / "adapted.json").is_file():
+            raise SystemExit(
+                f"{adapted} holds no adapted teacher; give the --run-dir of a run that adapted it"
+            )
+        teacher = load_teacher(str(adapted), device=accelerator.device)
+    else:
+        teacher = load_teacher(base.teacher, base.pretrained, device=accelerator.device)
+    questions = TrainingMaterial(base, task).questions
+    if base.store is not None:
+        source = TeacherStore.open(base.store, teacher)
+    else:
+        source = LiveSource(teacher, calibration=questions.calibration_images())
     frequency = document_frequency(config, questions)
     collate = copy.copy(task.collate)
     collate.distillation = True

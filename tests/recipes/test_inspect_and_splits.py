@@ -51,6 +51,26 @@ def test_the_page_shows_every_instance_with_its_words_and_numbers(task, roots, c
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("own", "options", "message"),
+    [
+        (("--method", "shuffled_teacher"), (), "look at targeted"),
+        (("--method", "adapted_teacher"), (), "adapted_teacher/teacher holds no adapted teacher"),
+        ((), ("--store", "nowhere"), "nowhere is not a store"),
+    ],
+)
+def test_a_page_shows_what_training_used_or_none(own, options, message, roots, cache, tmp_path):
+    done = run_script(
+        "inspect_selection.py", "--task", "vcr", *own, "--out", tmp_path / "page.html", "--", "--data-root",
+        roots["vcr"], *SHIPPED, "--no-known-classes", "--validation-items", 12, "--run-dir", tmp_path / "run", *options,
+        launcher=None, cache=cache, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.slow
 def test_splits_are_nested_and_have_the_hash_of_the_runs(roots, cache, tmp_path):
     done = run_script(
         "make_splits.py", "--task", "vqa", "--fractions", 0.1, 0.5, "--seeds", 0, 1, "--out", tmp_path, "--",
