@@ -166,9 +166,7 @@ def distil(
     source, live, bad = None, None, list(getattr(pairs, "skipped", ()))
     if weights.needs_teacher and settings.source == "store":
         path = settings.store or run_dir.parent / "store"
-        if accelerator.is_main_process:
-            bad += store_pairs(path, teacher, opened)
-        accelerator.wait_for_everyone()
+        bad += store_pairs(path, teacher, opened, accelerator=accelerator)
         source = TeacherStore.open(path, teacher)
     elif weights.needs_teacher:
         live = teacher

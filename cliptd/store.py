@@ -99,6 +99,10 @@ class TeacherStore(Similarity):
             if shard["kind"] == kind:
                 yield from read_json(self.path / f"{shard['stem']}.json")
 
+    def lacks(self, key: str, kind: str = "images") -> bool:
+        """Whether it holds no such image, or region or text."""
+        return key not in self._tables[kind]
+
     def image_embeds(self, keys: Sequence[str], images: Sequence[Picture] = ()) -> Tensor:
         return self._look_up("images", keys)
 

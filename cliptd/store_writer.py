@@ -1,8 +1,10 @@
 """Writes a store: what it lacks is asked of the teacher and kept, a shard at a time."""
 
 import fcntl
+import itertools
 import json
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,15 @@ from torch import Tensor
 from cliptd.dual_encoders import Similarity, Teacher, TeacherEnsemble
 from cliptd.shards import STORED_AS, from_stored, map_shard, to_stored, write_atomically, write_shard
 from cliptd.sources import Picture, encode_images, finite
-from cliptd.store import FORMAT_VERSION, KINDS, check_teacher, mean_of, read_index, read_tables
+from cliptd.store import (
+    FORMAT_VERSION,
+    KINDS,
+    TeacherStore,
+    check_teacher,
+    mean_of,
+    read_index,
+    read_tables,
+)
 
 
 class StoreWriter(Similarity):
@@ -80,6 +90,14 @@ class StoreWriter(Similarity):
     def lacks(self, image_key: str) -> bool:
         """Whether the image was never encoded."""
         return not self._has("images", image_key)
+
+    def absorb(self, store: TeacherStore) -> None:
+        """Copy what another store of this teacher holds and this one lacks."""
+        for kind in KINDS:
+            keys = getattr(store, kind)
+            while some := list(itertools.islice(keys, 4096)):
+                missing = [key for key in dict.fromkeys(some) if not self._has(kind, key)]
+                self._add(kind, missing, getattr(store, f"{kind.removesuffix('s')}_embeds")(missing))
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]
@@ -166,6 +184,17 @@ class StoreWriter(Similarity):
                 f"store {self.path} holds {index['dtype']}, asked to add {self.dtype}; use its dtype"
             )
         return index
+
+
+def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
+    """Bring what processes have written into stores of their own, `path`/part-*, into the store; the parts go."""
+    parts = sorted(path.glob("part-*"))
+    with StoreWriter(path, teacher) as writer:
+        for part in parts:
+            if (part / "index.json").exists():
+                writer.absorb(TeacherStore.open(part, teacher))
+    for part in parts:
+        shutil.rmtree(part)
 
 
 def _lock(path: Path):

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -15,7 +17,8 @@ from cliptd.dual_encoders import PROBES, Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.sources import Source
-from cliptd.store_writer import StoreWriter
+from cliptd.store import TeacherStore
+from cliptd.store_writer import StoreWriter, absorb_parts
 
 
 class OpenedPairs:
@@ -151,21 +154,59 @@ def _same_tokens(one: Reader, other: Reader) -> bool:
 
 
 def store_pairs(
-    path: str | Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs, *, batch_size: int = 256
+    path: str | Path,
+    teacher: Teacher | TeacherEnsemble,
+    pairs: OpenedPairs,
+    *,
+    batch_size: int = 256,
+    accelerator: Accelerator | None = None,
 ) -> list[str]:
     """Write the teacher's embeddings of every pair's image, or its drawn crops, and text.
 
-    What the store holds already is not asked again, and its image not opened.
+    What the store holds already is not asked again, and its image not opened. Killed, it goes on from whole shards.
 
-    Returns what is wrong with the pairs that could not be read. Killed, it goes on from its whole shards.
+    accelerator: shares the pairs between its processes, all of which call this: each writes a store of its own, and the
+        main one brings them together.
+
+    Returns what is wrong with the pairs that could not be read, the same on every process.
     """
+    path = Path(path)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        absorb_parts(path, teacher)
+    if processes == 1:
+        with StoreWriter(path, teacher) as writer:
+            return _write_pairs(writer, pairs, range(len(pairs)), batch_size)
+    accelerator.wait_for_everyone()
+    known = TeacherStore.open(path, teacher) if (path / "index.json").exists() else None
+    share = range(len(pairs) * rank // processes, len(pairs) * (rank + 1) // processes)
+    with StoreWriter(path / f"part-{rank}", teacher) as writer:
+        bad = _write_pairs(writer, pairs, share, batch_size, known)
+    accelerator.wait_for_everyone()
+    if rank == 0:
+        absorb_parts(path, teacher)
+    accelerator.wait_for_everyone()
+    return gather_object(bad)
+
+
+def _write_pairs(
+    writer: StoreWriter,
+    pairs: OpenedPairs,
+    positions: range,
+    batch_size: int,
+    known: TeacherStore | None = None,
+) -> list[str]:
+    """Write what neither the writer's store nor the `known` one holds; what is wrong with the others."""
+
+    def lacks(key: str) -> bool:
+        return writer.lacks(key) and (known is None or known.lacks(key))
+
     bad: list[str] = []
-    with StoreWriter(path, teacher) as writer:
-        for start in tqdm(range(0, len(pairs), batch_size), desc="teacher", unit="batch", disable=None):
-            read = [pairs.lacking(k, writer.lacks) for k in range(start, min(start + batch_size, len(pairs)))]
-            bad += [found.complaint for found in read if isinstance(found, BadSample)]
-            good = [found for found in read if not isinstance(found, BadSample)]
-            images = [view for _, views in good for view in views]
-            writer.image_embeds([view.key for view in images], [view.image for view in images])
-            writer.text_embeds([text for text, _ in good])
+    for start in tqdm(positions[::batch_size], desc="teacher", unit="batch", disable=None):
+        read = [pairs.lacking(k, lacks) for k in range(start, min(start + batch_size, positions.stop))]
+        bad += [found.complaint for found in read if isinstance(found, BadSample)]
+        good = [found for found in read if not isinstance(found, BadSample)]
+        images = [view for _, views in good for view in views]
+        writer.image_embeds([view.key for view in images], [view.image for view in images])
+        writer.text_embeds([text for text, _ in good if known is None or known.lacks(text, "texts")])
     return bad
