@@ -6,7 +6,7 @@ A region student needs eyes that already see. The backbone is the user's choice:
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.data import resolve_data_config
 from torch import Tensor
 from torchvision.ops import roi_align
@@ -228,9 +228,8 @@ class RegionFeatures:
             return
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        os.close(descriptor)
-        save_file({"features": features.contiguous()}, partial)
+        partial = path.with_name(f"{name}.{secrets.token_hex(8)}.partial")  # of this process alone
+        partial.write_bytes(save({"features": features.contiguous()}))
         os.replace(partial, path)  # whole or absent, whichever process comes first
 
     def _path(self, name: str) -> Path:

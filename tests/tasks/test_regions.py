@@ -1,5 +1,7 @@
 """Region features against the backbone called by hand, and the cache."""
 
+import os
+
 import numpy as np
 import pytest
 import timm
@@ -83,6 +85,16 @@ def test_cache_answers_without_the_image_and_across_processes(backbone, image, t
         cached = again.lookup(["b", "a"], [forbidden, forbidden], [BOXES[:1], BOXES])
         assert torch.equal(cached[0], computed[1])
         assert torch.equal(cached[1], computed[0])
+
+
+def test_a_cached_file_may_be_read_by_whom_the_umask_lets(backbone, image, tmp_path):
+    before = os.umask(0o022)
+    try:
+        RegionFeatures(backbone, cache=tmp_path).lookup(["a"], [lambda: image], [BOXES])
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.rglob("*.safetensors")
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_cache_knows_backbone_settings_key_and_boxes(backbone, image, tmp_path):
