@@ -51,7 +51,7 @@ class FinetuneSettings(ABC):
     more images. None: made in the run folder. The method adapted_teacher has its own."""
     adaptation: TrainingConfig = field(default_factory=adaptation_defaults)
     """How the method adapted_teacher first fine-tunes the teacher on the labelled items' images and true texts; its
-    seed is the run's."""
+    seed and whether it resumes are the run's."""
     unlabelled: Path | None = None
     """jsonl of images and texts without labels, {"image", "text"} a line, that are distilled beside every batch."""
     unlabelled_weight: float = 1.0
@@ -71,6 +71,11 @@ class FinetuneSettings(ABC):
     def __post_init__(self):
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
+        if self.adaptation.resume == "never" and self.training.resume == "auto":
+            raise ValueError(
+                "adaptation.resume is 'never' and training.resume 'auto': a run that goes on keeps its adapted "
+                "teacher; leave adaptation.resume out, or begin both anew with training.resume 'never' (--resume never)"
+            )
         if self.max_test_items is not None and self.max_test_items < 1:
             raise ValueError(
                 f"max_test_items is {self.max_test_items}, expected at least 1, or nothing for all"

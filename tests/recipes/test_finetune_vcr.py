@@ -147,6 +147,7 @@ def test_accumulation_of_a_coupled_objective_is_refused_with_the_way_out(cache, 
         (("--distillation.mass", "2"), "mass is 2"),
         (("--teacher", "ViT-B-3"), "ViT-B-32"),
         (("--regions", "None"), "name a backbone"),
+        (("--adaptation.resume", "never"), "adaptation.resume is 'never'"),
     ],
 )
 def test_bad_arguments_are_named(cache, tmp_path, arguments, message):
