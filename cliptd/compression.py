@@ -22,7 +22,7 @@ from cliptd.student_training import Evaluate
 from cliptd.training.config import refuse_other_config, resolved
 from cliptd.training.files import write_atomically
 
-FAR = 0.05
+SPARSITY_TOLERANCE = 0.05
 """A sparsity that masks miss by more is worth a warning."""
 
 
@@ -139,7 +139,10 @@ def _pruned(student, teacher, pairs, settings, share: float, folder: Path, optio
         distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
         real = masked.real_sparsity()
         for tower, expected in masked.expected_sparsity().items():
-            if max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower])) > FAR:
+            if (
+                max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower]))
+                > SPARSITY_TOLERANCE
+            ):
                 warnings.warn(
                     f"masks of the {tower} tower were asked for a sparsity of {masked.sparsity:.2f} and came to "
                     f"{expected.item():.2f} expected and {real[tower]:.2f} real; what is pruned beyond that was not "

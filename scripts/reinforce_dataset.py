@@ -23,7 +23,7 @@ from cliptd.captioners import Captioner
 from cliptd.data.pairs import load_pairs
 from cliptd.reinforcement import Reinforcement, reinforce
 from cliptd.teachers import load_teacher
-from cliptd.training.acceleration import PATIENCE
+from cliptd.training.acceleration import LONG_TIMEOUT
 from tasks.iconworld.models import CAPTIONER, TEACHER
 from tasks.iconworld.pairs import IconworldPairs
 
@@ -60,7 +60,7 @@ class ReinforceDataset(Reinforcement):
 
 
 def main(asked: ReinforceDataset) -> None:
-    accelerator = Accelerator(kwargs_handlers=[PATIENCE])
+    accelerator = Accelerator(kwargs_handlers=[LONG_TIMEOUT])
     if asked.data is None:
         pairs = IconworldPairs()
     else:

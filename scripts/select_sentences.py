@@ -18,7 +18,7 @@ from cliptd.data.unpaired import load_images, load_sentences
 from cliptd.report import print_table
 from cliptd.sentence_selection import SELECTED, SentenceSelection, select_sentences
 from cliptd.teachers import load_teacher
-from cliptd.training.acceleration import PATIENCE
+from cliptd.training.acceleration import LONG_TIMEOUT
 
 
 @dataclass(kw_only=True)
@@ -43,7 +43,7 @@ class SelectSentences(SentenceSelection):
 
 
 def main(asked: SelectSentences) -> None:
-    accelerator = Accelerator(kwargs_handlers=[PATIENCE])
+    accelerator = Accelerator(kwargs_handlers=[LONG_TIMEOUT])
     bad = {"on_bad_sample": asked.on_bad_sample}
     sentences = load_sentences(asked.sentences, text_column=asked.text_column, **bad)
     images = load_images(asked.images, **bad)

@@ -11,9 +11,9 @@ from cliptd.embedding.inheritance.inherit import copy_weights
 from cliptd.embedding.inheritance.student_config import build_student
 from cliptd.embedding.masks import MaskedDualEncoder, Tower, TowerMasks, TowerShape, named_values
 
-LEAST = 1e-3
-"""Value of a mask that is kept though it has closed: what stays counts in LayerNorms, here as in the pruned model."""
-ROOM = 1e-9
+KEPT_MASK_VALUE = 1e-3
+"""Least value of a mask that is kept though it has closed: what stays counts in LayerNorms, as in the pruned model."""
+ROUNDING_MARGIN = 1e-9
 """Keeps int(width · (units / width)) at `units` against rounding down."""
 
 
@@ -69,7 +69,9 @@ def keep(masks: TowerMasks, shape: TowerShape) -> Kept:
 def hardened(masks: TowerMasks, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
     """The masks' values without noise where they are kept, 0 elsewhere; shapes as `TowerMasks` returns."""
     return tuple(
-        torch.zeros_like(mask.log_alpha).scatter(-1, index, mask.certain().clamp(min=LEAST).gather(-1, index))
+        torch.zeros_like(mask.log_alpha).scatter(
+            -1, index, mask.certain().clamp(min=KEPT_MASK_VALUE).gather(-1, index)
+        )
         for mask, index in zip((masks.hidden, masks.heads, masks.units), kept, strict=True)
     )
 
@@ -110,6 +112,6 @@ _SECTION: dict[Tower, str] = {"image": "vision_cfg", "text": "text_cfg"}
 def _sizes(tower: Tower, shape: TowerShape) -> dict:
     ratio = shape.units / shape.width
     if math.floor(ratio * shape.width) != shape.units:
-        ratio += ROOM
+        ratio += ROUNDING_MARGIN
     own_heads = {"heads": shape.heads} if tower == "text" else {"head_width": shape.head_width}
     return {"width": shape.width, "mlp_ratio": ratio, **own_heads}

@@ -11,7 +11,7 @@ from torch import nn
 from cliptd.training.config import TrainingConfig
 from cliptd.training.tracking import require_tracker
 
-PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=24))
+LONG_TIMEOUT = InitProcessGroupKwargs(timeout=timedelta(hours=24))
 """Others wait while one process lets the teacher look at the whole training set."""
 
 
@@ -29,7 +29,7 @@ def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator
         project_dir=str(run_dir),
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=config.find_unused_parameters),
-            PATIENCE,
+            LONG_TIMEOUT,
         ],
     )
     return check_accelerator(accelerator, config)

@@ -14,7 +14,7 @@ from cliptd.adaptation import adaptation_defaults
 from cliptd.data.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
-from cliptd.training.acceleration import PATIENCE
+from cliptd.training.acceleration import LONG_TIMEOUT
 from tasks.iconworld import snli_ve, vcr, vqa
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
@@ -147,5 +147,7 @@ def from_command_line(
     )
     if own_data:
         return settings
-    with PartialState(**PATIENCE.to_kwargs()).main_process_first():  # the first to start the process group
+    with PartialState(
+        **LONG_TIMEOUT.to_kwargs()
+    ).main_process_first():  # the first to start the process group
         return on_iconworld(settings, root())
