@@ -18,7 +18,7 @@ CONFIGS = {
 
 
 class Student(nn.Module):
-    """Words and a feature vector; one linear layer each."""
+    """Words and image tokens; one linear layer each."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class Student(nn.Module):
 
     def forward(self, tokens, pixels, labels=None):
         text, image = self.text(tokens), self.image(pixels)
-        logits = self.classify(torch.cat([text[:, 0], image], dim=1))
+        logits = self.classify(torch.cat([text[:, 0], image.mean(dim=1)], dim=1))
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
@@ -40,10 +40,32 @@ def inputs(columns: dict) -> dict:
     generator = torch.Generator().manual_seed(4)
     batch = {
         "tokens": torch.randn(8, 7, 5, generator=generator),
-        "pixels": torch.randn(8, 4, generator=generator),
+        "pixels": torch.randn(8, 3, 4, generator=generator),
         "labels": torch.arange(8) % 3,
     }
     return {**batch, **columns}
+
+
+def ragged_columns(columns: dict) -> dict:
+    """Two regions an instance, and of the first process's half one word and one region only."""
+    generator = torch.Generator().manual_seed(5)
+    regions = nn.functional.normalize(torch.randn(8, 2, 8, generator=generator), dim=-1)
+    region_ids = torch.tensor([[0, -1, 0]] * 4 + [[1, 0, -1]] * 4)
+    columns = {name: value.clone() for name, value in columns.items()}
+    columns["teacher_word_mask"][:4, :, 1] = False
+    columns["teacher_word_embeds"] *= columns["teacher_word_mask"][..., None]
+    columns["teacher_word_ids"][:4][columns["teacher_word_ids"][:4] == 1] = -1
+    return {**columns, "teacher_region_embeds": regions, "teacher_region_ids": region_ids}
+
+
+def share_of(batch: dict, index: int) -> dict:
+    """A process's half of the batch, padded to its own numbers of words and regions."""
+    share = {name: value[4 * index : 4 * index + 4] for name, value in batch.items()}
+    if index == 0:
+        for name in ("teacher_word_embeds", "teacher_word_mask"):
+            share[name] = share[name][:, :, :1]
+        share["teacher_region_embeds"] = share["teacher_region_embeds"][:, :1]
+    return share
 
 
 def ragged_loss(rows: torch.Tensor, everyone: torch.Tensor) -> torch.Tensor:
@@ -66,10 +88,9 @@ def work(index: int, address: str, columns: dict, results: str) -> None:
     found["flags"] = gather(torch.arange(8)[own] % 2 == 0)
     found["empty"] = gather(torch.zeros(0, 3))
     found["one side empty"] = gather(torch.ones(2 * index, 3))
-    half = slice(4 * index, 4 * index + 4)
     for name in CONFIGS:
         model = DistributedDataParallel(build(name))
-        output = model(**{key: value[half] for key, value in inputs(columns).items()})
+        output = model(**share_of(inputs(columns), index))
         output["loss"].backward()
         found[name] = {key: value.grad for key, value in model.module.named_parameters()}
         found[f"{name} loss"] = output["loss"].detach()

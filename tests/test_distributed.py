@@ -2,16 +2,18 @@
 
 import pytest
 import torch
-from distributed_worker import CONFIGS, build, inputs, ragged_loss, work
+from distributed_worker import CONFIGS, build, inputs, ragged_columns, ragged_loss, work
 from tiny_students import tiny_columns
 
 from cliptd.distributed import gather, gather_with_gradient, rank, world_size
+
+COLUMNS = ragged_columns(tiny_columns(8))
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gloo")
-    arguments = (f"file://{folder}/rendezvous", tiny_columns(8), str(folder))
+    arguments = (f"file://{folder}/rendezvous", COLUMNS, str(folder))
     torch.multiprocessing.spawn(work, arguments, nprocs=2)
     return [torch.load(folder / f"{index}.pt") for index in range(2)]
 
@@ -37,7 +39,7 @@ def test_gathered_gradients_are_those_of_the_whole_batch(found):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_ddp_equals_one_process_on_the_whole_batch(found, config):
     model = build(config)
-    output = model(**inputs(tiny_columns(8)))
+    output = model(**inputs(COLUMNS))
     output["loss"].backward()
     losses = torch.stack([found[index][f"{config} loss"] for index in range(2)])
     torch.testing.assert_close(losses.mean(), output["loss"].detach())
