@@ -113,16 +113,16 @@ def render(scenes: Scenes) -> np.ndarray:
     side = IMAGE_SIZE + 2 * MAX_SHIFT  # a shifted window reaches over the picture's edge, its ink does not
     image = np.empty((n, side, side, 3), np.float32)
     image[:] = scenes.background[:, None, None, :]
-    bank, rows, offsets = mask_bank(), np.arange(n)[:, None, None], np.arange(WINDOW)
-    for cell in range(CELLS):
-        here = np.flatnonzero(scenes.concept[:, cell] != EMPTY)
-        index = (scenes.family[here], scenes.concept[here, cell], scenes.size[here, cell])
-        mask = bank[index].astype(np.float32)[..., None] / 255
-        left, top = (MAX_SHIFT + half * np.array([cell % 2, cell // 2]) + scenes.shift[here, cell]).T
-        y, x = (top[:, None] + offsets)[:, :, None], (left[:, None] + offsets)[:, None, :]
-        ink = _RGB[scenes.colour[here, cell]][:, None, None, :]
-        at = rows[here]
-        image[at, y, x] = image[at, y, x] * (1 - mask) + ink * mask
+    bank = mask_bank()
+    for row, cell in zip(
+        *np.nonzero(scenes.concept != EMPTY), strict=True
+    ):  # slices are quicker than indices
+        mask = bank[scenes.family[row], scenes.concept[row, cell], scenes.size[row, cell]]
+        opacity = mask[..., None].astype(np.float32) / 255
+        left, top = MAX_SHIFT + half * np.array([cell % 2, cell // 2]) + scenes.shift[row, cell]
+        window = image[row, top : top + WINDOW, left : left + WINDOW]
+        window *= 1 - opacity
+        window += _RGB[scenes.colour[row, cell]] * opacity
     inner = slice(MAX_SHIFT, MAX_SHIFT + IMAGE_SIZE)
     return np.round(image[:, inner, inner]).astype(np.uint8)
 

@@ -132,16 +132,16 @@ def zero_shot(clip: nn.Module, family: str, *, seed: int = 1, samples: int = 100
         `caption`: the true caption of a scene against the same caption with its noun or colour changed.
     """
     clip.eval()
+    device = next(clip.parameters()).device
     tokenizer = teacher_tokenizer()
-    nouns = clip.encode_text(
-        tokenize(tokenizer, [f"a photo of {article(c)}" for c in CONCEPTS]), normalize=True
-    )
+    names = tokenize(tokenizer, [f"a photo of {article(c)}" for c in CONCEPTS])
+    nouns = clip.encode_text(names.to(device), normalize=True)
     rng = np.random.default_rng(seed)
     result = {}
     for count in (1, 2, 3):
         scenes = sample_scenes(rng, samples, (family,), objects=(count, count), persons=(0, 1))
-        image = clip.encode_image(pixels(render(scenes)), normalize=True)
-        score = image @ nouns.T
+        image = clip.encode_image(pixels(render(scenes)).to(device), normalize=True)
+        score = (image @ nouns.T).cpu()
         there = torch.zeros(samples, len(CONCEPTS), dtype=torch.bool)
         for cell in range(scenes.concept.shape[1]):
             rows = np.flatnonzero(
@@ -168,5 +168,6 @@ def _caption_accuracy(clip, tokenizer, scenes: Scenes, image: Tensor, rng) -> fl
         cell = next(c for c in range(CELLS) if 0 <= scenes.concept[i, c] < PERSON_INDEX)
         choices.append([noun_phrase(scenes, i, cell, with_colour=True), *false_phrases(rng, scenes, i, cell)])
     texts = [f"person is holding the {phrase} ." for four in choices for phrase in four]
-    text = clip.encode_text(tokenize(tokenizer, texts), normalize=True).view(len(scenes), 4, -1)
-    return (torch.einsum("nd,ncd->nc", image, text).argmax(1) == 0).float().mean().item()
+    text = clip.encode_text(tokenize(tokenizer, texts).to(image.device), normalize=True)
+    score = torch.einsum("nd,ncd->nc", image, text.view(len(scenes), 4, -1))
+    return (score.argmax(1) == 0).float().mean().item()
