@@ -189,6 +189,8 @@ class StoreWriter(Similarity):
 def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
     """Bring what processes have written into stores of their own, `path`/part-*, into the store; the parts go."""
     parts = sorted(path.glob("part-*"))
+    if not parts:
+        return
     with StoreWriter(path, teacher) as writer:
         for part in parts:
             if (part / "index.json").exists():

@@ -1,6 +1,7 @@
 """Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -172,16 +173,13 @@ def store_pairs(
     """
     path = Path(path)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    share = range(len(pairs) * rank // processes, len(pairs) * (rank + 1) // processes)
     if rank == 0:
         absorb_parts(path, teacher)
     if processes == 1:
-        with StoreWriter(path, teacher) as writer:
-            return _write_pairs(writer, pairs, range(len(pairs)), batch_size)
+        return _write_pairs(path, path, teacher, pairs, share, batch_size)
     accelerator.wait_for_everyone()
-    known = TeacherStore.open(path, teacher) if (path / "index.json").exists() else None
-    share = range(len(pairs) * rank // processes, len(pairs) * (rank + 1) // processes)
-    with StoreWriter(path / f"part-{rank}", teacher) as writer:
-        bad = _write_pairs(writer, pairs, share, batch_size, known)
+    bad = _write_pairs(path / f"part-{rank}", path, teacher, pairs, share, batch_size)
     accelerator.wait_for_everyone()
     if rank == 0:
         absorb_parts(path, teacher)
@@ -190,23 +188,34 @@ def store_pairs(
 
 
 def _write_pairs(
-    writer: StoreWriter,
+    path: Path,
+    known: Path,
+    teacher: Teacher | TeacherEnsemble,
     pairs: OpenedPairs,
     positions: range,
     batch_size: int,
-    known: TeacherStore | None = None,
 ) -> list[str]:
-    """Write what neither the writer's store nor the `known` one holds; what is wrong with the others."""
+    """Write to a store what neither it nor the known one holds; what is wrong with the others.
+
+    A store that lacks nothing is not opened to write: any number of runs may share it.
+    """
+    held = TeacherStore.open(known, teacher) if (known / "index.json").exists() else None
+    writer: StoreWriter | None = None
+    bad: list[str] = []
 
     def lacks(key: str) -> bool:
-        return writer.lacks(key) and (known is None or known.lacks(key))
+        return (held is None or held.lacks(key)) and (writer is None or writer.lacks(key))
 
-    bad: list[str] = []
-    for start in tqdm(positions[::batch_size], desc="teacher", unit="batch", disable=None):
-        read = [pairs.lacking(k, lacks) for k in range(start, min(start + batch_size, positions.stop))]
-        bad += [found.complaint for found in read if isinstance(found, BadSample)]
-        good = [found for found in read if not isinstance(found, BadSample)]
-        images = [view for _, views in good for view in views]
-        writer.image_embeds([view.key for view in images], [view.image for view in images])
-        writer.text_embeds([text for text, _ in good if known is None or known.lacks(text, "texts")])
+    with ExitStack() as stack:
+        for start in tqdm(positions[::batch_size], desc="teacher", unit="batch", disable=None):
+            read = [pairs.lacking(k, lacks) for k in range(start, min(start + batch_size, positions.stop))]
+            bad += [found.complaint for found in read if isinstance(found, BadSample)]
+            good = [found for found in read if not isinstance(found, BadSample)]
+            images = [view for _, views in good for view in views]
+            texts = [text for text, _ in good if held is None or held.lacks(text, "texts")]
+            if writer is None and (images or texts):
+                writer = stack.enter_context(StoreWriter(path, teacher))
+            if writer is not None:
+                writer.image_embeds([view.key for view in images], [view.image for view in images])
+                writer.text_embeds(texts)
     return bad

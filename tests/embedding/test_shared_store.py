@@ -57,3 +57,16 @@ def test_what_the_store_or_a_part_of_a_killed_run_holds_is_not_opened_again(fold
     opened = [key for one in write_by_two(folder, tmp_path) for key in one["opened"]]
     assert set(opened) == {f"{number}.png" for number in (0, 2, 3, 5, 6, 7)}
     assert TeacherStore.open(tmp_path / "store", teacher).counts["images"] == 7
+
+
+def test_runs_share_a_store_that_lacks_nothing_and_a_second_writer_is_refused(folder, tmp_path):
+    teacher, store = load_teacher(str(folder)), tmp_path / "store"
+    pairs = OpenedPairs(pairs_of([]), on_bad_sample="skip")
+    store_pairs(store, teacher, pairs)
+    with StoreWriter(store, teacher):  # as another run that is writing
+        assert store_pairs(store, teacher, pairs) == COMPLAINT
+        more = OpenedPairs([pair._replace(text="unheard of") for pair in pairs.pairs], on_bad_sample="skip")
+        with pytest.raises(BlockingIOError, match="is being written by process"):
+            store_pairs(store, teacher, more)
+    store_pairs(store, teacher, more)
+    assert TeacherStore.open(store, teacher).counts["texts"] == 4
