@@ -139,10 +139,8 @@ def _pruned(student, teacher, pairs, settings, share: float, folder: Path, optio
         distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
         real = masked.real_sparsity()
         for tower, expected in masked.expected_sparsity().items():
-            if (
-                max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower]))
-                > SPARSITY_TOLERANCE
-            ):
+            missed = max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower]))
+            if missed > SPARSITY_TOLERANCE:
                 warnings.warn(
                     f"masks of the {tower} tower were asked for a sparsity of {masked.sparsity:.2f} and came to "
                     f"{expected.item():.2f} expected and {real[tower]:.2f} real; what is pruned beyond that was not "

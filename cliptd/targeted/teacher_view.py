@@ -85,9 +85,8 @@ class TeacherViews:
         self.config = config
         self.document_frequency = document_frequency
         self.room = room
-        self._views: OrderedDict[int, TeacherView] = (
-            OrderedDict()
-        )  # by the pair's hash, a fraction of its size
+        # By the pair's hash, a fraction of its size.
+        self._views: OrderedDict[int, TeacherView] = OrderedDict()
         self._mean: Tensor | None = None
         scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
         self.selects = config.word_weight > 0 or config.text_target == "selected"
