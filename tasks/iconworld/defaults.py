@@ -147,7 +147,6 @@ def from_command_line(
     )
     if own_data:
         return settings
-    with PartialState(
-        **LONG_TIMEOUT.to_kwargs()
-    ).main_process_first():  # the first to start the process group
+    # The first to start the process group.
+    with PartialState(**LONG_TIMEOUT.to_kwargs()).main_process_first():
         return on_iconworld(settings, root())
