@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save_model
 from tqdm import tqdm
 
 from cliptd.data.identity import identity_of_files, wherever
+from cliptd.sources import Source
+from cliptd.targeted.config import Preset
+from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teacher_input import TeacherInput
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
@@ -17,6 +22,7 @@ from cliptd.wrap import wrap
 from tasks.adaptation import adapt_to_task
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.settings import FinetuneSettings
+from tasks.students import NativeStudent
 from tasks.task import Task
 from tasks.teacher_images import WithTeacherImages
 from tasks.teacher_source import teacher_source
@@ -30,104 +36,128 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
     """
     accelerator = make_accelerator(settings.training, settings.run_dir)
     task = task_class(settings, accelerator)
-    main = accelerator.is_main_process
     material = TrainingMaterial(settings, task)
     if isinstance(task.collate, RegionCollator):
-        if main:  # compute every region feature once, on the accelerator; collating only reads them
+        if (
+            accelerator.is_main_process
+        ):  # every region feature once, on the accelerator; collating only reads them
             for examples in material.read_by_student:
                 task.collate.regions.precompute(tqdm(examples, desc="regions", unit="example", disable=None))
         accelerator.wait_for_everyone()
     rows = []
     for method in settings.methods:
-        config = settings.method_config(method)
-        run_dir = settings.run_dir / method
-        torch.manual_seed(settings.seed)
-        student = task.load_student()
-        source, frequency, collate = None, None, task.collate
-        if method == "teacher_input":
-            source = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-            student = TeacherInput(student, source.embed_dim)
-            task.collate = WithTeacherImages(collate, source)
-        if config.distils:
-            teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
-            shared, beside = settings.store, settings.run_dir
-            if method == "adapted_teacher":
-                own = {"seed": settings.seed, "resume": settings.training.resume}
-                adaptation = dataclasses.replace(settings.adaptation, **own)
-                folder = adapt_to_task(teacher, task, adaptation, run_dir / "teacher", accelerator)
-                teacher = load_teacher(str(folder), device=accelerator.device)
-                shared, beside = None, run_dir  # this teacher is the run's own
-            # one per teacher and training set: other pictures would move the mean image, and with it the selection
-            name = f"store-{material.store_name}-{teacher.fingerprint.rpartition(':')[2][:8]}"
-            source, frequency = teacher_source(
-                settings, teacher, config, material.questions, accelerator, shared or beside / name
-            )
-        torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
-        model = wrap(student, source if config.distils else None, config)
-        model.unlabelled_weight = settings.unlabelled_weight
-
-        def validate(model) -> dict[str, float]:
-            return task.scores(model, task.validation_set)
-
-        described = {
-            "method": method,
-            "distillation": dataclasses.asdict(config),
-            "student": wherever(settings.student),
-            "teacher": None
-            if source is None
-            else f"{wherever(settings.teacher)} {settings.pretrained or ''}".strip(),
-            "teacher_fingerprint": None if source is None else source.fingerprint,
-            "split": task.split,
-            "max_text_tokens": settings.max_text_tokens,
-            "teacher_boxes": settings.teacher_boxes,
-            "regions": settings.regions if settings.regions is None else wherever(settings.regions),
-            "region_mode": settings.region_mode,
-            "source": getattr(source, "identity", None),
-            "unlabelled": None if settings.unlabelled is None else identity_of_files([settings.unlabelled]),
-            "unlabelled_weight": settings.unlabelled_weight,
-            **task.settings,
-        }
-        result = train(
-            model,
-            material.training_set,
-            material.batches(source, config, frequency) if config.distils else material.plain(task.collate),
-            settings.training,
-            run_dir=run_dir,
-            evaluate=validate,
-            accelerator=accelerator,
-            settings=described,
-        )
-        student = model.unwrap()
-        common = {
-            "method": method,
-            "labelled": task.split["labelled_items"],
-            "seed": settings.seed,
-            "best_step": result.best_step,
-        }
-        rows.append({**common, "test_set": "validation", **result.best_metrics})
-        for name, dataset in task.tests.items():
-            scores = task.scores(student, dataset, run_dir / f"predictions_{name}")
-            rows.append({**common, "test_set": name, **scores})
-        if main:
-            student.save_pretrained(run_dir / "student")
-            collate.texts.tokenizer.save_pretrained(run_dir / "student")
-            if isinstance(collate, PatchCollator):
-                collate.image_transform.save_pretrained(run_dir / "student")
-            if isinstance(student, TeacherInput):
-                save_model(student.project, run_dir / "student" / "teacher_input.safetensors")
-        task.finish(student, run_dir)
-        task.collate = collate
+        rows += _run(method, settings, task, material, accelerator)
         accelerator.free_memory()
-    if main:
-        left_out = {name: dataset.skipped for name, dataset in task.tests.items() if dataset.skipped}
-        plain = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    if accelerator.is_main_process:
         content = {
-            "settings": plain,
+            "settings": json.loads(json.dumps(dataclasses.asdict(settings), default=str)),
             "split": task.split,
-            "left_out_of_tests": left_out,
+            "left_out_of_tests": {name: test.skipped for name, test in task.tests.items() if test.skipped},
             "left_out_of_unlabelled": material.left_out_of_unlabelled,
             **task.about_tests,
             "rows": rows,
         }
         write_atomically(settings.run_dir / "results.json", json.dumps(content, indent=2) + "\n")
     return rows
+
+
+def _run(
+    method: Preset,
+    settings: FinetuneSettings,
+    task: Task,
+    material: TrainingMaterial,
+    accelerator: Accelerator,
+) -> list[dict[str, Any]]:
+    """Train, score and save the student of one method."""
+    config, run_dir, collate = settings.method_config(method), settings.run_dir / method, task.collate
+    torch.manual_seed(settings.seed)
+    student = task.load_student()
+    source, frequency = None, None
+    if method == "teacher_input":
+        source = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+        student = TeacherInput(student, source.embed_dim)
+        task.collate = WithTeacherImages(collate, source)
+    if config.distils:
+        source, frequency = _ask_teacher(method, settings, task, material, accelerator)
+    torch.manual_seed(settings.seed)  # the heads start alike, however the teacher was loaded
+    model = wrap(student, source if config.distils else None, config)
+    model.unlabelled_weight = settings.unlabelled_weight
+    result = train(
+        model,
+        material.training_set,
+        material.batches(source, config, frequency) if config.distils else material.plain(task.collate),
+        settings.training,
+        run_dir=run_dir,
+        evaluate=lambda model: task.scores(model, task.validation_set),
+        accelerator=accelerator,
+        settings=_identity(method, settings, task, source),
+    )
+    student = model.unwrap()
+    common = {
+        "method": method,
+        "labelled": task.split["labelled_items"],
+        "seed": settings.seed,
+        "best_step": result.best_step,
+    }
+    rows = [{**common, "test_set": "validation", **result.best_metrics}]
+    for name, dataset in task.tests.items():
+        scores = task.scores(student, dataset, run_dir / f"predictions_{name}")
+        rows.append({**common, "test_set": name, **scores})
+    if accelerator.is_main_process:
+        _save(student, collate, run_dir / "student")
+    task.finish(student, run_dir)
+    task.collate = collate
+    return rows
+
+
+def _ask_teacher(
+    method: Preset,
+    settings: FinetuneSettings,
+    task: Task,
+    material: TrainingMaterial,
+    accelerator: Accelerator,
+) -> tuple[Source, DocumentFrequency | None]:
+    """The store or the live teacher that a method distils from, adapted first if the method says so."""
+    teacher = load_teacher(settings.teacher, settings.pretrained, device=accelerator.device)
+    shared, beside = settings.store, settings.run_dir
+    if method == "adapted_teacher":
+        own = {"seed": settings.seed, "resume": settings.training.resume}
+        adaptation = dataclasses.replace(settings.adaptation, **own)
+        folder = adapt_to_task(teacher, task, adaptation, settings.run_dir / method / "teacher", accelerator)
+        teacher = load_teacher(str(folder), device=accelerator.device)
+        shared, beside = None, settings.run_dir / method  # this teacher is the run's own
+    # One per teacher and training set: other pictures would move the mean image, and with it the selection.
+    name = f"store-{material.store_name}-{teacher.fingerprint.rpartition(':')[2][:8]}"
+    config = settings.method_config(method)
+    return teacher_source(settings, teacher, config, material.questions, accelerator, shared or beside / name)
+
+
+def _identity(method: Preset, settings: FinetuneSettings, task: Task, source: Any) -> dict[str, Any]:
+    """What a run folder must agree with to be gone on with, beside the training's own settings."""
+    teacher = f"{wherever(settings.teacher)} {settings.pretrained or ''}".strip()
+    return {
+        "method": method,
+        "distillation": dataclasses.asdict(settings.method_config(method)),
+        "student": wherever(settings.student),
+        "teacher": None if source is None else teacher,
+        "teacher_fingerprint": None if source is None else source.fingerprint,
+        "split": task.split,
+        "max_text_tokens": settings.max_text_tokens,
+        "teacher_boxes": settings.teacher_boxes,
+        "regions": settings.regions if settings.regions is None else wherever(settings.regions),
+        "region_mode": settings.region_mode,
+        "source": getattr(source, "identity", None),
+        "unlabelled": None if settings.unlabelled is None else identity_of_files([settings.unlabelled]),
+        "unlabelled_weight": settings.unlabelled_weight,
+        **task.settings,
+    }
+
+
+def _save(student: NativeStudent, collate: PatchCollator | RegionCollator, folder: Path) -> None:
+    """The student with what reads its input, a folder that transformers loads."""
+    student.save_pretrained(folder)
+    collate.texts.tokenizer.save_pretrained(folder)
+    if isinstance(collate, PatchCollator):
+        collate.image_transform.save_pretrained(folder)
+    if isinstance(student, TeacherInput):
+        save_model(student.project, folder / "teacher_input.safetensors")
