@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -87,7 +88,7 @@ Train = Callable[[Study, str, float, int, int, Path], Trained]
 
 
 def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, teacher: Any) -> None:
-    """Tune, train and test every way, and write report.md and curves.png.
+    """Tune, train and test every way, and write report.md, curves.png and, a line a run, results.jsonl.
 
     teacher: the table's first line.
     """
@@ -95,16 +96,18 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
     names = [way.name for way in ways]
     with process_pool(study.processes) as pool:
         trials = [(name, lr) for name in names for lr in study.lrs]
-        scores = dict.fromkeys(trials, math.nan)
+        scores, tried = dict.fromkeys(trials, math.nan), []
         if len(study.lrs) > 1:  # else there is nothing to choose
             asked = [(study, train, *trial, study.tuning_seed, study.tuning_steps, False) for trial in trials]
-            found = pool.map(run_cell, *zip(*asked, strict=True))
-            best = (max(accuracy for _, accuracy in result["curve"]) for result in found)
+            tried = _run_all(pool, asked)
+            best = (max(accuracy for _, accuracy in result["curve"]) for result in tried)
             scores = dict(zip(trials, best, strict=True))
         rates = {name: max(study.lrs, key=lambda lr: scores[name, lr]) for name in names}
         cells = [(name, seed) for seed in study.seeds for name in names]
         asked = [(study, train, name, rates[name], seed, study.training.steps, True) for name, seed in cells]
-        results = list(pool.map(run_cell, *zip(*asked, strict=True)))
+        results = _run_all(pool, asked)
+    text = "".join(json.dumps(result) + "\n" for result in (*tried, *results))
+    write_atomically(study.out / "results.jsonl", text)
     tuning = [{"way": name, **{f"{lr:g}": _shown(scores[name, lr]) for lr in study.lrs}} for name in names]
     of = {name: [r for (other, _), r in zip(cells, results, strict=True) if other == name] for name in names}
     table = [_teacher_line(teacher, study), *(_line(way, of) for way in ways)]
@@ -115,6 +118,13 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
     write_atomically(study.out / "report.md", "\n\n".join(parts) + "\n")
     print_table(tuning, title="tuning: validation top-1 by learning rate")
     print_table(table, title="zero-shot top-1, in percent")
+
+
+def _run_all(pool: Executor, asked: Sequence[tuple]) -> list[dict[str, Any]]:
+    """What `run_cell` returns for each of the arguments, and of which way, rate, seed and steps it is."""
+    found = pool.map(run_cell, *zip(*asked, strict=True))
+    names = ("way", "lr", "seed", "steps")
+    return [dict(zip(names, each[2:6], strict=True)) | one for each, one in zip(asked, found, strict=True)]
 
 
 def _shown(score: float) -> str:
@@ -205,7 +215,7 @@ def _line(way: Way, results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         **{
             name: mean_and_spread([result[name] for result in found])
             for name in found[0]
-            if name not in ("curve", "parameters")
+            if name not in ("way", "lr", "seed", "steps", "curve", "parameters")
         },
         f"pairs to the best of {way.goal.split()[0]}": reached[0] if reached else "not reached",
         "times fewer": f"{needed / reached[0]:.1f}" if reached else None,

@@ -63,6 +63,12 @@ def test_rates_that_diverge_lose_and_pairs_are_counted_to_the_goal(here, tmp_pat
         "taught_lr0.001_seed1",
     }
     assert (tmp_path / "curves.png").stat().st_size > 1000
+    runs = list(map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines()))
+    assert [(run["way"], run["lr"], "test" in run) for run in runs] == [
+        *((way, lr, False) for way in ("plain", "taught") for lr in (1e-3, 2e-3, 0.1)),
+        ("plain", 1e-3, True),
+        ("taught", 1e-3, True),
+    ]
 
 
 def test_a_test_cell_that_diverges_is_an_error(here, tmp_path):
