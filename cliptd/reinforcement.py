@@ -18,6 +18,7 @@ from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import read_part, write_part
 from cliptd.data.reinforced_tars import write_tar
+from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.seeds import derive_seed
 from cliptd.shards import write_atomically
@@ -205,11 +206,9 @@ def _begin(out: Path, card: ReinforcementCard, settings: Reinforcement, pairs: S
     }
     path = out / CARD
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        differing = [key for key in {**found, **described} if found.get(key) != described.get(key)]
-        if differing:
-            shown = ", ".join(f"{k}: {found.get(k)!r} there, {described.get(k)!r} now" for k in differing)
-            raise ValueError(f"{out} holds another reinforcement ({shown}); use another folder")
+        found = list(differences(json.loads(path.read_text(encoding="utf-8")), described))
+        if found:
+            raise ValueError(f"{out} holds another reinforcement ({'; '.join(found)}); use another folder")
     write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
 
 

@@ -205,7 +205,7 @@ def test_a_sample_that_would_mislead_a_batch_is_refused_or_left_out(
 
 def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):
     reinforce(pairs, teacher, settings(), tmp_path)
-    with pytest.raises(ValueError, match=r"another reinforcement \(augmentations: 3 there, 4 now\)"):
+    with pytest.raises(ValueError, match=r"another reinforcement \(augmentations is 3 there, 4 here\)"):
         reinforce(pairs, teacher, settings(augmentations=4), tmp_path)
     other = [pairs[k] for k in (1, 0, *range(2, PAIRS))]
     with pytest.raises(ValueError, match="picture number 0' was reinforced; give the same data"):
