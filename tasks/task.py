@@ -17,6 +17,8 @@ class Task(Protocol):
     training_set: Any
     validation_set: Any
     tests: Mapping[str, Any]
+    to_answer: Mapping[str, Any]
+    """Sets without labels, whose answers `finish` writes for a server."""
     split: Mapping[str, Any]
     """Of the data, for config.json and results.json; "training_hash" names the training set."""
     collate: PatchCollator | RegionCollator

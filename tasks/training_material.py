@@ -36,7 +36,8 @@ class TrainingMaterial:
             self.training_set = WithUnlabelled(task.training_set, unlabelled)
             self.store_name += f"-with-{identity_of_files([settings.unlabelled]).rpartition(':')[2][:8]}"
         self.questions = TeacherQuestions(*self.parts)
-        self.read_by_student = (*(part for part, _ in self.parts), task.validation_set, *task.tests.values())
+        asked = (task.validation_set, *task.tests.values(), *task.to_answer.values())
+        self.read_by_student = (*(part for part, _ in self.parts), *asked)
 
     def plain(self, collate: Callable[[list], dict[str, Any]]) -> Callable[[list], dict[str, Any]]:
         """The collate of training without distillation: unlabelled examples are passed over."""

@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from accelerate import Accelerator
@@ -29,6 +30,8 @@ class SnliVeTask:
 
     Predictions for the test sets are in `run_dir`/METHOD/predictions_NAME.jsonl.
     """
+
+    to_answer: ClassVar = {}
 
     def __init__(self, settings: FinetuneSnliVe, accelerator: Accelerator) -> None:
         self._settings, self._accelerator = settings, accelerator

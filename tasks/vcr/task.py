@@ -34,10 +34,10 @@ class VcrTask:
         self._settings, self._accelerator = settings, accelerator
         self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
         self.tests = _test_sets(settings, accelerator)
-        self._unlabelled = None
-        if settings.leaderboard:  # its file must be there, and every item must be answered
-            options = {**settings.data.dataset_options, "on_bad_sample": "raise"}
-            self._unlabelled = VcrDataset.from_root(settings.data.data_root, "test", **options)
+        self.to_answer = {}
+        if settings.leaderboard:  # its file must be there, and none may stay without answer
+            options = {**settings.data.dataset_options, "tasks": "q_to_a", "on_bad_sample": "raise"}
+            self.to_answer["test"] = VcrDataset.from_root(settings.data.data_root, "test", **options)
         self.collate = load_collate(settings, accelerator.device)
         self.settings = {"tasks": settings.data.tasks, "teacher_text": settings.teacher_text}
 
@@ -59,13 +59,10 @@ class VcrTask:
 
     def finish(self, student: MultipleChoice, run_dir: Path) -> None:
         """Write the leaderboard's CSV, if it was asked for."""
-        if self._unlabelled is None:
-            return
-        predictions = predict(
-            student, self._unlabelled, self.collate, given="all", **self._prediction_options()
-        )
-        if self._accelerator.is_main_process:
-            write_leaderboard(run_dir / "leaderboard.csv", predictions)
+        for dataset in self.to_answer.values():
+            predictions = predict(student, dataset, self.collate, given="all", **self._prediction_options())
+            if self._accelerator.is_main_process:
+                write_leaderboard(run_dir / "leaderboard.csv", predictions)
 
     def _prediction_options(self) -> dict[str, Any]:
         return {

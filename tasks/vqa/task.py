@@ -36,12 +36,8 @@ class VqaTask:
             self.training_set, self.validation_set, self.split = training_sets(settings.data, settings.seed)
             self.vocabulary = self.training_set.vocabulary
             self.tests = self._test_sets()
-            whole = dataclasses.replace(
-                settings.data, on_bad_sample="raise"
-            )  # every question must be answered
-            self._unannotated = {
-                name: whole.dataset(name, self.vocabulary) for name in settings.server_splits
-            }
+            every = dataclasses.replace(settings.data, on_bad_sample="raise")  # none may stay without answer
+            self.to_answer = {name: every.dataset(name, self.vocabulary) for name in settings.server_splits}
         frequent = self.training_set.frequent_answers
         self.collate = load_collate(settings, frequent, accelerator.device)
         self.settings = {
@@ -87,7 +83,7 @@ class VqaTask:
         """
         if self._accelerator.is_main_process:
             self.vocabulary.save(self._settings.run_dir / "answers.json")
-        for name, dataset in self._unannotated.items():
+        for name, dataset in self.to_answer.items():
             self._answers(student, dataset, run_dir / f"predictions_{name}")
 
     def _test_sets(self) -> dict[str, VqaDataset]:
