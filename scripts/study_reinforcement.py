@@ -29,6 +29,7 @@ from cliptd.training import make_accelerator
 from tasks.iconworld.models import CAPTIONER, TEACHER
 from tasks.iconworld.pairs import IconworldPairs
 from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.processes import process_pool
 
 WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)
 CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
@@ -64,14 +65,21 @@ class StudyReinforcement(Study):
 
 
 def main(study: StudyReinforcement) -> None:
-    teacher, captioner = load_teacher(str(TEACHER)), Captioner(str(CAPTIONER))
-    teachers: dict[str, Teacher | TeacherEnsemble] = {"whole": teacher, "crops": teacher}
-    if study.second_teacher is not None:
-        teachers["two teachers"] = TeacherEnsemble([teacher, load_teacher(str(study.second_teacher))])
-    for name, of_the_data in teachers.items():
-        reinforce(IconworldPairs(study.pairs), of_the_data, DATA[name], study.out / name, captioner=captioner)
-    ways = [way for way in WAYS if SETTINGS[way.name][0] in teachers]
+    made = [name for name in DATA if name != "two teachers" or study.second_teacher is not None]
+    with process_pool(min(study.processes, len(made))) as pool:
+        list(pool.map(make_data, [study] * len(made), made))
+    ways = [way for way in WAYS if SETTINGS[way.name][0] in made]
+    teacher = load_teacher(str(TEACHER))
     run_study(study, ways, train, title="Reinforced data on iconworld", teacher=teacher)
+
+
+def make_data(study: StudyReinforcement, name: str) -> None:
+    """One of the reinforced datasets; what is there of it already is kept."""
+    teacher: Teacher | TeacherEnsemble = load_teacher(str(TEACHER))
+    if name == "two teachers":
+        teacher = TeacherEnsemble([teacher, load_teacher(str(study.second_teacher))])
+    captioner = Captioner(str(CAPTIONER))
+    reinforce(IconworldPairs(study.pairs), teacher, DATA[name], study.out / name, captioner=captioner)
 
 
 def train(study: StudyReinforcement, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
