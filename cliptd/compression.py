@@ -17,10 +17,10 @@ from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.masks import MaskedDualEncoder
 from cliptd.embedding.pruning import prune
 from cliptd.embedding.student import Student, load_student
+from cliptd.files import write_atomically
 from cliptd.open_clip_teacher import CONFIG
 from cliptd.student_training import Evaluate
 from cliptd.training.config import refuse_other_config, resolved
-from cliptd.training.files import write_atomically
 
 SPARSITY_TOLERANCE = 0.05
 """A sparsity that masks miss by more is worth a warning."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cliptd.dual_encoders import PROBES
 from cliptd.embedding.student import Student
-from cliptd.shards import write_atomically
+from cliptd.files import write_atomically
 
 TOLERANCE = 1e-4
 """The largest difference of an element of a unit embedding that still counts as rounding."""

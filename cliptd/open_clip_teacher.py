@@ -16,12 +16,11 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cliptd.data.images import as_rgb
 from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
-from cliptd.shards import write_atomically
+from cliptd.files import save_tensors, write_atomically
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -229,11 +228,7 @@ def save_open_clip(
             f"the config names the tokenizer {text['hf_tokenizer_name']!r}, but {type(tokenizer).__name__} "
             "cannot save its files; give tokenizer=<one with save_pretrained>"
         )
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in teacher.state_dict().items()}
-    save_file(tensors, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
-    with (folder / (WEIGHTS + ".tmp")).open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(folder / (WEIGHTS + ".tmp"), folder / WEIGHTS)
+    save_tensors(folder / WEIGHTS, teacher.state_dict(), metadata={"format": "pt"})
     # the config last: a folder that has one is whole
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     return folder

@@ -20,8 +20,8 @@ from cliptd.data.reinforced_store import read_part, write_part
 from cliptd.data.reinforced_tars import write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.files import write_atomically
 from cliptd.seeds import derive_seed
-from cliptd.shards import write_atomically
 from cliptd.sources import finite
 
 Layout = Literal["public", "compact"]

@@ -23,7 +23,7 @@ from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSampleList
 from cliptd.evaluation.embeddings import embed_images
-from cliptd.shards import write_atomically
+from cliptd.files import whole_file, write_atomically
 from cliptd.sources import finite
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
@@ -196,8 +196,7 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
             f"no sentence has a cosine of {settings.least}; the highest is {scores.max():.3f}, ask for less"
         )
     selected = np.sort(selected)
-    partial = out / f"{SELECTED}.partial"
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with whole_file(out / SELECTED) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         for first in range(0, len(sentences), settings.chunk):
             start, stop = np.searchsorted(selected, (first, first + settings.chunk))
             if start < stop:
@@ -209,7 +208,6 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
                         f"score in {out}; use another folder"
                     )
                 file.writelines(" ".join(texts[k - first].split()) + "\n" for k in selected[start:stop])
-    partial.replace(out / SELECTED)
     found = {
         "sentences": len(sentences),
         "distinct": len(distinct),

@@ -5,7 +5,6 @@ A shard is `<kind>-00000.safetensors` with "embeds" (rows, dim) in the store's d
 """
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,26 +14,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from cliptd.files import write_atomically
 from cliptd.key_index import KeyIndex, hash_keys
 
 STORED_AS = {"float16": (np.float16, "F16"), "bfloat16": (np.uint16, "BF16"), "float32": (np.float32, "F32")}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `path` so that a reader, or a process killed at any moment, sees the old file, the new one, or
-    none.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_json(path: Path):

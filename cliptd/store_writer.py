@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from cliptd.dual_encoders import Similarity, Teacher, TeacherEnsemble
-from cliptd.shards import STORED_AS, from_stored, map_shard, to_stored, write_atomically, write_shard
+from cliptd.files import PARTIAL, write_atomically
+from cliptd.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
 from cliptd.sources import Picture, encode_images, finite
 from cliptd.store import (
     FORMAT_VERSION,
@@ -164,7 +165,7 @@ class StoreWriter(Similarity):
         return out
 
     def _resume(self) -> dict:
-        for leftover in self.path.glob("*.tmp"):
+        for leftover in self.path.glob(f"*{PARTIAL}"):
             leftover.unlink()
         if not (self.path / "index.json").exists():
             return {

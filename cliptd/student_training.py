@@ -12,8 +12,8 @@ from cliptd.embedding.bad_samples import BadSampleList
 from cliptd.embedding.distiller import StudentInTraining
 from cliptd.embedding.masks import MaskedDualEncoder
 from cliptd.embedding.student import Student
+from cliptd.files import write_atomically
 from cliptd.training import TrainingConfig, TrainingResult, train
-from cliptd.training.files import write_atomically
 
 Evaluate = Callable[[Student], dict[str, float]]
 

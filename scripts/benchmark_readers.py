@@ -13,13 +13,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from cliptd.files import write_lines
 from cliptd.report import markdown_table, print_table
 
 TASKS = ("vqa", "snli_ve", "vcr")
@@ -144,22 +144,24 @@ def _write_vqa(root: Path, count: int, rng: random.Random) -> None:
 def _write_snli_ve(root: Path, count: int, rng: random.Random) -> None:
     (root / "flickr30k_images").mkdir(exist_ok=True)
     labels = ("entailment", "neutral", "contradiction")
-    _write_lines(
+    write_lines(
         root / "snli_ve_train.jsonl",
         (
-            {
-                "Flickr30K_ID": str(10**8 + n // 18),
-                "annotator_labels": [labels[n % 3]],
-                "captionID": f"{10**8 + n // 18}.jpg#0",
-                "gold_label": labels[n % 3],
-                "pairID": f"{10**8 + n // 18}.jpg#0r{n}",
-                "sentence1": (caption := " ".join(rng.choices(WORDS, k=13))),
-                "sentence1_binary_parse": f"( {caption} )" * 2,
-                "sentence1_parse": f"(ROOT (S (NP {caption})))" * 3,
-                "sentence2": (text := " ".join(rng.choices(WORDS, k=8))),
-                "sentence2_binary_parse": f"( {text} )" * 2,
-                "sentence2_parse": f"(ROOT (S (NP {text})))" * 3,
-            }
+            json.dumps(
+                {
+                    "Flickr30K_ID": str(10**8 + n // 18),
+                    "annotator_labels": [labels[n % 3]],
+                    "captionID": f"{10**8 + n // 18}.jpg#0",
+                    "gold_label": labels[n % 3],
+                    "pairID": f"{10**8 + n // 18}.jpg#0r{n}",
+                    "sentence1": (caption := " ".join(rng.choices(WORDS, k=13))),
+                    "sentence1_binary_parse": f"( {caption} )" * 2,
+                    "sentence1_parse": f"(ROOT (S (NP {caption})))" * 3,
+                    "sentence2": (text := " ".join(rng.choices(WORDS, k=8))),
+                    "sentence2_binary_parse": f"( {text} )" * 2,
+                    "sentence2_parse": f"(ROOT (S (NP {text})))" * 3,
+                }
+            )
             for n in range(count)
         ),
     )
@@ -180,30 +182,27 @@ def _write_vcr(root: Path, count: int, rng: random.Random) -> None:
     def choices() -> list[list]:
         return [[[0], *rng.choices(WORDS, k=12)] for _ in range(4)]
 
-    _write_lines(
+    write_lines(
         root / "train.jsonl",
         (
-            {
-                "movie": "movie",
-                "objects": ["person"] * 3,
-                "img_fn": "movie/0.jpg",
-                "metadata_fn": "movie/0.json",
-                "question": ["Why", "is", [1], "here", "?"],
-                "answer_choices": choices(),
-                "answer_label": n % 4,
-                "rationale_choices": choices(),
-                "rationale_label": n % 4,
-                "annot_id": f"train-{n}",
-                "img_id": f"train-{n // 2}",
-            }
+            json.dumps(
+                {
+                    "movie": "movie",
+                    "objects": ["person"] * 3,
+                    "img_fn": "movie/0.jpg",
+                    "metadata_fn": "movie/0.json",
+                    "question": ["Why", "is", [1], "here", "?"],
+                    "answer_choices": choices(),
+                    "answer_label": n % 4,
+                    "rationale_choices": choices(),
+                    "rationale_label": n % 4,
+                    "annot_id": f"train-{n}",
+                    "img_id": f"train-{n // 2}",
+                }
+            )
             for n in range(count)
         ),
     )
-
-
-def _write_lines(path: Path, items: Iterator[dict]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(item) + "\n" for item in items)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from cliptd.data.reinforced_tars import ReinforcedTars, write_tar
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedExamples
 from cliptd.embedding.student import load_student
+from cliptd.files import write_atomically
 from cliptd.report import markdown_table, print_table
-from cliptd.training.files import write_atomically
 
 
 @dataclass

@@ -41,10 +41,10 @@ from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
+from cliptd.files import write_atomically
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
-from cliptd.training.files import write_atomically
 from tasks.iconworld.classes import TEMPLATES as ICON_TEMPLATES
 from tasks.iconworld.classes import of_families
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES

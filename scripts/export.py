@@ -16,8 +16,8 @@ import tyro
 
 from cliptd.embedding.student import Student, load_student
 from cliptd.export import FILES, example_inputs, export_onnx, fused, latencies, tower_of
+from cliptd.files import write_atomically
 from cliptd.report import markdown_table, print_table
-from cliptd.training.files import write_atomically
 
 
 @dataclass(kw_only=True)

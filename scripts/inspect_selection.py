@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from cliptd.files import write_atomically
 from cliptd.outputs import student_probability
 from cliptd.sources import LiveSource
 from cliptd.store import TeacherStore
@@ -21,7 +22,6 @@ from cliptd.targeted.collator import DistillationCollator
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
-from cliptd.training.files import write_atomically
 from tasks.command_line import TaskName, parse
 from tasks.selection_page import inspect_batch, selection_page
 from tasks.teacher_source import document_frequency

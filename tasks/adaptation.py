@@ -9,11 +9,11 @@ from accelerate import Accelerator
 
 from cliptd.adaptation import adapt_teacher
 from cliptd.data.pairs import Pair
+from cliptd.files import write_atomically
 from cliptd.open_clip_teacher import save_open_clip
 from cliptd.teachers import Teacher
 from cliptd.training import TrainingConfig
 from cliptd.training.config import refuse_other_config, resolved
-from cliptd.training.files import write_atomically
 from tasks.task import Task
 
 

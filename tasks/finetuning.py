@@ -7,17 +7,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_model
 from tqdm import tqdm
 
 from cliptd.data.identity import identity_of_files, wherever
+from cliptd.files import save_tensors, write_atomically
 from cliptd.sources import Source
 from cliptd.targeted.config import Preset
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teacher_input import TeacherInput
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
-from cliptd.training.files import write_atomically
 from cliptd.wrap import wrap
 from tasks.adaptation import adapt_to_task
 from tasks.collate import PatchCollator, RegionCollator
@@ -160,4 +159,4 @@ def _save(student: NativeStudent, collate: PatchCollator | RegionCollator, folde
     if isinstance(collate, PatchCollator):
         collate.image_transform.save_pretrained(folder)
     if isinstance(student, TeacherInput):
-        save_model(student.project, folder / "teacher_input.safetensors")
+        save_tensors(folder / "teacher_input.safetensors", student.project.state_dict())

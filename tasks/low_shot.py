@@ -15,12 +15,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from cliptd.differences import differences
+from cliptd.files import write_atomically
 from cliptd.statistics import paired_bootstrap
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.config import FREE_ON_RESUME
-from cliptd.training.files import write_atomically
 from tasks.finetuning import finetune
 from tasks.processes import process_pool
 from tasks.settings import FinetuneSettings

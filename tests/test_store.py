@@ -192,7 +192,7 @@ def test_kill_9_while_writing_then_resume_gives_the_same_store(tmp_path):
     with StoreWriter(path, teacher, shard_size=16) as writer:
         assert torch.equal(writer.text_embeds(texts), expected)
     assert len(teacher.encoded) == 400 - before
-    assert not list(path.glob("*.tmp"))
+    assert not list(path.glob("*.partial"))
     for name in sorted(file.name for file in (tmp_path / "whole").glob("*-*")):
         assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -23,7 +23,8 @@ from cliptd.data.identity import identity_of
 from cliptd.data.pairs import Pair
 from cliptd.data.reinforced import CARD, Reinforced, read_card
 from cliptd.data.tables import cached_table
-from cliptd.shards import read_json, write_atomically
+from cliptd.files import write_atomically
+from cliptd.shards import read_json
 
 TABLE_VERSION = 1
 FEATURES = datasets.Features(

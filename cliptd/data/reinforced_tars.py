@@ -9,7 +9,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import tarfile
 import zipfile
 import zlib
@@ -30,7 +29,7 @@ from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, read_car
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.tar_pairs import EARLY_END, TarImage, members_of, read_member
 from cliptd.data.text_files import decode, read_text
-from cliptd.shards import write_atomically
+from cliptd.files import whole_file, write_atomically
 
 TABLE_VERSION = 1
 MEMBERS = {".txt": "text", ".syn.json": "syn", ".paug.json": "paug", ".npz": "npz", ".pth.gz": "pth"}
@@ -208,8 +207,8 @@ def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[
     """Write a shard of (position, sample), and beside it what was wrong with the others; the same rows make the same
     bytes.
     """
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
+    with whole_file(path) as partial, tarfile.open(partial, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for position, sample in rows:
             suffix, picture = _picture_file(sample.image)
             arrays = io.BytesIO()
@@ -228,10 +227,6 @@ def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[
                 head = tarfile.TarInfo(f"{position:09d}.{name}")  # of no date and no owner
                 head.size = len(content)
                 tar.addfile(head, io.BytesIO(content))
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
-    partial.replace(path)
 
 
 def _picture_file(image: Any) -> tuple[str, bytes]:

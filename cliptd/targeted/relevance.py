@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cliptd.files import write_atomically
 from cliptd.targeted.config import Score
 
 
@@ -169,11 +169,8 @@ class DocumentFrequency:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, atomically."""
-        path = Path(path)
-        unfinished = path.with_name(path.name + ".tmp")
         content = {"documents": self.documents, "counts": dict(sorted(self.counts.items()))}
-        unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        os.replace(unfinished, path)
+        write_atomically(path, json.dumps(content, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | Path) -> "DocumentFrequency":

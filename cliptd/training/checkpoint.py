@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cliptd.training.files import flush_to_disk
+from cliptd.files import flush_to_disk, save_tensors
 
 MARKER = "COMPLETE"
 
@@ -34,10 +34,7 @@ def save_checkpoint(
     parent.mkdir(parents=True, exist_ok=True)
     partial = parent / f"partial-{step:08d}"
     final = parent / f"step-{step:08d}"
-    for leftover in (
-        partial,
-        final,
-    ):  # `final` exists only without its marker: load would have continued from it
+    for leftover in (partial, final):  # a whole `final` would have been continued from
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     tensors, scalars = optimizer_to_tensors(model, optimizer)
@@ -98,28 +95,9 @@ def load_checkpoint(
     return state.pop("step"), state
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """safetensors with fsync; tensors that share memory (tied weights) are written once for each name."""
-    contents, seen = {}, set()
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(
-                f"the state {name!r} is a {type(tensor).__name__}, checkpoints hold tensors only"
-            )
-        tensor = tensor.detach().to("cpu").contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        contents[name] = tensor.clone() if storage in seen else tensor
-        seen.add(storage)
-    save_file(contents, path)
-    flush_to_disk(path)
-
-
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's state_dict as one file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    save_tensors(partial, model.state_dict())
-    partial.replace(path)
-    flush_to_disk(path.parent)
+    save_tensors(path, model.state_dict())
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

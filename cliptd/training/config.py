@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cliptd.differences import differences
-from cliptd.training.files import write_atomically
+from cliptd.files import write_atomically
 
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]

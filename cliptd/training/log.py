@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cliptd.training.files import flush_to_disk, write_atomically
+from cliptd.files import flush_to_disk, write_atomically
 
 
 class StepLog:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cliptd.files import write_lines
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import sample_captions
 from tasks.iconworld.scenes import IMAGE_SIZE, sample_scenes, save_pictures
-from tasks.vcr.files import write_lines
 
 FORMAT = 1
 """Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cliptd.files import write_lines
 from tasks.iconworld.glyphs import FAMILIES, font_file
-from tasks.vcr.files import write_lines
 
 
 def write_once(folder: Path, description: dict[str, Any], write: Callable[[], None]) -> Path:

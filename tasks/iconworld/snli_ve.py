@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cliptd.files import write_lines
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import PRONOUNS, article
@@ -29,7 +30,6 @@ from tasks.iconworld.scenes import (
 )
 from tasks.proposals import write_proposals
 from tasks.snli_ve.data import IMAGES, LABELS
-from tasks.vcr.files import write_lines
 
 FORMAT = 1
 """Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""

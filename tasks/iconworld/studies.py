@@ -20,9 +20,9 @@ import tyro
 from cliptd.evaluation.linear_probe import ProbeFolders
 from cliptd.evaluation.suite import SuiteEntry, evaluate_suite
 from cliptd.evaluation.zero_shot import zero_shot
+from cliptd.files import write_atomically
 from cliptd.report import markdown_table, print_table
 from cliptd.training import TrainingConfig
-from cliptd.training.files import write_atomically
 from tasks.iconworld.classes import TEMPLATES, IconClasses
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.low_shot import keep_settings, mean_and_spread

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cliptd.files import write_lines
 from tasks.iconworld.folder import write_once
 from tasks.iconworld.glyphs import FAMILIES, SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import REASONS, STATEMENTS, article
@@ -29,7 +30,6 @@ from tasks.iconworld.scenes import (
     render,
     sample_scenes,
 )
-from tasks.vcr.files import write_lines
 
 QUESTIONS = (
     "What is {s} looking at ?",

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cliptd.data.jsonl import JsonLines, parsed_lines
+from cliptd.files import write_lines
 from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
 
 BUCKETS = 2**18
@@ -95,10 +96,7 @@ def write_hard(
     guesses = model.predict([text for _, text, _ in rows])
     wrong = [index for (index, _, label), guess in zip(rows, guesses, strict=True) if guess != label]
     lines = JsonLines(annotations)
-    partial = Path(out).with_name(Path(out).name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(lines.raw(index), ensure_ascii=False) + "\n" for index in wrong)
-    partial.replace(out)
+    write_lines(out, (json.dumps(lines.raw(index), ensure_ascii=False) for index in wrong))
     return {
         "pairs": len(rows),
         "without_label": without_label,

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from cliptd.data.cache import derived_file
 from cliptd.data.identity import identity_of_files
-from cliptd.training.files import write_atomically
+from cliptd.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.predict_classes import predict_classes
 from tasks.snli_ve.data import LABELS, SnliVeDataset

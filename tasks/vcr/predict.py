@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from cliptd.training.files import write_atomically
+from cliptd.files import whole_file, write_atomically
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, vcr_metrics
 
@@ -163,11 +163,8 @@ def write_leaderboard(path: str | Path, predictions: Predictions) -> None:
             "answer: predict(…, given='all')"
         )
     table = np.concatenate([predictions.answers[:, None], predictions.rationales], axis=1).reshape(-1, 20)
-    path = Path(path)
-    partial_path = path.with_name(path.name + ".partial")
-    with open(partial_path, "w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(LEADERBOARD_COLUMNS)
         for annot_id, row in zip(predictions.annot_ids, table, strict=True):
             writer.writerow([annot_id, *(f"{value:.8f}" for value in row)])
-    partial_path.replace(path)

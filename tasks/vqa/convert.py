@@ -23,6 +23,7 @@ from PIL import Image
 from cliptd.data.images import as_rgb
 from cliptd.data.jsonl import JsonLines
 from cliptd.data.text_files import csv_rows
+from cliptd.files import whole_file
 from tasks.vqa.data import SPLITS, image_name
 
 ANNOTATORS = 10
@@ -62,7 +63,8 @@ def write_official(
     ids: dict[str, int] = {}
     count = 0
     with ExitStack() as stack:
-        files = [stack.enter_context(open(out / f"{name}.partial", "w", encoding="utf-8")) for name in names]
+        partials = [stack.enter_context(whole_file(out / name)) for name in names]
+        files = [stack.enter_context(open(partial, "w", encoding="utf-8")) for partial in partials]
         for file, key in zip(files, ("questions", "annotations"), strict=False):
             file.write(json.dumps({"info": {}, "data_subtype": image_split})[:-1] + f', "{key}": [')
         for count, row in enumerate(rows, 1):
@@ -81,8 +83,6 @@ def write_official(
             raise ValueError("the table has no row")
         for file in files:
             file.write("]}")
-    for name in names:
-        (out / f"{name}.partial").replace(out / name)
     return {"questions": count, "images": len(ids)}
 
 

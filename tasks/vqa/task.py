@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from cliptd.data.identity import identity_of_files
-from cliptd.training.files import write_atomically
+from cliptd.files import write_atomically
 from tasks.collate import PatchCollator, RegionCollator
 from tasks.predict_classes import predict_classes
 from tasks.student_input import StudentInput

@@ -113,7 +113,7 @@ def kill_in_file_operation(number: int) -> None:
     half."""
     import shutil
 
-    from cliptd.training import checkpoint
+    from cliptd import files
 
     done = 0
 
@@ -131,8 +131,10 @@ def kill_in_file_operation(number: int) -> None:
 
         return operation
 
-    checkpoint.save_file = deadly(checkpoint.save_file, halves=1)
+    files.save_file = deadly(files.save_file, halves=1)
     Path.write_text = deadly(Path.write_text, halves=0)
+    Path.write_bytes = deadly(Path.write_bytes, halves=0)
+    Path.touch = deadly(Path.touch)
     Path.replace = deadly(Path.replace)
     Path.rename = deadly(Path.rename)
     Path.unlink = deadly(Path.unlink)

@@ -57,7 +57,7 @@ def test_killed_again_and_again(forked_run, reference, tmp_path):
     generator = random.Random(0)
     kills, killed = 0, True
     while killed:
-        killed = forked_run(tmp_path / "run", kill_at=generator.randint(10, 50), **SETTINGS)
+        killed = forked_run(tmp_path / "run", kill_at=generator.randint(10, 70), **SETTINGS)
         kills += killed
     assert_same_run(tmp_path / "run", reference)
     assert kills > 1

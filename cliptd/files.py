@@ -1,0 +1,73 @@
+"""Files that are either whole or absent, whatever kills the process."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+PARTIAL = ".partial"
+"""How the names of files end that are being written."""
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to; once the block ends without an error, what is there is on disk as `path`.
+
+    A reader sees the old content or the new one.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + PARTIAL)
+    partial.unlink(missing_ok=True)
+    partial.touch()
+    mode = partial.stat().st_mode  # as the user's umask has it; safetensors writes for its owner alone
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.chmod(mode)
+    flush_to_disk(partial)
+    partial.replace(path)
+    flush_to_disk(path.parent)
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Replace `path` by `content`, text as UTF-8, in one move."""
+    with whole_file(path) as partial:
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Stream `lines`, without their newlines, into `path`, which appears only when all of them are on disk."""
+    with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write safetensors; tensors that share memory (tied weights) are written once for each name."""
+    contents, seen = {}, set()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"the state {name!r} is a {type(tensor).__name__}, checkpoints hold tensors only"
+            )
+        tensor = tensor.detach().to("cpu").contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        contents[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    with whole_file(path) as partial:
+        save_file(contents, partial, metadata)
+
+
+def flush_to_disk(path: Path) -> None:
+    """fsync of a file or a folder, so that a later rename cannot outrun the content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
