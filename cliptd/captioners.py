@@ -9,6 +9,9 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
 from transformers.generation import LogitsProcessorList, TopPLogitsWarper
 
+from cliptd.data.identity import wherever
+from cliptd.dual_encoders import hash_weights
+
 
 class Captioner:
     """Any transformers model that generates a text from `pixel_values` alone: BLIP, GIT, ViT + GPT-2, ….
@@ -35,7 +38,7 @@ class Captioner:
             raise ValueError(
                 f"found top_p {top_p} and max_tokens {max_tokens}; expected in (0, 1] and 1 at least"
             )
-        self.name, self.top_p, self.batch_size = name, top_p, batch_size
+        self.name, self.top_p, self.batch_size = wherever(name), top_p, batch_size
         if "/" in name and name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"captioner folder {name} does not exist")
         try:
@@ -47,6 +50,9 @@ class Captioner:
                 f"captioner {name!r} could not be loaded as an image-to-text model ({' '.join(str(error).split())}); "
                 "give the id or the folder of one"
             ) from error
+        self.fingerprint = (
+            f"{hash_weights(self.model).hexdigest()[:16]}, top_p {top_p:g}, {max_tokens} tokens"
+        )
         self.model = self.model.requires_grad_(False).eval().to(device)
         config = self.model.config
         of_text = getattr(config, "decoder", None) or getattr(config, "text_config", None) or config

@@ -61,7 +61,7 @@ class Reinforcement:
     seed: int = 0
     """Of augmentations and captions."""
     on_bad_sample: OnBadSample = "raise"
-    """Stop at a bad pair, or leave it out; bad_samples.txt lists them."""
+    """Stop at a bad pair, or leave it out; bad_samples.txt lists them. What stopped at one goes on with "skip"."""
 
     def __post_init__(self) -> None:
         least = {"augmentations": 1, "captions": 0, "shard_size": 1, "chunk": 1, "operations": 0}
@@ -126,7 +126,7 @@ def reinforce(
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        _begin(out, card, settings, pairs)
+        _begin(out, card, settings, pairs, captioner)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
@@ -152,6 +152,11 @@ def reinforce(
         accelerator.wait_for_everyone()
     if rank == 0:
         complaints = [*getattr(pairs, "skipped", ()), *_complaints(out, settings.layout)]
+        if complaints and settings.on_bad_sample == "raise":
+            raise ValueError(
+                f"{complaints[0]} ({len(complaints)} such, left out when this was begun with 'skip'); ask for 'skip' "
+                "again, or mend them and use another folder"
+            )
         write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
         if complaints:
             print(f"{len(complaints)} bad samples were left out: {out / BAD}")
@@ -195,13 +200,19 @@ def members_of(teacher: Teacher | TeacherEnsemble) -> list[Teacher]:
     return list(getattr(teacher, "members", [teacher]))
 
 
-def _begin(out: Path, card: ReinforcementCard, settings: Reinforcement, pairs: Sequence[Pair]) -> None:
+def _begin(
+    out: Path,
+    card: ReinforcementCard,
+    settings: Reinforcement,
+    pairs: Sequence[Pair],
+    captioner: Captions | None,
+) -> None:
     described = json.loads(card.to_json())
     described["made_of"] = {
         "layout": settings.layout,
         "shard_size": settings.shard_size,
         "seed": settings.seed,
-        "on_bad_sample": settings.on_bad_sample,
+        "captioner": getattr(captioner, "fingerprint", None),
         "data": identity_of(pairs),
     }
     path = out / CARD
@@ -243,6 +254,29 @@ def _chunk(
     settings: Reinforcement,
 ) -> tuple[list[tuple[int, Reinforced]], list[str]]:
     """Reinforced samples of the pairs at these positions, and what is wrong with the others."""
+    good, bad = _opened(pairs, positions, settings)
+    if not good:
+        return [], bad
+    try:
+        return _reinforced(good, teacher, captioner, card, settings), bad
+    except ValueError as error:  # an embedding that is not finite
+        if settings.on_bad_sample == "raise":
+            raise
+        if len(good) == 1:
+            return [], [*bad, str(error)]
+    alone = [
+        _chunk(pairs, range(position, position + 1), teacher, captioner, card, settings)
+        for position in positions
+    ]
+    return [sample for samples, _ in alone for sample in samples], [
+        c for _, complaints in alone for c in complaints
+    ]
+
+
+def _opened(
+    pairs: Sequence[Pair], positions: range, settings: Reinforcement
+) -> tuple[list[tuple[int, Pair, Image.Image]], list[str]]:
+    """Position, pair and picture of those that can be read, and what is wrong with the others."""
     good: list[tuple[int, Pair, Image.Image]] = []
     bad: list[str] = []
     for position in positions:
@@ -256,8 +290,16 @@ def _chunk(
             if settings.on_bad_sample == "raise":
                 raise
             bad.append(str(error))
-    if not good:
-        return [], bad
+    return good, bad
+
+
+def _reinforced(
+    good: Sequence[tuple[int, Pair, Image.Image]],
+    teacher: Teacher | TeacherEnsemble,
+    captioner: Captions | None,
+    card: ReinforcementCard,
+    settings: Reinforcement,
+) -> list[tuple[int, Reinforced]]:
     images, keys = [image for _, _, image in good], [pair.key for _, pair, _ in good]
     drawn = [
         tuple(
@@ -278,13 +320,12 @@ def _chunk(
     image_embeds = _image_embeds(images, drawn, keys, teacher, card)
     texts = [text for (_, pair, _), own in zip(good, captions, strict=True) for text in (pair.text, *own)]
     text_embeds = _text_embeds(texts, teacher).reshape(len(good), 1 + card.captions, -1)
-    samples = [
+    return [
         (position, Reinforced(pair.key, pair.image, pair.text, tuple(own), augmentations, seen, read))
         for (position, pair, _), own, augmentations, seen, read in zip(
             good, captions, drawn, image_embeds, text_embeds, strict=True
         )
     ]
-    return samples, bad
 
 
 def _image_embeds(images, drawn, keys, teacher, card: ReinforcementCard) -> np.ndarray:

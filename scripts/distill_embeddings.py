@@ -205,7 +205,13 @@ def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
 def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
     if asked.reinforced is not None:
         return ReinforcedStore(asked.reinforced, _pairs(asked))
-    shards = shards_of(asked.data)
+    folder = Path(asked.data)
+    if (folder / CARD).exists() and not list(folder.glob("*.tar")):
+        raise ValueError(
+            f"{folder} is what reinforce_dataset.py wrote beside its data: give it as reinforced, and as data what it "
+            "was made of"
+        )
+    shards = shards_of(f"{folder}/*.tar" if folder.is_dir() else asked.data)
     card = None if (shards[0].parent / CARD).exists() else DATACOMP_DR
     return ReinforcedTars(shards, card, pictures=asked.pictures, on_bad_sample=asked.on_bad_sample)
 

@@ -203,6 +203,79 @@ def test_a_sample_that_would_mislead_a_batch_is_refused_or_left_out(
         assert ReinforcedExamples(Changed(), 32, captions=False)[1].caption is None
 
 
+class NanTeacher:
+    """A teacher that has no finite embedding of a text."""
+
+    def __init__(self, teacher, text):
+        self.members, self.text = [teacher], text
+        self.teacher = teacher
+
+    def __getattr__(self, name):
+        return getattr(self.teacher, name)
+
+    def encode_texts(self, texts):
+        embeds = self.teacher.encode_texts(texts)
+        embeds[[k for k, text in enumerate(texts) if text == self.text]] = np.nan
+        return embeds
+
+
+def test_what_stopped_at_a_bad_pair_goes_on_without_it(pairs, tmp_path):
+    folder = tiny_open_clip_folder(tmp_path / "teacher", embed_dim=16, seed=1)
+    teacher = NanTeacher(load_teacher(str(folder)), "picture number 4")
+    teacher.members = [teacher]
+
+    def broken():
+        raise ValueError("image x.png is corrupt")
+
+    data = [*pairs, Pair("x.png", broken, "a dog")]
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"text 'picture number 4' is not finite"):
+        reinforce(data, teacher, settings(chunk=3), out)
+    made = out / "reinforced-00000.safetensors"
+    before = made.stat().st_mtime_ns
+    reinforce(data, teacher, settings(chunk=3, on_bad_sample="skip"), out)
+    assert made.stat().st_mtime_ns == before
+    bad = (out / "bad_samples.txt").read_text().splitlines()
+    assert len(bad) == 2
+    assert "picture number 4" in bad[0]
+    assert bad[1] == "image x.png is corrupt"
+    dataset = ReinforcedStore(out, data)
+    assert [dataset[k].text[-1] for k in range(len(dataset))] == list("012356")
+    with pytest.raises(
+        ValueError, match=r"\(2 such, left out when this was begun with 'skip'\); ask for 'skip'"
+    ):
+        reinforce(data, teacher, settings(chunk=3), out)
+
+
+def test_datasets_of_other_seeds_and_captioners_are_told_apart(teacher, pairs, tmp_path):
+    for seed in (0, 1):
+        reinforce(pairs, teacher, settings(seed=seed, layout="public"), tmp_path / f"public{seed}")
+        reinforce(pairs, teacher, settings(seed=seed), tmp_path / f"compact{seed}")
+    assert tars(tmp_path / "public0").identity != tars(tmp_path / "public1").identity
+    one, other = (ReinforcedStore(tmp_path / f"compact{seed}", pairs) for seed in (0, 1))
+    assert one.identity != other.identity
+    captioner = Words()
+    captioner.fingerprint = "0123"
+    reinforce(pairs, teacher, settings(), tmp_path / "told", captioner=captioner)
+    captioner.fingerprint = "4567"
+    with pytest.raises(ValueError, match=r"made_of\.captioner is '0123' there, '4567' here"):
+        reinforce(pairs, teacher, settings(), tmp_path / "told", captioner=captioner)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("MPO", "jpg"), ("JPEG2000", "png"), ("WEBP", "webp")])
+def test_pictures_of_any_kind_come_back_out_of_public_shards(teacher, tmp_path, kind, suffix):
+    (tmp_path / "data").mkdir()
+    options = {"save_all": True, "append_images": [tiny_image(1)]} if kind == "MPO" else {}
+    tiny_image(0).save(tmp_path / "data" / "a.jpg", format=kind, **options)
+    (tmp_path / "data" / "a.txt").write_text("a picture")
+    pairs = FolderPairs(tmp_path / "data")
+    reinforce(pairs, teacher, settings(layout="public"), tmp_path / "out")
+    (dataset,) = [tars(tmp_path / "out")]
+    assert dataset[0].image().tobytes() == pairs[0].image().tobytes()
+    with tarfile.open(tmp_path / "out" / "reinforced-00000.tar") as tar:
+        assert f"000000000.{suffix}" in tar.getnames()
+
+
 def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):
     reinforce(pairs, teacher, settings(), tmp_path)
     with pytest.raises(ValueError, match=r"another reinforcement \(augmentations is 3 there, 4 here\)"):
@@ -275,6 +348,21 @@ def test_the_public_shards_are_read_as_they_are(public):
     assert (sum(DATACOMP_DR.embed_dims), DATACOMP_DR.policy.size) == (1536, 224)
 
 
+def test_pictures_that_were_not_downloaded_are_named_before_training_and_left_out(public):
+    shards, card, pictures, _ = public()
+    (pictures / "bb.png").unlink()
+    (pictures / "aa.txt").unlink()
+    with pytest.raises(ValueError, match=r"sample aa: lacks aa\.txt in .*pictures; .* \(2 such"):
+        ReinforcedTars(shards, card, pictures=pictures)
+    assert len(ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")) == 0
+    tiny_image(0).save(pictures / "bb.webp")  # it came later
+    dataset = ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")
+    assert [sample.text for sample in dataset] == ["text of bb"]
+    assert len(dataset.skipped) == 1
+    with pytest.raises(FileNotFoundError, match=r"nowhere: is no folder"):
+        ReinforcedTars(shards, card, pictures=pictures / "nowhere")
+
+
 class Evil:
     def __reduce__(self):
         return print, ("code ran",)
@@ -307,7 +395,7 @@ def test_a_shard_that_ends_early_is_named_or_left_out(public):
     shards, card, pictures, _ = public()
     whole = shards[0].read_bytes()
     shards[0].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"000\.tar is broken off or no tar"):
+    with pytest.raises(ValueError, match=r"000\.tar is broken off, damaged or no tar"):
         ReinforcedTars(shards, card, pictures=pictures)
     dataset = ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")
     assert len(dataset.skipped) == 1

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from cliptd.data.identity import identity_of_folder
+from cliptd.data.image_tree import ImageTree
 from cliptd.data.images import ImageFile
-from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.text_files import read_text
 
 
 class FolderPairs:
-    """Map-style dataset of `Pair`, sorted by path; subfolders count, too. A .txt of several lines is one text.
+    """Map-style dataset of `Pair`, sorted by path; subfolders count, too, and links to folders. A .txt of several
+    lines is one text.
 
     on_bad_sample: "raise" at an image without text, or "skip": leave it out and list it in `skipped`.
 
@@ -18,20 +20,15 @@ class FolderPairs:
 
     def __init__(self, folder: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
         self.folder = Path(folder)
-        images = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not images:
-            raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        self.images = [path for path in images if path.with_suffix(".txt").is_file()]
+        self.images = ImageTree(folder, beside=".txt")
         self.skipped = [
-            f"{path}: has no text {path.with_suffix('.txt').name} beside it"
-            for path in images
-            if not path.with_suffix(".txt").is_file()
+            f"{path}: has no text {path.with_suffix('.txt').name} beside it" for path in self.images.lacking
         ]
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
                 f"{self.skipped[0]} ({len(self.skipped)} such); on_bad_sample 'skip' leaves them out"
             )
-        self.identity = identity_of_folder(self.folder, self.images)
+        self.identity = identity_of_folder(folder, self.images.relative())
 
     def __len__(self) -> int:
         return len(self.images)

@@ -19,10 +19,12 @@ def identity_of_files(files: Iterable[str | Path]) -> str:
     return f"{files[0].name} … sha256:{_digest(described)}"
 
 
-def identity_of_folder(folder: str | Path, files: Iterable[Path]) -> str:
-    """The folder's name, and 16 hex digits of its files' paths in it."""
-    described = "".join(f"{file.relative_to(folder)}\n" for file in files)
-    return f"{Path(folder).resolve().name} sha256:{_digest(described)}"
+def identity_of_folder(folder: str | Path, files: Iterable[str]) -> str:
+    """The folder's name, and 16 hex digits of its files' paths, which are relative to it."""
+    found = hashlib.sha256()
+    for file in files:
+        found.update(f"{file}\n".encode(errors="surrogateescape"))
+    return f"{Path(folder).resolve().name} sha256:{found.hexdigest()[:16]}"
 
 
 def wherever(name: str | Path) -> str:

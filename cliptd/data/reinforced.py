@@ -2,6 +2,7 @@
 teachers made of each.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -104,6 +105,11 @@ def read_card(path: Path) -> ReinforcementCard:
         return ReinforcementCard(teachers=teachers, policy=AugmentationPolicy(**policy), **found)
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path} is no card of a reinforced dataset ({error})") from None
+
+
+def identity_of_card(path: Path) -> str:
+    """16 hex digits of all that a card says, the seed of the augmentations included."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 class ReinforcedDataset(Protocol):

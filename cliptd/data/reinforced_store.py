@@ -21,7 +21,7 @@ from safetensors.torch import save
 from cliptd.data.augmentation import OPERATIONS, Augmentation
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import Pair
-from cliptd.data.reinforced import CARD, Reinforced, read_card
+from cliptd.data.reinforced import CARD, Reinforced, identity_of_card, read_card
 from cliptd.data.tables import cached_table
 from cliptd.files import write_atomically
 from cliptd.shards import read_json
@@ -86,7 +86,7 @@ class ReinforcedStore:
     def __init__(self, folder: str | Path, pairs: Sequence[Pair]) -> None:
         self.folder, self.pairs = Path(folder), pairs
         self.card = read_card(self.folder / CARD)
-        self.identity = f"reinforced {identity_of(pairs)}"
+        self.identity = f"reinforced {identity_of_card(self.folder / CARD)}, {identity_of(pairs)}"
         self.skipped: list[str] = list(getattr(pairs, "skipped", ()))
         self._parts: list[Part] = []
         covered = 0

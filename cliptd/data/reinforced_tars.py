@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import tarfile
 import zipfile
 import zlib
@@ -25,13 +26,13 @@ from cliptd.data.augmentation import Augmentation
 from cliptd.data.identity import identity_of_files
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample
-from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, read_card
+from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, identity_of_card, read_card
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.tar_pairs import EARLY_END, TarImage, members_of, read_member
 from cliptd.data.text_files import decode, read_text
 from cliptd.files import whole_file, write_atomically
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 MEMBERS = {".txt": "text", ".syn.json": "syn", ".paug.json": "paug", ".npz": "npz", ".pth.gz": "pth"}
 FEATURES = datasets.Features(
     {
@@ -42,6 +43,7 @@ FEATURES = datasets.Features(
             for member in ("image", *MEMBERS.values())
             for what in ("offset", "size")
         },
+        "picture": datasets.Value("string"),
         "complaint": datasets.Value("string"),
     }
 )
@@ -76,12 +78,20 @@ class ReinforcedTars(TableDataset):
         if not self.shards:
             raise ValueError("there are no shards")
         self.card = card or read_card(self.shards[0].parent / CARD)
+        if pictures is not None and not pictures.is_dir():
+            raise FileNotFoundError(
+                f"{pictures}: is no folder; expected the shards' pictures and texts in it"
+            )
+        elsewhere = None if pictures is None else str(pictures.resolve())
+        when = None if pictures is None else pictures.stat().st_mtime_ns  # files that come make another table
         table = cached_table(
-            _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, elsewhere=pictures is not None
+            _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, elsewhere=elsewhere, when=when
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
         self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
         self.identity = identity_of_files(self.shards)
+        if card is None:
+            self.identity += f", {identity_of_card(self.shards[0].parent / CARD)}"
 
     def __getitem__(self, position: int) -> Reinforced:
         row = self.row(position)
@@ -123,22 +133,14 @@ class ReinforcedTars(TableDataset):
         return read_member(self.shards[row["shard"]], row[f"{member}_offset"], row[f"{member}_size"])
 
     def _pair(self, row: dict[str, Any], shard: Path, where: str) -> tuple[Any, str]:
-        name = row["key"].rsplit("/", 1)[-1]
         if row["image_offset"] is not None:
             image: Any = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
         else:
-            paths = [self.pictures / f"{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-            path = next((path for path in paths if path.is_file()), paths[0])
-            image = ImageFile(path, where, f"download it to {self.pictures}, or leave such samples out")
+            image = ImageFile(self.pictures / row["picture"], where, "it was there a moment ago")
         if row["text_offset"] is not None:
             text = decode(self._read(row, "text"), where).strip()
         else:
-            path = self.pictures / f"{name}.txt"
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"{where}: its text {path} is missing; write it there, or leave such samples out"
-                )
-            text = read_text(path).strip()
+            text = read_text(self.pictures / f"{_name(row['key'])}.txt").strip()
         if not text:
             raise ValueError(f"{where}: its text is empty")
         return image, text
@@ -171,7 +173,12 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _rows(files: tuple[str, ...], elsewhere: bool) -> Iterator[dict[str, Any]]:
+def _name(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
+def _rows(files: tuple[str, ...], elsewhere: str | None, when: int | None) -> Iterator[dict[str, Any]]:
+    there = set() if elsewhere is None else {entry.name for entry in os.scandir(elsewhere)}
     for number, path in enumerate(files):
         for key, members in itertools.groupby(members_of(Path(path)), key=lambda member: member[0]):
             row: dict[str, Any] = dict.fromkeys(FEATURES) | {"shard": number, "key": key}
@@ -181,21 +188,32 @@ def _rows(files: tuple[str, ...], elsewhere: bool) -> Iterator[dict[str, Any]]:
                     row |= {f"{name}_offset": offset, f"{name}_size": size}
                 elif suffix == EARLY_END:
                     row["complaint"] = (
-                        f"shard {path} is broken off or no tar, at or after sample {key}; get it anew"
+                        f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
                     )
+            if row["image_offset"] is None:
+                names = (f"{_name(key)}{suffix}" for suffix in IMAGE_SUFFIXES)
+                row["picture"] = next((name for name in names if name in there), None)
             if row["complaint"] is None:
-                row["complaint"] = _lacking(row, path, elsewhere)
+                row["complaint"] = _lacking(row, path, elsewhere, there)
             yield row
 
 
-def _lacking(row: dict[str, Any], path: str, elsewhere: bool) -> str | None:
+def _lacking(row: dict[str, Any], path: str, elsewhere: str | None, there: set[str]) -> str | None:
     where = f"shard {path}, sample {row['key']}"
     if row["paug_size"] is None:
         return f"{where}: has no paug.json, so its augmentations cannot be replayed"
     if row["npz_size"] is None and row["pth_size"] is None:
         return f"{where}: has neither npz nor pth.gz, so it holds no embeddings"
     lacking = [name for name in ("image", "text") if row[f"{name}_size"] is None]
-    if lacking and not elsewhere:
+    if elsewhere is not None:
+        files = {
+            "image": (f"{_name(row['key'])}.jpg", row["picture"]),
+            "text": (f"{_name(row['key'])}.txt",) * 2,
+        }
+        missing = [files[name][0] for name in lacking if files[name][1] not in there]
+        if missing:
+            return f"{where}: lacks {' and '.join(missing)} in {elsewhere}; download what is missing, or leave it out"
+    elif lacking:
         return (
             f"{where}: has no {' and no '.join(lacking)}; name the folder of pictures and texts, KEY.jpg and KEY.txt, "
             "that the public shards only give addresses of"
@@ -230,12 +248,16 @@ def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[
 
 
 def _picture_file(image: Any) -> tuple[str, bytes]:
-    """Suffix and bytes of a picture: the file as it is where there is one, else a PNG, which loses nothing."""
+    """Suffix and bytes of a picture: the file as it is where shards may hold such files, else a PNG, which loses
+    nothing.
+    """
     if hasattr(image, "read_bytes"):
         content = image.read_bytes()
         with Image.open(io.BytesIO(content)) as opened:
-            kind = opened.format
-        return {"JPEG": "jpg"}.get(kind, kind.lower()), content
+            kind = opened.format.lower()
+        suffix = {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)  # MPO: a JPEG with more of them behind it
+        if f".{suffix}" in IMAGE_SUFFIXES:
+            return suffix, content
     opened, content = (image() if callable(image) else image), io.BytesIO()
     opened.convert("RGB").save(content, format="PNG")
     return "png", content.getvalue()

@@ -28,7 +28,7 @@ from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.text_files import decode
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 BLOCK = tarfile.BLOCKSIZE
 FEATURES = datasets.Features(
     {
@@ -194,7 +194,7 @@ def _rows(files: tuple[str, ...], needs: tuple[str, ...]) -> Iterator[dict[str, 
                     row |= {"text_offset": offset, "text_size": size, "text_is_json": suffix == ".json"}
                 elif suffix == EARLY_END:
                     row["complaint"] = (
-                        f"shard {path} is broken off or no tar, at or after sample {key}; get it anew"
+                        f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
                     )
             if row["complaint"] is None:
                 lacking = [name for name in needs if row[f"{name}_offset"] is None]
@@ -207,7 +207,9 @@ EARLY_END = "early end"
 
 
 def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
-    """(sample key, lower-case suffix, offset, size) of every file of a tar; EARLY_END as suffix where it breaks off."""
+    """(sample key, lower-case suffix, offset, size) of every file of a tar; EARLY_END as suffix where it breaks off, or
+    where anything but zeros follows what tarfile takes for its end: a head that is damaged, another tar behind it.
+    """
     key, whole = "(none)", path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:
@@ -223,8 +225,20 @@ def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
                     break
                 yield key, f"{dot}{rest}".lower(), member.offset_data, member.size
                 tar.members.clear()  # or it would remember every head
-            if end + BLOCK <= whole:  # the empty block that ends a tar
-                return
+        if _only_zeros(path, end):
+            return
     except tarfile.TarError:
         pass  # what it holds is no head of a file
     yield key, EARLY_END, 0, 0
+
+
+def _only_zeros(path: Path, start: int) -> bool:
+    """Whether a file goes on from there with at least a block of zeros, as a tar ends, and nothing else."""
+    found = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while part := file.read(1 << 20):
+            if part.strip(b"\0"):
+                return False
+            found += len(part)
+    return found >= BLOCK

@@ -1,7 +1,7 @@
 """Text and CSVs that must be UTF-8, or an error that says where they are not."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -28,20 +28,43 @@ def csv_columns(path: str | Path, separator: str = ",") -> list[str]:
     return next(csv.reader([head], delimiter=separator), [])
 
 
+def _noted(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+def _refuse_swallowed_lines(lines: Sequence[str], separator: str) -> None:
+    """Raise csv.Error for a row of several lines that is not well quoted, and one whose quote the file's end closes."""
+    several = sum(bool(line.strip()) for line in lines) > 1
+    if several or not lines[-1].endswith(("\n", "\r")):
+        try:
+            list(csv.reader(lines, delimiter=separator, strict=True))
+        except csv.Error as error:
+            if several or "end of data" in str(error):
+                raise
+
+
 def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """The line at which each row of a CSV with a head ends, and its values by column.
 
-    Raises ValueError naming file and line for what is no UTF-8 and for a quote that is not closed, which would swallow
-    the rows that follow.
+    A quote inside a value that needs none is read as pandas does. Raises ValueError naming file and line for what is
+    no UTF-8 and for a quote that is not closed, which would swallow the rows that follow.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=separator, strict=True)
+        lines: list[str] = []  # of the row that is being read
+        reader = csv.DictReader(_noted(file, lines), delimiter=separator)
         try:
+            if reader.fieldnames:
+                lines.clear()
             for row in reader:
+                _refuse_swallowed_lines(lines, separator)
                 yield reader.line_num, row
+                lines.clear()
         except csv.Error as error:
             raise ValueError(
-                f"{path}:{reader.line_num + 1}: {error}; is a quote not closed in this row, or not doubled in a text?"
+                f"{path}:{reader.line_num - len(lines) + 1}: {error}; is a quote not closed in this "
+                "row, or not doubled in a text?"
             ) from None
         except UnicodeDecodeError:
             raise ValueError(f"{path}: is no UTF-8 after line {reader.line_num}; convert it") from None

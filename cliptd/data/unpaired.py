@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cliptd.data.cache import cache_folder
 from cliptd.data.identity import identity_of, identity_of_files, identity_of_folder
+from cliptd.data.image_tree import ImageTree
 from cliptd.data.images import ImageFile
-from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.tables import cached_table
 from cliptd.data.tar_pairs import TarSamples, shards_of
 from cliptd.seeds import derive_seed
@@ -116,12 +117,8 @@ class FolderImages:
 
     def __init__(self, folder: str | Path) -> None:
         self.name = str(folder)
-        if not Path(folder).is_dir():
-            raise FileNotFoundError(f"{folder}: is no folder; expected a folder of images, or shards (.tar)")
-        self.paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not self.paths:
-            raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        self.identity = identity_of_folder(folder, self.paths)
+        self.paths = ImageTree(folder)
+        self.identity = identity_of_folder(folder, self.paths.relative())
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -1,7 +1,11 @@
 """A folder of class folders: the labelled images of a classification data set."""
 
 import json
+import re
 from pathlib import Path
+
+import open_clip
+from timm.data import ImageNetInfo
 
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import IMAGE_SUFFIXES
@@ -14,7 +18,8 @@ class ImageFolder:
     """FOLDER/CLASS/*.jpg (or .png, …): which images there are and of which class; none is opened here.
 
     A class is called by its folder's name, "_" read as a space, unless the folder holds names: classes.json
-    ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between).
+    ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between). Folders of
+    ImageNet's WordNet numbers, all of them or a part, have open_clip's names of ImageNet's classes.
 
     `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
     `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
@@ -60,6 +65,8 @@ class ImageFolder:
 def _class_names(folder: Path, classes: list[str]) -> list[str]:
     files = [folder / name for name in (JSON_NAMES, TEXT_NAMES) if (folder / name).is_file()]
     if not files:
+        if all(re.fullmatch(r"n\d{8}", name) for name in classes):
+            return _imagenet_names(folder, classes)
         return [name.replace("_", " ") for name in classes]
     if len(files) > 1:
         raise ValueError(
@@ -74,6 +81,19 @@ def _class_names(folder: Path, classes: list[str]) -> list[str]:
             "file to call classes by their folders"
         )
     return [names[name] for name in classes]
+
+
+def _imagenet_names(folder: Path, classes: list[str]) -> list[str]:
+    numbers = ImageNetInfo("imagenet-1k").label_names()
+    names = dict(zip(numbers, open_clip.IMAGENET_CLASSNAMES, strict=True))
+    unknown = [number for number in classes if number not in names]
+    if unknown:
+        raise ValueError(
+            f"{folder}: its class folder {unknown[0]} ({len(unknown)} such) is called by a WordNet number, none of "
+            f"ImageNet's 1,000, so no text can say what it shows; name the classes in {JSON_NAMES}: "
+            f'{{"{unknown[0]}": "its name"}}'
+        )
+    return [names[number] for number in classes]
 
 
 def _read_json(file: Path) -> dict[str, str]:

@@ -14,8 +14,9 @@ Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
-# Settings that leave every sample, loss and weight as they are: a run may be resumed with others.
-FREE_ON_RESUME = frozenset({"num_workers", "save_every", "track", "resume"})
+# Settings that leave every sample, loss and weight as they are: a run may be resumed with others. What was read before
+# a run stopped at a bad sample had none.
+FREE_ON_RESUME = frozenset({"num_workers", "save_every", "track", "resume", "on_bad_sample"})
 
 
 @dataclass

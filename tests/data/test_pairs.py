@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import tarfile
 
@@ -9,6 +10,7 @@ import datasets
 import pytest
 from PIL import Image
 
+from cliptd.data.image_tree import ImageTree
 from cliptd.data.pairs import load_pairs
 from cliptd.data.tar_pairs import TarPairs, shards_of
 
@@ -110,16 +112,52 @@ def test_wildcards_and_lists_of_shards(tmp_path, shards):
 def test_a_shard_that_ends_early_is_named_or_counted(cut, tmp_path):
     path = write_tar(tmp_path / "cut.tar", [*sample(0), *sample(1)])
     path.write_bytes(path.read_bytes()[: 2048 + cut])
-    with pytest.raises(ValueError, match=r"cut\.tar is broken off or no tar, at or after sample 001"):
+    with pytest.raises(
+        ValueError, match=r"cut\.tar is broken off, damaged or no tar, at or after sample 001"
+    ):
         TarPairs([path])
     pairs = TarPairs([path], on_bad_sample="skip")
     assert [pair.text for pair in pairs] == TEXTS[:1]
     assert len(pairs.skipped) == 1
 
 
+def test_what_follows_a_damaged_head_is_not_lost_silently(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [*sample(0), *sample(1), *sample(2)])
+    content = path.read_bytes()
+    start = content.index(b"001.png")
+    path.write_bytes(content[:start] + b"\xff" * 512 + content[start + 512 :])
+    with pytest.raises(ValueError, match=r"a\.tar is broken off, damaged or no tar, at or after sample 000"):
+        TarPairs([path])
+    parts = [write_tar(tmp_path / f"{n}.tar", sample(n)).read_bytes() for n in range(2)]
+    (tmp_path / "two.tar").write_bytes(b"".join(parts))
+    with pytest.raises(ValueError, match=r"two\.tar is broken off, damaged or no tar"):
+        TarPairs([tmp_path / "two.tar"])
+
+
+def test_linked_folders_count_once_and_names_may_be_any_bytes(tmp_path):
+    names = ["set/b/1.jpg", "set/a/z.PNG", "set/0.jpg", "elsewhere/x.jpg"]
+    names.append(os.fsdecode(b"set/a/caf\xe9.jpg"))
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "b" / "circle").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "a" / "z.txt").touch()
+    found = ImageTree(tmp_path / "set")
+    expected = ["0.jpg", "a/caf\udce9.jpg", "a/z.PNG", "b/1.jpg", "link/x.jpg"]
+    assert list(found.relative()) == expected
+    assert [found[k] for k in range(len(found))] == [tmp_path / "set" / name for name in expected]
+    with_text = ImageTree(tmp_path / "set", beside=".txt")
+    assert list(with_text.relative()) == ["a/z.PNG"]
+    assert with_text.lacking == [tmp_path / "set" / name for name in expected if name != "a/z.PNG"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        ImageTree(tmp_path / "empty")
+
+
 def test_a_file_that_is_no_tar_is_named_or_counted(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(ValueError, match=r"a\.tar is broken off or no tar"):
+    with pytest.raises(ValueError, match=r"a\.tar is broken off, damaged or no tar"):
         TarPairs([tmp_path / "a.tar"])
     whole = write_tar(tmp_path / "b.tar", sample(1))
     pairs = TarPairs([tmp_path / "a.tar", whole], on_bad_sample="skip")

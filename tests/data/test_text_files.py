@@ -2,11 +2,12 @@
 
 import gzip
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cliptd.data.pairs import load_pairs
-from cliptd.data.text_files import read_text
+from cliptd.data.text_files import csv_rows, read_text
 from cliptd.data.unpaired import load_sentences
 from cliptd.evaluation.zero_shot import read_templates
 from tasks.snli_ve.data import read_corrected_labels
@@ -78,3 +79,15 @@ def test_a_csv_that_would_swallow_rows_is_refused(content, message, tmp_path):
     (tmp_path / "pairs.csv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         load_pairs(tmp_path / "pairs.csv")
+
+
+def test_quotes_inside_a_value_are_read_as_pandas_reads_them(tmp_path):
+    content = (
+        'filepath\ttitle\n\na.png\t"Hello" world\nb.png\ta 5" nail\nc.png\t"two\nlines"\nd.png\t"a ""dog"""'
+    )
+    (tmp_path / "pairs.tsv").write_text(content)
+    rows = list(csv_rows(tmp_path / "pairs.tsv", "\t"))
+    assert [line for line, _ in rows] == [3, 4, 6, 7]
+    assert [row["title"] for _, row in rows] == ["Hello world", 'a 5" nail', "two\nlines", 'a "dog"']
+    found = pd.read_csv(tmp_path / "pairs.tsv", sep="\t")["title"].tolist()
+    assert [row["title"] for _, row in rows] == found

@@ -134,3 +134,15 @@ def test_an_embedding_that_is_not_finite_names_the_image(folder):
         ValueError, match=r"the model: the embedding of image 'fire_truck/a\.PNG' is not finite"
     ):
         embed_images(TableEncoder(table), found.images, found.ids)
+
+
+def test_imagenets_wordnet_numbers_are_called_by_their_names(tmp_path):
+    for number in ("n02123045", "n01440764", "n15075141"):
+        write_picture(tmp_path / number / "a.png", 0)
+    found = ImageFolder(tmp_path)
+    assert found.class_names == ["tench", "tabby cat", "toilet paper"]
+    (tmp_path / "n00000001").mkdir()
+    with pytest.raises(
+        ValueError, match=r"class folder n00000001 \(1 such\).* name the classes in classes\.json"
+    ):
+        ImageFolder(tmp_path)
