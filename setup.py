@@ -38,6 +38,7 @@ setup(
         "timm>=1.0.31",
         "datasets>=4.0",
         "accelerate>=1.10",
+        "huggingface_hub>=1.31",
         "evaluate>=0.4.5",
         "ijson>=3.3",
         "safetensors>=0.6.2",

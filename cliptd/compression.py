@@ -14,8 +14,8 @@ from cliptd.data.pairs import Pair
 from cliptd.distillation import Distillation, distil, run_identity
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
-from cliptd.embedding.masks import MaskedDualEncoder
-from cliptd.embedding.pruning import prune
+from cliptd.embedding.masks import MaskedDualEncoder, TowerMasks, tower_shape
+from cliptd.embedding.pruning import prune, uniform_shape
 from cliptd.embedding.student import Student, load_student
 from cliptd.files import write_atomically
 from cliptd.open_clip_teacher import CONFIG
@@ -28,7 +28,7 @@ SPARSITY_TOLERANCE = 0.05
 
 def compress(
     student: Student,
-    teacher: Teacher | TeacherEnsemble,
+    teacher: Teacher | TeacherEnsemble | None,
     pairs: Sequence[Pair],
     settings: Distillation,
     shares: Sequence[float],
@@ -46,8 +46,8 @@ def compress(
 
     shares: of the first student's matrices, descending, such as 0.75, 0.5, 0.25; 1 is the student as it is.
 
-    Raises ValueError for shares that do not descend, a tower that is frozen and to be shrunk, too few steps for masks
-    to close, or a run folder that holds stages of other settings.
+    Raises ValueError for shares that do not descend, a tower that is frozen or cannot be shrunk, too few steps for
+    masks to close, or a run folder that holds stages of other settings: all before anything is trained.
     """
     if any(not 0 < share <= 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
         raise ValueError(f"shares are {tuple(shares)}; expected descending ones from 1 to above 0")
@@ -63,6 +63,7 @@ def compress(
             f"ramp_steps is {settings.ramp_steps} of {settings.training.steps} training steps, so masks would be "
             "pruned before they are as sparse as asked; lower ramp_steps or raise steps"
         )
+    _check_towers(student, settings, [share for share in shares if share < 1], learned_masks)
     identity = resolved(
         settings.training, **run_identity(student, teacher, pairs, settings), learned_masks=learned_masks
     )
@@ -83,7 +84,7 @@ def compress(
                 config = share_config(
                     whole, share, within=student.config["model_cfg"], towers=settings.towers
                 )
-                student.model = student.encoder = inherit_weights(student.model.cpu(), config)
+                student.model = student.encoder = inherit_weights(student.model.cpu(), config, settings.how)
                 student.config = {**student.config, "model_cfg": config}
             result = distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
             row = {"share": share, "parameters": student.parameters, "best_step": result.best_step}
@@ -95,6 +96,19 @@ def compress(
         student, before = load_student(str(folder / "model")), share
         rows.append(json.loads(done.read_text()))
     return rows
+
+
+def _check_towers(
+    student: Student, settings: Distillation, shares: Sequence[float], learned_masks: bool
+) -> None:
+    """Refuse towers that have no such shares."""
+    whole = within = student.config["model_cfg"]
+    for share in shares:
+        if not learned_masks:
+            within = share_config(whole, share, within=within, towers=settings.towers)
+    if learned_masks and shares:
+        for tower in settings.towers:
+            uniform_shape(TowerMasks(tower_shape(student.model, tower)), 1 - shares[0])
 
 
 def _begin(

@@ -21,6 +21,7 @@ from cliptd.data.unpaired import UnpairedPairs
 from cliptd.dual_encoders import Teacher, TeacherEnsemble, hash_weights
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.distiller import EmbeddingDistiller
+from cliptd.embedding.inheritance import How
 from cliptd.embedding.losses import AFFINITY_SCALE
 from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import OBJECTIVES, DimeFm, EmbeddingObjective, LossWeights, ObjectiveName
@@ -71,6 +72,8 @@ class Distillation:
     """Stop at a bad pair, or leave it out of its batch; the run folder's bad_samples.txt lists them."""
     towers: tuple[Tower, ...] = ("image", "text")
     """Which towers stages shrink."""
+    how: How = "even"
+    """What is inherited, see inherit_weights.py: even, leading or magnitude."""
     mask_lr: float = 0.02
     """Of masks and their price, with learned masks."""
     ramp_steps: int = 1000
@@ -135,7 +138,7 @@ class Distillation:
 
 def distil(
     student: Student,
-    teacher: Teacher | TeacherEnsemble,
+    teacher: Teacher | TeacherEnsemble | None,
     pairs: Sequence[Pair],
     settings: Distillation,
     *,
@@ -145,10 +148,11 @@ def distil(
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; the same call resumes after a kill.
 
-    Where no loss trains the student's logit scale, it becomes affinity mimicking's or, without it, the teacher's.
+    Where no loss trains the student's logit scale, it becomes affinity mimicking's or, without it, the teacher's; a
+    sigmoid student's of a sigmoid teacher the teacher's, and its bias.
 
     Args:
-        teacher: on the accelerator's device, if it is asked live.
+        teacher: on the accelerator's device, if it is asked live. None: no loss needs one.
         pairs: their `skipped`, if they have it, are listed in `run_dir`/bad_samples.txt with the pairs that cannot be
             read.
         run_dir: log, checkpoints and, beside it unless the settings name one, the store.
@@ -158,6 +162,8 @@ def distil(
     Raises as `cliptd.training.train`, the store and the objective.
     """
     weights, masked = settings.loss_weights, isinstance(student.encoder, MaskedDualEncoder)
+    if teacher is None and weights.needs_teacher:
+        raise ValueError("the losses compare with a teacher, and there is none")
     crop = _crop(settings, student, teacher)
     if weights.needs_pairs and isinstance(pairs, UnpairedPairs):
         raise ValueError(
@@ -177,15 +183,22 @@ def distil(
         objective = EmbeddingObjective(
             weights,
             student_dim=student.embed_dim,
-            teacher_dim=teacher.embed_dim,
+            teacher_dim=student.embed_dim if teacher is None else teacher.embed_dim,
             affinity_scale=settings.affinity_scale,
             dime_fm=settings.dime_fm,
         )
     if not weights.trains_scale(settings.affinity_scale):
-        at = (settings.affinity_scale,) if weights.affinity else (teacher.logit_scale, teacher.logit_bias)
-        take_scale(student.model, *at)
+        sigmoid = getattr(student.model, "logit_bias", None) is not None and teacher.is_sigmoid
+        if weights.affinity and not sigmoid:
+            take_scale(student.model, settings.affinity_scale)
+        else:
+            take_scale(student.model, teacher.logit_scale, teacher.logit_bias)
     model = EmbeddingDistiller(
-        student.encoder, objective, teacher=live, teacher_scale=teacher.logit_scale, frozen=settings.freeze
+        student.encoder,
+        objective,
+        teacher=live,
+        teacher_scale=None if teacher is None else teacher.logit_scale,
+        frozen=settings.freeze,
     )
     if weights.takes_the_place and settings.freeze:
         _check_frozen(student, teacher, opened, settings.freeze)
@@ -260,8 +273,8 @@ def run_identity(student: Student, teacher, pairs, settings: Distillation) -> di
     """What besides the training configuration makes a run the one it is."""
     return {
         **student_identity(student),
-        "teacher": teacher.name,
-        "teacher_fingerprint": teacher.fingerprint,
+        "teacher": None if teacher is None else teacher.name,
+        "teacher_fingerprint": None if teacher is None else teacher.fingerprint,
         "data": identity_of(pairs),
         "weights": asdict(settings.loss_weights),
         "affinity_scale": settings.affinity_scale,
@@ -272,6 +285,7 @@ def run_identity(student: Student, teacher, pairs, settings: Distillation) -> di
         "freeze": list(settings.freeze),
         "on_bad_sample": settings.on_bad_sample,
         "towers": list(settings.towers),
+        "how": settings.how,
         "mask_lr": settings.mask_lr,
     }
 
@@ -311,13 +325,13 @@ def _check_frozen(
             )
 
 
-def _crop(settings: Distillation, student: Student, teacher: Teacher | TeacherEnsemble):
+def _crop(settings: Distillation, student: Student, teacher: Teacher | TeacherEnsemble | None):
     """Random crops as large as the larger of the two models' pictures; of a store, a few drawn ones."""
     if settings.crop is None:
         return None
-    members = getattr(teacher, "members", [teacher])
+    members = [] if teacher is None else getattr(teacher, "members", [teacher])
     sizes = [member.pixel_shape[-1] for member in members]
-    size = max(*sizes, student.image_transform(Image.new("RGB", (16, 16))).shape[-1])
+    size = max([*sizes, student.image_transform(Image.new("RGB", (16, 16))).shape[-1]])
     if settings.source == "store":
         return DrawnCrops(AugmentationPolicy(size=size, scale=settings.crop, operations=0), settings.crops)
     return RandomResizedCrop(size, scale=settings.crop, interpolation=InterpolationMode.BICUBIC)

@@ -13,6 +13,7 @@ from typing import Any
 
 import open_clip
 import torch
+from huggingface_hub import snapshot_download
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import safe_open
@@ -23,6 +24,8 @@ from cliptd.dual_encoders import Teacher, hash_vocabulary, one_line
 from cliptd.files import save_tensors, write_atomically
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+HUB = "hf-hub:"
+"""How open_clip begins the names of models on the hub."""
 
 
 class OpenClipTeacher(Teacher):
@@ -137,6 +140,23 @@ def _settings_of_tags(name: str) -> str:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def load_from_hub(
+    name: str, *, device: str | torch.device, precision: str, batch_size: int
+) -> OpenClipTeacher:
+    """An open_clip model on the hub, "hf-hub:<id>", out of the cache or downloaded. Raises as `load_teacher`."""
+    repository = name.removeprefix(HUB)
+    try:
+        folder = snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.model", WEIGHTS])
+    except (OSError, ValueError) as error:  # HfHubHTTPError, LocalEntryNotFoundError, HFValidationError
+        raise FileNotFoundError(
+            f"{name} is not on this machine and could not be downloaded ({one_line(error)}): run "
+            f"`hf download {repository}` where there is a network and copy the cache here"
+        ) from error
+    loaded = load_folder(Path(folder), device=device, precision=precision, batch_size=batch_size)
+    loaded.name = name
+    return loaded
 
 
 def load_folder(

@@ -8,7 +8,7 @@ import open_clip
 import torch
 
 from cliptd.dual_encoders import ImageError, Teacher, TeacherEnsemble
-from cliptd.open_clip_teacher import load_by_name, load_folder
+from cliptd.open_clip_teacher import HUB, load_by_name, load_folder, load_from_hub
 
 __all__ = ["ImageError", "Teacher", "TeacherEnsemble", "load_teacher"]
 
@@ -27,8 +27,9 @@ def load_teacher(
 
     Args:
         name: an open_clip model name ("ViT-L-14"); or the path of a local open_clip folder
-            (open_clip_config.json + open_clip_model.safetensors); or "hf:" + the id or folder of a
-            transformers CLIP or SigLIP; or several of these joined by "," for an ensemble.
+            (open_clip_config.json + open_clip_model.safetensors); or "hf-hub:" + the id of such a folder on the
+            hub; or "hf:" + the id or folder of a transformers CLIP or SigLIP; or several of these joined by
+            "," for an ensemble.
         pretrained: for an open_clip name, its pretrained tag or a checkpoint file. For an ensemble one for
             all, or joined by "," in the same order, empty where a member needs none.
         precision: of the weights and of the computation. Embeddings come out float32 but differ in their
@@ -59,6 +60,8 @@ def load_teacher(
             f"pretrained={pretrained!r} has no meaning for {name!r}, which holds its own weights; "
             "leave it out"
         )
+    if name.startswith(HUB):
+        return load_from_hub(name, **options)
     if name.startswith("hf:"):
         from cliptd.transformers_teacher import load_transformers
 
@@ -76,4 +79,4 @@ def _is_path(name: str) -> bool:
 
 
 def _needs_tag(name: str) -> bool:
-    return not name.startswith("hf:") and not _is_path(name)
+    return not name.startswith(("hf:", HUB)) and not _is_path(name)

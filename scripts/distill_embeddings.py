@@ -58,9 +58,9 @@ SHOWN = ("top1", "top5", "mean_per_class")
 class DistillEmbeddings(Distillation):
     """Who learns from whom, on what."""
 
-    teacher: str = str(TEACHER)
-    """An open_clip name or folder, or hf: and the id or folder of a transformers CLIP; several joined by commas are an
-    ensemble."""
+    teacher: str | None = None
+    """An open_clip name, hf-hub: and the id of an open_clip model, or a folder; hf: and the id or folder of a
+    transformers CLIP; several joined by commas are an ensemble. None: the embedded benchmark's, on its own data."""
     pretrained: str | None = None
     """open_clip's tag of the teacher's weights."""
     precision: str = "fp32"
@@ -112,26 +112,30 @@ class DistillEmbeddings(Distillation):
             raise ValueError(
                 "zero_shot goes with data (or images and sentences) of your own; iconworld has its pictures"
             )
-        if self.objective == "reinforced":
-            if self.data is None and self.reinforced is None:
-                raise ValueError(
-                    "the reinforced objective needs reinforced data: reinforced, such as runs/reinforced, which "
-                    "reinforce_dataset.py wrote, or data that are public shards"
-                )
-            if self.student is None and self.data is not None:
-                raise ValueError("name a student: the reinforced objective loads no teacher to inherit from")
+        if self.teacher_name is None and self.student is None:
+            raise ValueError("name a teacher, or a student that does not inherit from one")
+        if self.teacher_name is None and self.objective != "reinforced" and self.loss_weights.needs_teacher:
+            raise ValueError(f"name a teacher: {self.objective} compares the student with one")
+        if self.objective == "reinforced" and self.data is None and self.reinforced is None:
+            raise ValueError(
+                "the reinforced objective needs reinforced data: reinforced, such as runs/reinforced, which "
+                "reinforce_dataset.py wrote, or data that are public shards"
+            )
         without_effect = {
             "reinforced": self.reinforced is not None and self.objective != "reinforced",
             "pictures": self.pictures is not None
             and (self.objective != "reinforced" or self.reinforced is not None),
-            "teacher": self.teacher != str(TEACHER)
+            "teacher": self.teacher is not None
             and self.objective == "reinforced"
             and self.student is not None,
+            "pretrained": self.pretrained is not None and self.teacher is None,
             "student_pretrained": self.student_pretrained is not None and self.student is None,
             "towers": self.towers != ("image", "text") and not self.progressive,
             "images": self.images is not None and self.objective == "reinforced",
             "progressive": bool(self.progressive) and self.objective == "reinforced",
             "learned_masks": self.learned_masks and not self.progressive,
+            "how": self.how != "even"
+            and (self.learned_masks or (self.student is not None and not self.progressive)),
             "share": self.share is not None and (bool(self.progressive) or self.student is not None),
             "templates": self.templates is not None and self.zero_shot is None,
         }
@@ -139,9 +143,17 @@ class DistillEmbeddings(Distillation):
             if found:
                 raise ValueError(f"{name} has no effect here; see --help for what it belongs to")
         if not self.on_iconworld and self.zero_shot is None:  # nothing says which step is the best
-            self.training = dataclasses.replace(self.training, metric=None, eval_every=0)
+            eval_every = (
+                self.training.eval_every if self.learned_masks else 0
+            )  # which tell how sparse they are
+            self.training = dataclasses.replace(self.training, metric=None, eval_every=eval_every)
         if self.share is not None and not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}, expected above 0 to 1")
+
+    @property
+    def teacher_name(self) -> str | None:
+        """The teacher's, if there is one."""
+        return str(TEACHER) if self.teacher is None and self.on_iconworld else self.teacher
 
     @property
     def on_iconworld(self) -> bool:
@@ -166,13 +178,13 @@ def main(asked: DistillEmbeddings) -> None:
         rows = [_row(student, distil_reinforced(student, dataset, asked, **options))]
         taught_by = ", ".join(teacher.name for teacher in dataset.card.teachers)
     else:
-        teacher = load_teacher(
-            asked.teacher, asked.pretrained, device=accelerator.device, precision=asked.precision
-        )
-        student, pairs, taught_by = _first_student(asked, teacher), _pairs(asked), asked.teacher
-        rows = (
-            [{"model": f"teacher {teacher.name}", **evaluate(teacher)}] if accelerator.is_main_process else []
-        )
+        teacher, rows = None, []
+        if asked.teacher_name is not None:
+            options_of_teacher = {"device": accelerator.device, "precision": asked.precision}
+            teacher = load_teacher(asked.teacher_name, asked.pretrained, **options_of_teacher)
+            if accelerator.is_main_process:
+                rows.append({"model": f"teacher {teacher.name}", **evaluate(teacher)})
+        student, pairs, taught_by = _first_student(asked, teacher), _pairs(asked), asked.teacher_name
         if asked.progressive:
             shrinking = {"learned_masks": asked.learned_masks, **options, "run_dir": asked.run_dir}
             rows += compress(student, teacher, pairs, asked, asked.progressive, **shrinking)
@@ -230,12 +242,12 @@ def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble 
             return in_the_place_of(teacher, student, asked.learning, seed=asked.training.seed)
         return student
     if teacher is not None and not hasattr(teacher, "config"):
-        raise ValueError(f"{asked.teacher} is no single open_clip model to inherit from; name a student")
-    student = load_student(asked.teacher, asked.pretrained)
+        raise ValueError(f"{asked.teacher_name} is no single open_clip model to inherit from; name a student")
+    student = load_student(asked.teacher_name, asked.pretrained)
     if not asked.progressive:
         share = 0.5 if asked.share is None else asked.share
         config = share_config(student.config["model_cfg"], share, towers=asked.learning)
-        model = inherit_weights(student.model, config)
+        model = inherit_weights(student.model, config, asked.how)
         student = Student(
             model,
             {**student.config, "model_cfg": config},
@@ -266,22 +278,27 @@ def _evaluation(asked: DistillEmbeddings):
     return evaluate
 
 
-def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_by: str) -> None:
+def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_by: str | None) -> None:
     """The model, and a card of how it was made."""
     student.save(asked.run_dir / "model")
     settings = json.loads(json.dumps(asdict(asked), default=str))
-    card = {"settings": settings, "parameters": student.parameters, "zero_shot_percent": rows}
+    card = {
+        "settings": settings | {"teacher": taught_by},
+        "parameters": student.parameters,
+        "zero_shot_percent": rows,
+    }
     write_atomically(asked.run_dir / "model" / "card.json", json.dumps(card, indent=2) + "\n")
-    losses = ["reinforced"]
+    losses, made = ["reinforced"], f"Distilled by cliptd from {taught_by}"
     if asked.objective != "reinforced":
         losses = [name for name, weight in vars(asked.loss_weights).items() if weight]
+        made = made if asked.loss_weights.needs_teacher else "Trained by cliptd"
     data = asked.data or (f"{asked.images} and {asked.sentences}" if asked.images else "iconworld")
     stages = ""
     if asked.progressive:
         stages = f" in each stage, shares {', '.join(f'{share:g}' for share in asked.progressive)}"
         stages += " (and as many again for its masks)" if asked.learned_masks else ""
     text = (
-        f"# {student.name}\n\nDistilled by cliptd from {taught_by} ({', '.join(losses)}) on {data}: "
+        f"# {student.name}\n\n{made} ({', '.join(losses)}) on {data}: "
         f"{asked.training.steps} steps of {asked.training.batch_size} examples{stages}. An ordinary `open_clip` "
         'folder: `open_clip.create_model_and_transforms("local-dir:…")`. Zero-shot, in percent:\n\n'
         f"{markdown_table(rows)}\n\nAll settings are in card.json.\n"

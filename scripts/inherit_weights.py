@@ -1,9 +1,12 @@
 """Make a small open_clip model out of a large one's weights, to be distilled from there; saves an open_clip folder.
 
-Sizes that are not named stay the teacher's; heads keep their width.
+Sizes that are not named stay the teacher's; heads keep their width. Towers out of timm have the sizes of timm's models:
+name a student of the same widths.
 
     python scripts/inherit_weights.py --teacher ViT-B-16 --pretrained openai --layers 6 --width 512 --text-layers 3 \\
         --how even --out students/ViT-B-16-half
+    python scripts/inherit_weights.py --teacher ViT-SO400M-16-SigLIP2-384 --pretrained webli --student half.json \\
+        --out students/SigLIP2-half
 """
 
 import json
@@ -13,8 +16,11 @@ from pathlib import Path
 import tyro
 
 from cliptd.embedding.inheritance import How, inherit_weights, shrunk_config
+from cliptd.embedding.student import load_student
 from cliptd.open_clip_teacher import OpenClipTeacher, save_open_clip
 from cliptd.teachers import load_teacher
+
+SIZES = ("layers", "width", "text_layers", "text_width", "embed_dim", "patch_size")
 
 
 @dataclass(kw_only=True)
@@ -22,9 +28,11 @@ class InheritWeights:
     """What to inherit, and from whom."""
 
     teacher: str
-    """An open_clip name, or the path of an open_clip folder."""
+    """An open_clip name, the path of an open_clip folder, or hf-hub: and the id of an open_clip model."""
     pretrained: str | None = None
     """The tag or checkpoint file of an open_clip name."""
+    student: str | None = None
+    """Instead of sizes: an open_clip name, or a folder or .json with a config like its open_clip_config.json."""
     layers: tuple[int, ...] = ()
     """Of the image tower; of a ResNet one number for each of its four stages."""
     width: int | None = None
@@ -51,19 +59,20 @@ def main(settings: InheritWeights) -> None:
             f"--teacher {settings.teacher}: only one open_clip model can be inherited from, found a "
             f"{type(teacher).__name__}"
         )
-    given = Path(settings.teacher.removeprefix("local-dir:"))
-    if given.is_dir() and given.resolve() == settings.out.resolve():
+    folder = Path(settings.teacher.removeprefix("local-dir:"))
+    if folder.is_dir() and folder.resolve() == settings.out.resolve():
         raise SystemExit(f"--out {settings.out} is the teacher's own folder; choose another one")
-    layers = settings.layers[0] if len(settings.layers) == 1 else settings.layers or None
-    config = shrunk_config(
-        teacher.config["model_cfg"],
-        layers=layers,
-        width=settings.width,
-        text_layers=settings.text_layers,
-        text_width=settings.text_width,
-        embed_dim=settings.embed_dim,
-        patch_size=settings.patch_size,
-    )
+    sizes = {name: getattr(settings, name) for name in SIZES}
+    given = [name for name, size in sizes.items() if size is not None and size != ()]
+    if settings.student is not None and given:
+        raise SystemExit(
+            f"--student names all sizes, and {', '.join(given)} another; leave one of the two out"
+        )
+    if settings.student is not None:
+        config = load_student(settings.student, teacher=teacher).config["model_cfg"]
+    else:
+        layers = settings.layers[0] if len(settings.layers) == 1 else settings.layers or None
+        config = shrunk_config(teacher.config["model_cfg"], **{**sizes, "layers": layers})
     student = inherit_weights(teacher.model, config, settings.how)
     saved = {"model_cfg": config, "preprocess_cfg": teacher.config["preprocess_cfg"]}
     save_open_clip(student, settings.out, config=saved, tokenizer=teacher.tokenizer)

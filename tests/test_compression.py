@@ -17,7 +17,7 @@ from cliptd.data.pairs import Pair
 from cliptd.distillation import Distillation, distil
 from cliptd.embedding.objective import DimeFm
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
-from cliptd.embedding.student import load_student
+from cliptd.embedding.student import fresh_like, load_student
 from cliptd.open_clip_teacher import WEIGHTS
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, loop, make_accelerator
@@ -257,7 +257,7 @@ def test_stages_with_masks_that_were_killed_end_as_those_that_were_not(
     with monkeypatch.context() as patch:
         if stage == "saving":
             kills.calls = kills.last
-            patch.setattr("cliptd.open_clip_teacher.save_file", kills)
+            patch.setattr("cliptd.open_clip_teacher.save_tensors", kills)
         else:
             patch.setattr("cliptd.training.loop.save_checkpoint", kills.after(loop.save_checkpoint))
         with pytest.raises(KeyboardInterrupt):
@@ -303,6 +303,48 @@ def test_a_frozen_tower_stays_though_the_other_is_masked(folder, teacher, pairs,
     assert after["visual.conv1.weight"].shape != before["visual.conv1.weight"].shape or any(
         after[name].shape != before[name].shape for name in before if name.startswith("visual.")
     )
+
+
+def test_no_teacher_is_needed_where_no_loss_looks_at_one(folder, teacher, pairs, tmp_path):
+    for name, given in (("with", teacher), ("without", None)):
+        run(
+            load_student(str(folder)), given, pairs, tmp_path / name, objective="contrastive", crop=(0.5, 1.0)
+        )
+    assert losses(tmp_path / "with") == losses(tmp_path / "without")
+    with pytest.raises(ValueError, match="the losses compare with a teacher, and there is none"):
+        run(load_student(str(folder)), None, pairs, tmp_path / "affinity")
+
+
+@pytest.mark.parametrize(
+    ("kind", "learned_masks", "message"),
+    [
+        ("resnet", False, "shares are for open_clip's own transformers; give a student of your own"),
+        ("resnet", True, r"the image tower \(ModifiedResNet\) has no masks to learn"),
+        ("vit", True, "sparsity 0.999 leaves 12 parameters a layer, and no tower"),
+    ],
+)
+def test_towers_that_cannot_shrink_are_refused_before_anything_is_trained(
+    kind, learned_masks, message, teacher, folder, pairs, tmp_path
+):
+    student = load_student(str(folder))
+    if kind == "resnet":
+        config = dict(student.config["model_cfg"])
+        config["vision_cfg"] = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32}
+        student = fresh_like(student, config)
+    shares = (1.0, 0.001) if kind == "vit" else (1.0, 0.5)
+    with pytest.raises(ValueError, match=message):
+        run(student, teacher, pairs, tmp_path, shares=shares, learned_masks=learned_masks)
+    assert not (tmp_path / "stages.json").exists()
+
+
+def test_a_sigmoid_student_of_a_sigmoid_teacher_has_its_scale_and_bias(pairs, tmp_path):
+    one = tiny_open_clip_folder(tmp_path / "teacher", seed=1, init_logit_bias=-7.0)
+    other = tiny_open_clip_folder(tmp_path / "student", seed=2, init_logit_bias=-10.0)
+    student = load_student(str(other))
+    sigmoid = load_teacher(str(one))
+    run(student, sigmoid, pairs, tmp_path / "run")
+    assert student.model.logit_scale.exp().item() == pytest.approx(sigmoid.logit_scale) != 50.0
+    assert student.model.logit_bias.item() == -7.0
 
 
 def test_bad_samples_are_listed_once_and_left_out(folder, teacher, pairs, tmp_path):

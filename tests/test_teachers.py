@@ -14,7 +14,9 @@ from tiny_clip import CONTEXT_LENGTH, IMAGE_SIZE, tiny_hf_folder, tiny_image, ti
 from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertModel, CLIPModel, SiglipModel
 
+from cliptd import open_clip_teacher
 from cliptd.dual_encoders import Similarity
+from cliptd.embedding.student import load_student
 from cliptd.open_clip_teacher import _settings_of_tags
 from cliptd.teachers import ImageError, Teacher, TeacherEnsemble, load_teacher
 
@@ -247,6 +249,29 @@ def test_a_checkpoint_missing_offline_says_how_to_get_it(tmp_path):
     for name in (f"hf:{tmp_path}/none", f"{tmp_path}/none"):
         with pytest.raises(FileNotFoundError, match=r"teacher folder .*/none does not exist"):
             load_teacher(name)
+
+
+def test_a_model_on_the_hub_is_loaded_by_its_id(folders, monkeypatch):
+    asked = []
+
+    def download(repository, allow_patterns):
+        asked.append((repository, open_clip_teacher.WEIGHTS in allow_patterns))
+        return folders["open_clip"]
+
+    with pytest.raises(
+        FileNotFoundError, match=r"hf-hub:timm/no-such-thing is not .* run `hf download timm/no-such"
+    ):
+        load_teacher("hf-hub:timm/no-such-thing")
+    monkeypatch.setattr(open_clip_teacher, "snapshot_download", download)
+    teacher = load_teacher("hf-hub:timm/ViT-tiny")
+    assert asked == [("timm/ViT-tiny", True)]
+    assert teacher.name == "hf-hub:timm/ViT-tiny"
+    assert teacher.fingerprint == load_teacher(folders["open_clip"]).fingerprint
+    student = load_student("hf-hub:timm/ViT-tiny")
+    assert not student.fresh
+    assert all(parameter.requires_grad for parameter in student.model.parameters())
+    with pytest.raises(ValueError, match="has no meaning for 'hf-hub:timm/ViT-tiny'"):
+        load_teacher("hf-hub:timm/ViT-tiny", "openai")
 
 
 def test_no_tensor_stays_random_in_an_open_clip_folder(folders, tmp_path):

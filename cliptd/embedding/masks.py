@@ -114,7 +114,7 @@ class MaskedDualEncoder(nn.Module):
             raise ValueError(f"sparsity is {sparsity}, expected a share from 0 to below 1")
         self.sparsity, self.ramp_steps, self.seed = sparsity, ramp_steps, seed
         self.register_buffer("priced_steps", torch.zeros((), dtype=torch.int64))
-        shapes = {tower: _shape(model, tower) for tower in towers}
+        shapes = {tower: tower_shape(model, tower) for tower in towers}
         self._axes = model_axes(model)
         self.inner = _Inner(model)
         self.masks = nn.ModuleDict({tower: TowerMasks(shape) for tower, shape in shapes.items()})
@@ -250,7 +250,8 @@ def _multiplied(tensor: Tensor, axes: Axes, of_axis: dict[str, Tensor]) -> Tenso
     return viewed.reshape(tensor.shape)
 
 
-def _shape(model: nn.Module, tower: Tower) -> TowerShape:
+def tower_shape(model: nn.Module, tower: Tower) -> TowerShape:
+    """What there is to mask. Raises ValueError for a tower that is no plain open_clip transformer."""
     modules, axes = model_modules(model), model_axes(model)
     stack = modules.get(f"{PREFIX[tower]}.transformer.resblocks", ())
     plain = len(stack) > 0 and all(type(block) is ResidualAttentionBlock for block in stack)

@@ -19,10 +19,12 @@ from cliptd.embedding.inheritance.student_config import build_student
 from cliptd.embedding.masks import Tower
 from cliptd.open_clip_teacher import (
     CONFIG,
+    HUB,
     WEIGHTS,
     OpenClipTeacher,
     load_by_name,
     load_folder,
+    load_from_hub,
     save_open_clip,
 )
 
@@ -90,8 +92,8 @@ def load_student(
     """A student with weights or, where there are none, fresh ones.
 
     Args:
-        name: an open_clip name; an open_clip folder, with or without weights; or a .json with a config like its
-            open_clip_config.json or the model_cfg in there.
+        name: an open_clip name, or hf-hub: and the id of an open_clip model; an open_clip folder, with or without
+            weights; or a .json with a config like its open_clip_config.json or the model_cfg in there.
         pretrained: of an open_clip name, its tag or a checkpoint file; None: fresh weights.
         teacher: whose tokenizer and preprocessing a .json without its own gets.
         seed: of fresh weights.
@@ -99,6 +101,8 @@ def load_student(
     Raises:
         ValueError, FileNotFoundError: an unknown name (the nearest are named), a config that open_clip cannot build.
     """
+    if name.startswith(HUB):
+        return _trainable(load_from_hub(name, device="cpu", precision="fp32", batch_size=256))
     path = Path(name.removeprefix("local-dir:")).expanduser()
     if path.suffix == ".json":
         return _from_config(path, teacher, seed)

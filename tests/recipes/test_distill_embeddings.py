@@ -51,12 +51,26 @@ def test_a_users_shards_with_masks_in_one_process_and_in_two(of_a_user, cache, t
 @pytest.mark.slow
 def test_without_classes_the_last_step_is_kept(of_a_user, cache, tmp_path):
     shards = of_a_user[:2]
-    done = run_script("distill_embeddings.py", *shards, *SHORT, "--run-dir", tmp_path, cache=cache)
+    arguments = (*shards, *SHORT, "--teacher", TEACHER, "--run-dir", tmp_path)
+    done = run_script("distill_embeddings.py", *arguments, cache=cache)
     assert (
         json.loads((tmp_path / "model" / "card.json").read_text())["zero_shot_percent"][1]["best_step"] == 4
     )
     assert "zero-shot, in percent" in done.stdout
     open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+
+
+@pytest.mark.slow
+def test_a_student_without_a_teacher(of_a_user, cache, tmp_path):
+    tiny_open_clip_folder(tmp_path / "student")
+    arguments = (*of_a_user, *SHORT, "--student", tmp_path / "student", "--run-dir", tmp_path / "run")
+    run_script("distill_embeddings.py", *arguments, "--objective", "contrastive", cache=cache)
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "Trained by cliptd (contrastive) on" in card
+    assert "teacher" not in card
+    done = run_script("distill_embeddings.py", *arguments, cache=cache, check=False)
+    assert done.returncode
+    assert "name a teacher: affinity compares the student with one" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow

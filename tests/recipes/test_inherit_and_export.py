@@ -45,6 +45,23 @@ def test_half_of_the_shipped_teacher(cache, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_student_of_ones_own_config_inherits(cache, tmp_path):
+    config = json.loads((TEACHER / "open_clip_config.json").read_text())["model_cfg"]
+    config["vision_cfg"] |= {"layers": 2, "width": 128}
+    (tmp_path / "small.json").write_text(json.dumps(config))
+    arguments = ("--teacher", TEACHER, "--student", tmp_path / "small.json", "--out", tmp_path / "out")
+    run_script("inherit_weights.py", *arguments, launcher=None, cache=cache)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
+    whole = load_teacher(str(TEACHER)).model
+    assert model.visual.conv1.weight.equal(whole.visual.conv1.weight[:128])
+    done = run_script(
+        "inherit_weights.py", *arguments, "--width", 64, launcher=None, cache=cache, check=False
+    )
+    assert done.returncode
+    assert "--student names all sizes, and width another" in done.stdout
+
+
+@pytest.mark.slow
 def test_a_teachers_own_folder_is_not_overwritten(cache, tmp_path):
     teacher = shutil.copytree(TEACHER, tmp_path / "teacher")
     arguments = ("--teacher", teacher, "--layers", 3, "--out", tmp_path / "other" / ".." / "teacher")

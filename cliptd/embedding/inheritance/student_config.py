@@ -120,7 +120,10 @@ def _tower_sizes(model_cfg: dict) -> dict[str, tuple[int, int]]:
     config = _checked(model_cfg)
     vision, text = {**VISION, **config["vision_cfg"]}, {**TEXT, **config["text_cfg"]}
     if vision["timm_model_name"] or text["hf_model_name"] or _is_resnet(vision):
-        raise ValueError("shares are for open_clip's own transformers; give the student's config yourself")
+        raise ValueError(
+            "shares are for open_clip's own transformers; give a student of your own (of the same widths, "
+            "inherit_weights.py --student lets it inherit)"
+        )
     return {
         "image": (vision["layers"], vision["width"] // vision["head_width"]),
         "text": (text["layers"], text["heads"]),
