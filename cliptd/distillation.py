@@ -37,7 +37,7 @@ def tiny_clip_training() -> TrainingConfig:
     """AdamW as in TinyCLIP's recipe (arXiv 2309.12314)."""
     return TrainingConfig(
         steps=2000, batch_size=256, lr=1e-4, weight_decay=0.2, betas=(0.9, 0.98), clip_norm=5.0, warmup_steps=200,
-        eval_every=500, save_every=500, metric="top1",
+        eval_every=500, save_every=500, metric="top1", num_workers=4,
     )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ def train_student(
     masked = isinstance(student.encoder, MaskedDualEncoder)
 
     def metrics(_: nn.Module) -> dict[str, float]:
+        if not accelerator.is_main_process:  # whose metrics all have in the end
+            return {}
         found = evaluate(student)
         if masked:
             found |= {

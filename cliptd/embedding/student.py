@@ -60,14 +60,20 @@ class Student:
         """(3, height, width) of a picture of any mode."""
         return self.transform(as_rgb(image))
 
+    def pixels(self, images: Sequence[Image.Image | Tensor], names: Sequence[str] = ()) -> Tensor:
+        """(images, 3, height, width); tensors are such pixels already."""
+        return torch.stack(
+            [image if isinstance(image, Tensor) else self.image_transform(image) for image in images]
+        )
+
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """(texts, tokens)."""
         return self.tokenizer(list(texts), context_length=self.model.context_length)
 
     @torch.no_grad()
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """(n, dim) of unit length, for evaluation."""
-        pixels = torch.stack([self.image_transform(image) for image in images])
+    def encode_images(self, images: Sequence[Image.Image | Tensor]) -> Tensor:
+        """(n, dim) of unit length, for evaluation, of pictures or what `pixels` made of them."""
+        pixels = self.pixels(images)
         device = self.model.logit_scale.device
         parts = [self.encoder.encode_image(part.to(device)) for part in pixels.split(self.batch_size)]
         return F.normalize(torch.cat(parts).float(), dim=-1)

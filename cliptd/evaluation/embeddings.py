@@ -1,8 +1,6 @@
-"""The embeddings of a data set: images opened in threads, everything embedded a batch at a time, bad ones named."""
+"""The embeddings of a data set: images read in threads, everything embedded a batch at a time, bad ones named."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cliptd.data.pairs import OnBadSample
+from cliptd.reading_ahead import read_ahead
 from cliptd.sources import finite
 
 Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
@@ -46,7 +45,7 @@ def embed_images(
     on_bad_sample: OnBadSample = "raise",
     description: str = "images",
 ) -> EmbeddedImages:
-    """Open and embed images; a few batches of opened images are in memory at most.
+    """Read and embed images; two batches of them are in memory at most, transformed where the model says how.
 
     Args:
         images: pictures, or functions that open them.
@@ -61,16 +60,25 @@ def embed_images(
     parts: list[Tensor] = []
     kept: list[int] = []
     skipped: list[str] = []
+    pixels = getattr(model, "pixels", None)  # of one image, by the model's transform, in the threads, too
+
+    def read(position: int) -> Image.Image | Tensor | str:
+        try:
+            image = _open(images[position])
+            return image if pixels is None else pixels([image], [names[position]])[0]
+        except (OSError, SyntaxError, ValueError) as error:
+            if on_bad_sample == "raise":
+                raise
+            return str(error)
+
+    size = _batch_size(model)
+    found = read_ahead(read, range(len(images)), ahead=size)
     with tqdm(total=len(images), desc=description, unit="image", disable=None) as bar:
-        for positions, futures in _opening(images, _batch_size(model)):
-            opened: dict[int, Image.Image | Tensor] = {}
-            for position, future in zip(positions, futures, strict=True):
-                try:
-                    opened[position] = future.result()
-                except (OSError, SyntaxError, ValueError) as error:
-                    if on_bad_sample == "raise":
-                        raise
-                    skipped.append(str(error))
+        for start in range(0, len(images), size):
+            positions = range(start, min(start + size, len(images)))
+            batch = dict(zip(positions, found, strict=False))
+            skipped += [complaint for complaint in batch.values() if isinstance(complaint, str)]
+            opened = {position: image for position, image in batch.items() if not isinstance(image, str)}
             if opened:
                 embeds = model.encode_images(list(opened.values()))
                 parts.append(finite(embeds, "image", [names[position] for position in opened], _name(model)))
@@ -91,17 +99,6 @@ def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = 
             parts.append(finite(model.encode_texts(batch), "text", batch, _name(model)))
             bar.update(len(batch))
     return torch.cat(parts)
-
-
-def _opening(images: Sequence[Picture], size: int) -> Iterator[tuple[range, list[Future]]]:
-    """Batches of positions and of the images' futures; while the model is at one, threads open the next."""
-    batches = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        ahead: list[Future] = []
-        for batch, following in zip(batches, [*batches[1:], range(0)], strict=False):
-            current = ahead or [pool.submit(_open, images[position]) for position in batch]
-            ahead = [pool.submit(_open, images[position]) for position in following]
-            yield batch, current
 
 
 def _open(image: Picture) -> Image.Image | Tensor:

@@ -9,7 +9,9 @@ from tiny_clip import tiny_hf_folder, tiny_open_clip_folder
 
 from tasks.iconworld.models import TEACHER
 
-SHORT = ("--steps", 4, "--eval-every", 2, "--save-every", 2, "--batch-size", 8, "--warmup-steps", 1)
+SHORT = (
+    "--steps", 4, "--eval-every", 2, "--save-every", 2, "--batch-size", 8, "--warmup-steps", 1, "--num-workers", 0,
+)  # fmt: skip
 
 
 def losses(run):

@@ -1,0 +1,32 @@
+"""Reading ahead in threads: pictures are decoded and transformed while a model is at earlier ones."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item, Found = TypeVar("Item"), TypeVar("Found")
+MOST_THREADS = 8
+
+
+def read_ahead(read: Callable[[Item], Found], items: Iterable[Item], ahead: int) -> Iterator[Found]:
+    """`read` of every item, in order; up to `ahead` results wait in memory.
+
+    What `read` raises is raised where its result would be; what has not begun by then is not read.
+    """
+    shared_by = int(
+        os.environ.get("LOCAL_WORLD_SIZE", 1)
+    )  # processes of this machine, each with threads of its own
+    threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // shared_by))
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Found]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
