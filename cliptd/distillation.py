@@ -25,7 +25,8 @@ from cliptd.embedding.inheritance import How
 from cliptd.embedding.losses import AFFINITY_SCALE
 from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import OBJECTIVES, DimeFm, EmbeddingObjective, LossWeights, ObjectiveName
-from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
 from cliptd.embedding.student import Student, take_scale
 from cliptd.store import TeacherStore

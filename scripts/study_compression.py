@@ -15,7 +15,8 @@ import tyro
 from cliptd.compression import compress
 from cliptd.distillation import Distillation, distil
 from cliptd.embedding.inheritance import inherit_weights, share_config
-from cliptd.embedding.pairs import OpenedPairs, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs
 from cliptd.embedding.student import Student, fresh_like, load_student
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator

@@ -19,7 +19,8 @@ from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs
 from cliptd.distillation import Distillation, distil
 from cliptd.embedding.inheritance import share_config
 from cliptd.embedding.objective import DimeFm
-from cliptd.embedding.pairs import OpenedPairs, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs
 from cliptd.embedding.student import in_the_place_of, load_student
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator

@@ -7,6 +7,7 @@ of the parameters this is. A replay is a pure function of the picture and the pa
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,6 +38,7 @@ OPERATIONS = (
 """RandAugment's (arXiv 1909.13719), in the order that the public encoding counts them in."""
 SIGNED = OPERATIONS[1:10]
 """Half of their magnitudes are negative."""
+_DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,12 @@ class AugmentationPolicy:
             )
 
     def draw(self, picture: tuple[int, int], seed: int) -> Augmentation:
-        """The augmentation of a seed for a picture of (height, width) pixels; no global generator is touched."""
+        """The augmentation of a seed for a picture of (height, width) pixels; the global generator is as before.
+
+        Threads draw one after the other.
+        """
         blank = Image.new("L", picture[::-1])
-        with torch.random.fork_rng(devices=[]):
+        with _DRAWING, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             crop = RandomResizedCrop.get_params(blank, list(self.scale), list(self.ratio))
             operations = tuple(self._operation() for _ in range(self.operations))

@@ -1,25 +1,18 @@
 """Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.dual_encoders import PROBES, Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.sources import Source
-from cliptd.store import TeacherStore
-from cliptd.store_writer import StoreWriter, absorb_parts
 
 
 class OpenedPairs:
@@ -55,19 +48,21 @@ class OpenedPairs:
     def lacking(self, index: int, lacks: Callable[[str], bool]) -> tuple[str, list[Pair]] | BadSample:
         """The pair's text, and of its whole image or its drawn crops those that a store lacks by their keys.
 
-        The image is opened only if there are any.
+        The image is opened only if there are any; `lacks` is asked once of each key.
         """
         crops = self.crop if isinstance(self.crop, DrawnCrops) else None
+        numbers: list[int] = []
 
         def wanted(key: str) -> list[int]:
             if crops is None:
-                return [0] if lacks(key) else []
-            return [number for number in range(crops.count) if lacks(crops.key(key, number))]
+                numbers.extend([0] if lacks(key) else [])
+            else:
+                numbers.extend(n for n in range(crops.count) if lacks(crops.key(key, n)))
+            return numbers
 
         pair = self._read(index, wanted)
         if isinstance(pair, BadSample):
             return pair
-        numbers = wanted(pair.key)
         return pair.text, [pair if crops is None else crops.crop(pair, number) for number in numbers]
 
     def _read(self, index: int, opens: Callable[[str], Any] = lambda key: True) -> Pair | BadSample:
@@ -152,70 +147,3 @@ def _same_tokens(one: Reader, other: Reader) -> bool:
     """Whether two tokenizers agree on texts that most of them cut differently."""
     found = [reader.tokenize(PROBES) for reader in (one, other)]
     return all(isinstance(tokens, Tensor) for tokens in found) and torch.equal(*found)
-
-
-def store_pairs(
-    path: str | Path,
-    teacher: Teacher | TeacherEnsemble,
-    pairs: OpenedPairs,
-    *,
-    batch_size: int = 256,
-    accelerator: Accelerator | None = None,
-) -> list[str]:
-    """Write the teacher's embeddings of every pair's image, or its drawn crops, and text.
-
-    What the store holds already is not asked again, and its image not opened. Killed, it goes on from whole shards.
-
-    accelerator: shares the pairs between its processes, all of which call this: each writes a store of its own, and the
-        main one brings them together.
-
-    Returns what is wrong with the pairs that could not be read, the same on every process.
-    """
-    path = Path(path)
-    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    share = range(len(pairs) * rank // processes, len(pairs) * (rank + 1) // processes)
-    if rank == 0:
-        absorb_parts(path, teacher)
-    if processes == 1:
-        return _write_pairs(path, path, teacher, pairs, share, batch_size)
-    accelerator.wait_for_everyone()
-    bad = _write_pairs(path / f"part-{rank}", path, teacher, pairs, share, batch_size)
-    accelerator.wait_for_everyone()
-    if rank == 0:
-        absorb_parts(path, teacher)
-    accelerator.wait_for_everyone()
-    return gather_object(bad)
-
-
-def _write_pairs(
-    path: Path,
-    known: Path,
-    teacher: Teacher | TeacherEnsemble,
-    pairs: OpenedPairs,
-    positions: range,
-    batch_size: int,
-) -> list[str]:
-    """Write to a store what neither it nor the known one holds; what is wrong with the others.
-
-    A store that lacks nothing is not opened to write: any number of runs may share it.
-    """
-    held = TeacherStore.open(known, teacher) if (known / "index.json").exists() else None
-    writer: StoreWriter | None = None
-    bad: list[str] = []
-
-    def lacks(key: str) -> bool:
-        return (held is None or held.lacks(key)) and (writer is None or writer.lacks(key))
-
-    with ExitStack() as stack:
-        for start in tqdm(positions[::batch_size], desc="teacher", unit="batch", disable=None):
-            read = [pairs.lacking(k, lacks) for k in range(start, min(start + batch_size, positions.stop))]
-            bad += [found.complaint for found in read if isinstance(found, BadSample)]
-            good = [found for found in read if not isinstance(found, BadSample)]
-            images = [view for _, views in good for view in views]
-            texts = [text for text, _ in good if held is None or held.lacks(text, "texts")]
-            if writer is None and (images or texts):
-                writer = stack.enter_context(StoreWriter(path, teacher))
-            if writer is not None:
-                writer.image_embeds([view.key for view in images], [view.image for view in images])
-                writer.text_embeds(texts)
-    return bad

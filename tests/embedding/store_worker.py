@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from tiny_clip import tiny_image
 
 from cliptd.data.pairs import Pair
-from cliptd.embedding.pairs import OpenedPairs, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs
 from cliptd.teachers import load_teacher
 
 BAD = 6

@@ -9,7 +9,8 @@ from tiny_clip import tiny_image, tiny_open_clip_folder
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.pairs import Pair
 from cliptd.embedding.crops import DrawnCrops
-from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.store import StoreMissError, TeacherStore
 from cliptd.store_writer import StoreWriter
 from cliptd.teachers import load_teacher

@@ -12,7 +12,8 @@ from cliptd.embedding import losses
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, Embeds, LossWeights
-from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator, store_pairs
+from cliptd.embedding.pair_store import store_pairs
+from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.store import TeacherStore
 from cliptd.store_writer import StoreWriter
 from cliptd.teachers import load_teacher

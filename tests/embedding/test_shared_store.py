@@ -1,13 +1,18 @@
 """Two processes write one store of pairs, each its share of it."""
 
+import json
 import socket
 
 import pytest
 import torch
 from store_worker import BAD, pairs_of, work
-from tiny_clip import tiny_open_clip_folder
+from tiny_clip import tiny_image, tiny_open_clip_folder
 
-from cliptd.embedding.pairs import OpenedPairs, store_pairs
+from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.unpaired import KeyedImage, UnpairedPairs
+from cliptd.embedding.crops import DrawnCrops
+from cliptd.embedding.pair_store import _Filling, store_pairs
+from cliptd.embedding.pairs import OpenedPairs
 from cliptd.store import TeacherStore
 from cliptd.store_writer import StoreWriter
 from cliptd.teachers import load_teacher
@@ -70,3 +75,80 @@ def test_runs_share_a_store_that_lacks_nothing_and_a_second_writer_is_refused(fo
             store_pairs(store, teacher, more)
     store_pairs(store, teacher, more)
     assert TeacherStore.open(store, teacher).counts["texts"] == 4
+
+
+class Counted(list):
+    """Pairs with a name, which count how often they are asked for."""
+
+    def __init__(self, pairs, name):
+        super().__init__(pairs)
+        self.name, self.asked = name, 0
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return super().__getitem__(index)
+
+
+def test_data_whose_embeddings_are_all_there_are_not_gone_through_again(folder, tmp_path):
+    teacher, store = load_teacher(str(folder)), tmp_path / "store"
+    pairs = Counted(pairs_of([]), "nine")
+
+    def written(data, **options):
+        pairs.asked = data.asked = 0
+        bad = store_pairs(store, teacher, OpenedPairs(data, on_bad_sample="skip", **options))
+        return bad, data.asked
+
+    assert written(pairs) == (COMPLAINT, 3 + 9)  # three keys tell whether the data have moved
+    assert written(pairs) == (COMPLAINT, 3)
+    moved = Counted([pair._replace(key=f"there/{pair.key}") for pair in pairs_of([])], "nine")
+    assert written(moved) == (COMPLAINT, 3 + 9)
+    crops = DrawnCrops(AugmentationPolicy(size=16, operations=0), 2)
+    assert written(pairs, crop=crops) == (COMPLAINT, 3 + 9)
+    assert written(pairs, crop=crops) == (COMPLAINT, 3)
+    assert TeacherStore.open(store, teacher).counts["images"] == 7 + 7 + 14
+    with pytest.raises(ValueError, match="is corrupt"):
+        store_pairs(store, teacher, OpenedPairs(pairs))
+    nameless = list(pairs_of([]))
+    for _ in range(2):
+        assert store_pairs(store, teacher, OpenedPairs(nameless, on_bad_sample="skip")) == COMPLAINT
+    store_pairs(tmp_path / "new", teacher, OpenedPairs(Counted(pairs[:3], "three")))
+    (note,) = (tmp_path / "new" / "passes").iterdir()
+    (store / "passes" / note.name).write_bytes(
+        note.read_bytes()
+    )  # of another store, with fewer rows: it is there
+    for shard in store.glob("images-*"):
+        shard.unlink()
+    index = json.loads((store / "index.json").read_text())
+    index["shards"] = [shard for shard in index["shards"] if shard["kind"] != "images"]
+    (store / "index.json").write_text(json.dumps(index))
+    assert written(pairs) == (COMPLAINT, 3 + 9)  # the note is of rows that are not there
+
+
+@pytest.mark.parametrize("counts", [(3, 40), (40, 3)])
+def test_either_side_of_unpaired_data_is_embedded_once_by_any_number_of_processes(folder, tmp_path, counts):
+    class Lines(list):
+        name = "lines"
+
+        def part(self, start, stop):
+            return self[start:stop]
+
+    class Photos(list):
+        name = "photos"
+
+    teacher = load_teacher(str(folder))
+    images = Photos(KeyedImage(f"{n}.png", tiny_image(n % 8)) for n in range(counts[0]))
+    lines = Lines(f"a dog {n}" for n in range(counts[1]))
+    opened = OpenedPairs(UnpairedPairs(images, lines))
+    found = {"images": [], "texts": []}
+    for rank in range(8):
+        _Filling(tmp_path / str(rank), tmp_path / "none", teacher, 4).fill(opened, rank, 8)
+        if (tmp_path / str(rank) / "index.json").exists():
+            part = TeacherStore.open(tmp_path / str(rank), teacher)
+            found["images"] += part.images
+            found["texts"] += part.texts
+    assert sorted(found["images"]) == sorted(image.key for image in images)
+    assert sorted(found["texts"]) == sorted(lines)
+    store_pairs(tmp_path / "single", teacher, opened)
+    assert TeacherStore.open(tmp_path / "single", teacher).counts == {
+        "images": counts[0], "regions": 0, "texts": counts[1],
+    }  # fmt: skip

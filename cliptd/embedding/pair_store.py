@@ -1,0 +1,214 @@
+"""A teacher's embeddings of pairs, or of images and sentences that never met, written once to be looked up."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from cliptd.data.identity import identity_of
+from cliptd.data.pairs import Pair
+from cliptd.data.unpaired import Images, Sentences, UnpairedPairs
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.embedding.bad_samples import BadSample
+from cliptd.embedding.crops import DrawnCrops
+from cliptd.embedding.pairs import OpenedPairs
+from cliptd.files import write_atomically
+from cliptd.reading_ahead import read_ahead
+from cliptd.store import TeacherStore
+from cliptd.store_writer import StoreWriter, absorb_parts
+
+
+def store_pairs(
+    path: str | Path,
+    teacher: Teacher | TeacherEnsemble,
+    pairs: OpenedPairs,
+    *,
+    batch_size: int = 256,
+    accelerator: Accelerator | None = None,
+) -> list[str]:
+    """Write the teacher's embeddings of every pair's image, or its drawn crops, and text.
+
+    What the store holds already is not asked again, and its image not opened; a store that was found to hold all of
+    these data is not gone through again. Of `UnpairedPairs` each side is gone through once. Killed, it goes on from
+    whole shards.
+
+    Args:
+        batch_size: pairs that are embedded together while as many are read ahead; of a single teacher's, transformed
+            pictures are in memory, of an ensemble's whole ones.
+        accelerator: shares the pairs between its processes, all of which call this: each writes a store of its own, and
+            the main one brings them together.
+
+    Returns what is wrong with the pairs that could not be read, the same on every process.
+    """
+    path = Path(path)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        absorb_parts(path, teacher)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    before = _Pass(path, teacher, pairs)
+    bad = before.complaints()
+    if bad is not None:
+        return bad
+    own = path if processes == 1 else path / f"part-{rank}"
+    bad = _Filling(own, path, teacher, batch_size).fill(pairs, rank, processes)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+        bad = gather_object(bad) if processes > 1 else bad
+    if rank == 0:
+        if processes > 1:
+            absorb_parts(path, teacher)
+        before.note(bad)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    return bad
+
+
+class _Pass:
+    """A note in the store that these data were gone through to the end, and what was wrong with some of them."""
+
+    def __init__(self, path: Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs) -> None:
+        self.path, self.teacher = path, teacher
+        data, crop = pairs.pairs, pairs.crop
+        named = getattr(data, "identity", None) or getattr(data, "name", None)
+        self.of = {
+            "data": identity_of(data) if named else None,  # a list's length does not tell it from another
+            "keys": [_key(data, index) for index in sorted({0, len(data) // 2, len(data) - 1})],
+            "crops": f"{crop.count} of {crop.name}" if isinstance(crop, DrawnCrops) else None,
+            "on_bad_sample": pairs.on_bad_sample,
+        }
+        digest = hashlib.sha256(json.dumps(self.of).encode()).hexdigest()[:16]
+        self.file = path / "passes" / f"{digest}.json"
+
+    def complaints(self) -> list[str] | None:
+        """Those of a pass that came to its end and whose embeddings are there; None: there was none."""
+        if self.of["data"] is None or not self.file.exists():
+            return None
+        found = json.loads(self.file.read_text(encoding="utf-8"))
+        counts = TeacherStore.open(self.path, self.teacher).counts
+        return found["bad"] if all(counts[kind] >= n for kind, n in found["counts"].items()) else None
+
+    def note(self, bad: Sequence[str]) -> None:
+        """That it came to its end."""
+        if self.of["data"] is None or not (self.path / "index.json").exists():
+            return
+        counts = TeacherStore.open(self.path, self.teacher).counts
+        self.file.parent.mkdir(exist_ok=True)
+        described: dict[str, Any] = {"of": self.of, "counts": counts, "bad": list(bad)}
+        write_atomically(self.file, json.dumps(described, ensure_ascii=False, indent=1))
+
+
+def _key(data: Sequence[Pair], index: int) -> str | None:
+    try:
+        return data[index].key
+    except (ValueError, OSError, IndexError):
+        return None
+
+
+class _Filling:
+    """Writes to a store what neither it nor the known one holds.
+
+    A store that lacks nothing is not opened to write: any number of runs may share it.
+    """
+
+    def __init__(self, path: Path, known: Path, teacher: Teacher | TeacherEnsemble, batch_size: int) -> None:
+        self.path, self.teacher, self.batch_size = path, teacher, batch_size
+        self.held = TeacherStore.open(known, teacher) if (known / "index.json").exists() else None
+        self.writer: StoreWriter | None = None
+        self.stack = ExitStack()
+        self.underway: set[str] = set()
+        self.lock = threading.Lock()
+
+    def fill(self, pairs: OpenedPairs, rank: int, processes: int) -> list[str]:
+        """Go through a process's share; what is wrong with some of it."""
+
+        def share(count: int) -> range:
+            return range(count * rank // processes, count * (rank + 1) // processes)
+
+        with self.stack:
+            data = pairs.pairs
+            if not isinstance(data, UnpairedPairs):
+                return self._pairs(pairs, share(len(data)))
+            images = OpenedPairs(_Alone(data.images), crop=pairs.crop, on_bad_sample=pairs.on_bad_sample)
+            bad = self._pairs(images, share(len(data.images)))
+            return bad + self._sentences(data.sentences, share(len(data.sentences)))
+
+    def _pairs(self, pairs: OpenedPairs, positions: range) -> list[str]:
+        pixels = getattr(self.teacher, "pixels", None)  # an ensemble's members have each their own
+
+        def read(position: int) -> tuple[str, list[Pair]] | BadSample:
+            found = pairs.lacking(position, self._lacks)
+            if isinstance(found, BadSample) or pixels is None:
+                return found
+            text, views = found
+            return text, [view._replace(image=pixels([view.image], [view.key])[0]) for view in views]
+
+        bad: list[str] = []
+        found = read_ahead(read, positions, ahead=self.batch_size)
+        for some in _batches(tqdm(found, "teacher", len(positions), disable=None), self.batch_size):
+            bad += [one.complaint for one in some if isinstance(one, BadSample)]
+            good = [one for one in some if not isinstance(one, BadSample)]
+            views = [view for _, own in good for view in own]
+            self._write(views, [text for text, _ in good if text])
+        return bad
+
+    def _sentences(self, sentences: Sentences, positions: range) -> list[str]:
+        known = len(getattr(sentences, "skipped", ()))
+        starts = positions[:: self.batch_size]
+        for start in tqdm(starts, "teacher, sentences", disable=None):
+            texts = sentences.part(start, min(start + self.batch_size, positions.stop))
+            self._write([], [text for text in texts if text])
+        return list(getattr(sentences, "skipped", ()))[known:]
+
+    def _lacks(self, key: str) -> bool:
+        """Whether an image is to be read; of one that is under way not again."""
+        with self.lock:
+            lacks = key not in self.underway
+            lacks = lacks and (self.held is None or self.held.lacks(key))
+            lacks = lacks and (self.writer is None or self.writer.lacks(key))
+            if lacks:
+                self.underway.add(key)
+            return lacks
+
+    def _write(self, views: Sequence[Pair], texts: Sequence[str]) -> None:
+        texts = [text for text in texts if self.held is None or self.held.lacks(text, "texts")]
+        if not (views or texts):
+            return
+        if self.writer is None:
+            self.writer = self.stack.enter_context(StoreWriter(self.path, self.teacher))
+        keys = [view.key for view in views]
+        self.writer.image_embeds(keys, [view.image for view in views])
+        self.writer.text_embeds(texts)
+        with self.lock:
+            self.underway.difference_update(keys)
+
+
+class _Alone:
+    """Images as pairs without texts."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Pair:
+        return Pair(*self.images[index], "")
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
