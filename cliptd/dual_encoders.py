@@ -112,6 +112,11 @@ class Teacher(Similarity, nn.Module, ABC):
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @cached_property
+    def transform_name(self) -> str:
+        """Teachers of one name see the same pixels."""
+        return f"{tuple(self.pixel_shape)} {self.describe()['transform']}"
+
     def train(self, mode: bool = True) -> "Teacher":
         """Stays in eval mode, whatever `mode` says: a parent's `.train()` must not wake its dropout."""
         return super().train(False)

@@ -1,26 +1,31 @@
 """Reinforce a dataset once, for many small models: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
 
+import itertools
 import json
+import math
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
-from cliptd.data.augmentation import AugmentationPolicy, replay
+from cliptd.data.augmentation import Augmentation, AugmentationPolicy, replay
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
-from cliptd.data.reinforced_store import read_part, write_part
-from cliptd.data.reinforced_tars import write_tar
+from cliptd.data.reinforced_store import bytes_of, read_part, write_part
+from cliptd.data.reinforced_tars import picture_file, write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.files import write_atomically
+from cliptd.reading_ahead import batches, read_ahead
 from cliptd.seeds import derive_seed
 from cliptd.sources import finite
 
@@ -57,7 +62,7 @@ class Reinforcement:
     shard_size: int = 1000
     """Pairs a shard; what a kill costs at most, for each process."""
     chunk: int = 64
-    """Pairs whose pictures are in memory at once."""
+    """Pairs that the teachers see together, while as many are read ahead."""
     seed: int = 0
     """Of augmentations and captions."""
     on_bad_sample: OnBadSample = "raise"
@@ -88,10 +93,20 @@ class Reinforcement:
             captioner=captioner.name if captioner is not None else None,
         )
 
-    def bytes_of_embeddings(self, teacher: Teacher | TeacherEnsemble, captions: int) -> int:
-        """Of a pair, before pictures and texts."""
-        width = {"public": 4, "compact": 2}[self.layout]
-        return width * teacher.embed_dim * (self.augmentations + 1 + captions)
+    def bytes_of_a_pair(
+        self, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble, captioner: Captions | None
+    ) -> int:
+        """About how much a pair takes beside its texts: of pictures, which public shards hold, a few are looked at."""
+        card = self.card(teacher, captioner)
+        if self.layout == "compact":
+            return sum(math.prod(shape) * bytes_of(name) for name, shape in _shapes(card).items())
+        pictures = []
+        for k in range(0, len(pairs), max(1, len(pairs) // 16)):
+            with suppress(ValueError, OSError):  # said when it is read in earnest
+                pictures.append(len(picture_file(pairs[k].image)[1]))
+        embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
+        members = 6 * 1024  # a head and half a block of padding each, and what else they begin with
+        return round(sum(pictures) / max(1, len(pictures))) + embeddings + 60 * card.augmentations + members
 
 
 def reinforce(
@@ -130,24 +145,28 @@ def reinforce(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
-    todo = [number for number in numbers if not _shard(out, settings.layout, number).exists()]
-    images = sum(min(settings.shard_size, len(pairs) - number * settings.shard_size) for number in todo)
-    with tqdm(total=images, desc="reinforced", unit=" images", mininterval=1) as bar:
-        for number in todo:
-            first = number * settings.shard_size
-            end = min(first + settings.shard_size, len(pairs))
+    shards = {
+        number: range(number * settings.shard_size, min((number + 1) * settings.shard_size, len(pairs)))
+        for number in numbers
+        if not _shard(out, settings.layout, number).exists()
+    }
+    images = sum(map(len, shards.values()))
+    reader = _Reader(pairs, members_of(teacher), card, settings)
+    found = read_ahead(reader.read, itertools.chain.from_iterable(shards.values()), ahead=settings.chunk)
+    bar = tqdm(total=images, desc="reinforced", unit=" images", mininterval=1, disable=rank > 0)
+    with closing(found), bar:
+        for number, positions in shards.items():
             rows, bad = [], []
-            for start in range(first, end, settings.chunk):
-                found, complaints = _chunk(
-                    pairs, range(start, min(start + settings.chunk, end)), teacher, captioner, card, settings
-                )
-                rows += found
+            for some in batches(itertools.islice(found, len(positions)), settings.chunk):
+                good, complaints = _chunk(some, teacher, captioner, card, settings)
+                rows += good
                 bad += complaints
-                bar.update(len(found) + len(complaints))
+                bar.update(len(some))
             if settings.layout == "public":
                 write_tar(_shard(out, "public", number), rows, bad)
             else:
-                write_part(out, number, rows, first=first, end=end, bad=bad, shapes=_shapes(card))
+                part = {"first": positions.start, "end": positions.stop}
+                write_part(out, number, rows, **part, bad=bad, shapes=_shapes(card))
     if accelerator is not None:
         accelerator.wait_for_everyone()
     if rank == 0:
@@ -188,7 +207,8 @@ def check_replay(
     largest = 0.0
     for index in range(len(dataset)) if samples is None else samples:
         sample = dataset[index]
-        embeds = _image_embeds([sample.image()], [sample.augmentations], [sample.key], teacher, dataset.card)
+        crops = _crops(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
+        embeds = _image_embeds([crops], [sample.key], teacher)
         texts = _text_embeds([sample.text, *sample.captions], teacher)
         for ours, stored in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
             largest = max(largest, float(np.abs(ours - stored.astype(np.float32)).max()))
@@ -245,16 +265,79 @@ def _shapes(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:
     }
 
 
+class _Read(NamedTuple):
+    """A pair that was read. crops: for each teacher (augmentations, 3, height, width), by its own transform."""
+
+    position: int
+    pair: Pair
+    image: Image.Image
+    augmentations: tuple[Augmentation, ...]
+    crops: list[Tensor]
+
+
+class _Reader:
+    """Reads pairs, in threads: pictures are decoded, their augmentations drawn and replayed for every teacher."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        teachers: Sequence[Teacher],
+        card: ReinforcementCard,
+        settings: Reinforcement,
+    ) -> None:
+        self.pairs, self.teachers, self.card, self.settings = pairs, teachers, card, settings
+
+    def read(self, position: int) -> _Read | str:
+        """The pair at a position, or what is wrong with it, if it may be left out."""
+        try:
+            pair = self.pairs[position]
+            image = pair.image() if callable(pair.image) else pair.image
+            if not isinstance(image, Image.Image):
+                raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
+            seeds = (
+                derive_seed(self.settings.seed, "augmentation", position, k)
+                for k in range(self.card.augmentations)
+            )
+            drawn = tuple(self.card.policy.draw((image.height, image.width), seed) for seed in seeds)
+            return _Read(
+                position, pair, image, drawn, _crops(image, drawn, pair.key, self.teachers, self.card)
+            )
+        except (ValueError, OSError) as error:
+            if self.settings.on_bad_sample == "raise":
+                raise
+            return str(error)
+
+
+def _crops(
+    image: Image.Image,
+    augmentations: Sequence[Augmentation],
+    key: str,
+    teachers: Sequence[Teacher],
+    card: ReinforcementCard,
+) -> list[Tensor]:
+    """What each teacher sees of the augmented picture; teachers of one transform see one tensor."""
+    seen: dict[str, Tensor] = {}
+    for teacher in teachers:
+        size, transform = teacher.pixel_shape[-1], teacher.transform_name
+        if transform not in seen:
+            replayed = [replay(image, a, size, drawn_at=card.policy.size) for a in augmentations]
+            seen[transform] = teacher.pixels(replayed, _names(key, len(augmentations)))
+    return [seen[teacher.transform_name] for teacher in teachers]
+
+
+def _names(key: str, augmentations: int) -> list[str]:
+    return [f"{key}, augmentation {k}" for k in range(augmentations)]
+
+
 def _chunk(
-    pairs: Sequence[Pair],
-    positions: range,
+    read: Sequence[_Read | str],
     teacher: Teacher | TeacherEnsemble,
     captioner: Captions | None,
     card: ReinforcementCard,
     settings: Reinforcement,
 ) -> tuple[list[tuple[int, Reinforced]], list[str]]:
-    """Reinforced samples of the pairs at these positions, and what is wrong with the others."""
-    good, bad = _opened(pairs, positions, settings)
+    """Reinforced samples, and what is wrong with the others."""
+    good, bad = [one for one in read if isinstance(one, _Read)], [one for one in read if isinstance(one, str)]
     if not good:
         return [], bad
     try:
@@ -264,85 +347,50 @@ def _chunk(
             raise
         if len(good) == 1:
             return [], [*bad, str(error)]
-    alone = [
-        _chunk(pairs, range(position, position + 1), teacher, captioner, card, settings)
-        for position in positions
-    ]
+    alone = [_chunk([one], teacher, captioner, card, settings) for one in read]
     return [sample for samples, _ in alone for sample in samples], [
-        c for _, complaints in alone for c in complaints
+        line for _, lines in alone for line in lines
     ]
-
-
-def _opened(
-    pairs: Sequence[Pair], positions: range, settings: Reinforcement
-) -> tuple[list[tuple[int, Pair, Image.Image]], list[str]]:
-    """Position, pair and picture of those that can be read, and what is wrong with the others."""
-    good: list[tuple[int, Pair, Image.Image]] = []
-    bad: list[str] = []
-    for position in positions:
-        try:
-            pair = pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
-            if not isinstance(image, Image.Image):
-                raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
-            good.append((position, pair, image))
-        except (ValueError, OSError) as error:
-            if settings.on_bad_sample == "raise":
-                raise
-            bad.append(str(error))
-    return good, bad
 
 
 def _reinforced(
-    good: Sequence[tuple[int, Pair, Image.Image]],
+    read: Sequence[_Read],
     teacher: Teacher | TeacherEnsemble,
     captioner: Captions | None,
     card: ReinforcementCard,
     settings: Reinforcement,
 ) -> list[tuple[int, Reinforced]]:
-    images, keys = [image for _, _, image in good], [pair.key for _, pair, _ in good]
-    drawn = [
-        tuple(
-            card.policy.draw(
-                (image.height, image.width), derive_seed(settings.seed, "augmentation", position, k)
-            )
-            for k in range(card.augmentations)
-        )
-        for position, _, image in good
-    ]
-    captions: list[list[str]] = [[] for _ in good]
+    captions: list[list[str]] = [[] for _ in read]
     if captioner is not None and card.captions:
         seeds = [
-            [derive_seed(settings.seed, "caption", position, k) for k in range(card.captions)]
-            for position, _, _ in good
+            [derive_seed(settings.seed, "caption", one.position, k) for k in range(card.captions)]
+            for one in read
         ]
-        captions = captioner.captions(images, seeds)
-    image_embeds = _image_embeds(images, drawn, keys, teacher, card)
-    texts = [text for (_, pair, _), own in zip(good, captions, strict=True) for text in (pair.text, *own)]
-    text_embeds = _text_embeds(texts, teacher).reshape(len(good), 1 + card.captions, -1)
+        captions = captioner.captions([one.image for one in read], seeds)
+    image_embeds = _image_embeds([one.crops for one in read], [one.pair.key for one in read], teacher)
+    texts = [text for one, own in zip(read, captions, strict=True) for text in (one.pair.text, *own)]
+    text_embeds = _text_embeds(texts, teacher).reshape(len(read), 1 + card.captions, -1)
     return [
-        (position, Reinforced(pair.key, pair.image, pair.text, tuple(own), augmentations, seen, read))
-        for (position, pair, _), own, augmentations, seen, read in zip(
-            good, captions, drawn, image_embeds, text_embeds, strict=True
+        (
+            position,
+            Reinforced(pair.key, pair.image, pair.text, tuple(own), augmentations, of_image, of_texts),
+        )
+        for (position, pair, _, augmentations, _), own, of_image, of_texts in zip(
+            read, captions, image_embeds, text_embeds, strict=True
         )
     ]
 
 
-def _image_embeds(images, drawn, keys, teacher, card: ReinforcementCard) -> np.ndarray:
-    """(images, augmentations, Σ dims) float32."""
+def _image_embeds(
+    crops: Sequence[Sequence[Tensor]], keys: Sequence[str], teacher: Teacher | TeacherEnsemble
+) -> np.ndarray:
+    """Each image's crops for each teacher → (images, augmentations, Σ dims) float32."""
     parts = []
-    for member in members_of(teacher):
-        size = member.pixel_shape[-1]
-        crops = [
-            replay(image, augmentation, size, drawn_at=card.policy.size)
-            for image, own in zip(images, drawn, strict=True)
-            for augmentation in own
-        ]
-        names = [
-            f"{key}, augmentation {k}" for key, own in zip(keys, drawn, strict=True) for k in range(len(own))
-        ]
-        parts.append(finite(member.encode_images(crops, names).cpu(), "image", names, member.name))
-    return torch.cat(parts, dim=1).reshape(len(images), -1, sum(card.embed_dims)).numpy()
+    for member, of_images in zip(members_of(teacher), zip(*crops, strict=True), strict=True):
+        names = [name for key, own in zip(keys, of_images, strict=True) for name in _names(key, len(own))]
+        embeds = member.encode_images(torch.cat(of_images), names).cpu()
+        parts.append(finite(embeds, "image", names, member.name))
+    return torch.cat(parts, dim=1).unflatten(0, (len(keys), -1)).numpy()
 
 
 def _text_embeds(texts: Sequence[str], teacher) -> np.ndarray:

@@ -76,11 +76,12 @@ def main(asked: ReinforceDataset) -> None:
         name = str(CAPTIONER)
     captioner = None if name is None else Captioner(name, device=accelerator.device)
     captions = asked.captions if captioner is not None else 0
-    size = asked.bytes_of_embeddings(teacher, captions)
+    size = asked.bytes_of_a_pair(pairs, teacher, captioner)
+    there = len(list(asked.out.glob(f"reinforced-*.{'tar' if asked.layout == 'public' else 'safetensors'}")))
     accelerator.print(
-        f"{len(pairs):,} pairs, {asked.augmentations} augmentations and {captions} captions each: {size:,} bytes of "
-        f"embeddings a pair, {size * len(pairs) / 2**30:.2f} GiB in all"
-        + (", and the pictures" if asked.layout == "public" else "")
+        f"{len(pairs):,} pairs, {asked.augmentations} augmentations and {captions} captions each: about {size:,} bytes "
+        f"a pair{', picture included' if asked.layout == 'public' else ''}, and texts; {size * len(pairs) / 2**30:.2f} "
+        f"GiB in all. {there} of {-(-len(pairs) // asked.shard_size)} shards are there"
     )
     began = time.perf_counter()
     made = reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)

@@ -494,3 +494,12 @@ def divergence(teacher, student):
 def test_options_without_effect_on_the_reinforced_objective_are_refused():
     with pytest.raises(ValueError, match="weights has no effect on the reinforced objective"):
         Distillation(objective="reinforced", weights={"affinity": 1.0})
+
+
+@pytest.mark.parametrize("layout", ["public", "compact"])
+def test_the_size_that_is_announced_is_about_what_is_written(teacher, pairs, tmp_path, layout):
+    asked = settings(layout=layout, augmentations=40, shard_size=PAIRS)
+    announced = asked.bytes_of_a_pair(pairs, teacher, Words()) * PAIRS
+    reinforce(pairs, teacher, asked, tmp_path, captioner=Words())
+    (shard,) = (*tmp_path.glob("*.tar"), *tmp_path.glob("*.safetensors"))
+    assert announced == pytest.approx(shard.stat().st_size, rel=0.15)

@@ -48,6 +48,11 @@ ARRAYS = {
 NUMPY = {"F16": np.float16, "I32": np.int32, "U8": np.uint8, "F32": np.float32}
 
 
+def bytes_of(name: str) -> int:
+    """Of a number of an array."""
+    return np.dtype(NUMPY[ARRAYS[name]]).itemsize
+
+
 class Part(NamedTuple):
     """Where a part's arrays are. Nothing stays open: a dataset may have more parts than a process may have files.
 
@@ -67,10 +72,9 @@ class Part(NamedTuple):
         found = {}
         with self.path.open("rb") as file:
             for name, shape in self.shapes.items():
-                dtype = np.dtype(NUMPY[ARRAYS[name]])
-                size = dtype.itemsize * math.prod(shape)
+                size = bytes_of(name) * math.prod(shape)
                 file.seek(self.offsets[name] + row * size)
-                found[name] = np.frombuffer(file.read(size), dtype).reshape(shape)
+                found[name] = np.frombuffer(file.read(size), NUMPY[ARRAYS[name]]).reshape(shape)
         return found
 
 

@@ -228,7 +228,7 @@ def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[
     write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
     with whole_file(path) as partial, tarfile.open(partial, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for position, sample in rows:
-            suffix, picture = _picture_file(sample.image)
+            suffix, picture = picture_file(sample.image)
             arrays = io.BytesIO()
             np.savez(arrays, image_emb=sample.image_embeds, text_emb=sample.text_embeds)
             members: dict[str, bytes] = {
@@ -247,7 +247,7 @@ def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[
                 tar.addfile(head, io.BytesIO(content))
 
 
-def _picture_file(image: Any) -> tuple[str, bytes]:
+def picture_file(image: Any) -> tuple[str, bytes]:
     """Suffix and bytes of a picture: the file as it is where shards may hold such files, else a PNG, which loses
     nothing.
     """

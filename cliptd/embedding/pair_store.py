@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cliptd.embedding.bad_samples import BadSample
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.pairs import OpenedPairs
 from cliptd.files import write_atomically
-from cliptd.reading_ahead import read_ahead
+from cliptd.reading_ahead import batches, read_ahead
 from cliptd.store import TeacherStore
 from cliptd.store_writer import StoreWriter, absorb_parts
 
@@ -152,7 +152,7 @@ class _Filling:
 
         bad: list[str] = []
         found = read_ahead(read, positions, ahead=self.batch_size)
-        for some in _batches(tqdm(found, "teacher", len(positions), disable=None), self.batch_size):
+        for some in batches(tqdm(found, "teacher", len(positions), disable=None), self.batch_size):
             bad += [one.complaint for one in some if isinstance(one, BadSample)]
             good = [one for one in some if not isinstance(one, BadSample)]
             views = [view for _, own in good for view in own]
@@ -201,14 +201,3 @@ class _Alone:
 
     def __getitem__(self, index: int) -> Pair:
         return Pair(*self.images[index], "")
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
