@@ -6,6 +6,7 @@ detail; this one is ours.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from cliptd.sources import finite
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
 BAD = "bad_samples.txt"
+DISTINCT = "distinct.npy"
+PART, IN_MEMORY = 1 << 22, 1 << 26
+"""Sentences whose entries are looked at together, and whose hashes are in memory at once."""
 ENTRY = np.dtype([("score", "<f4"), ("text", "<u8")])
 """Of a sentence: its score, NaN before it is known, and a hash of its words."""
 
@@ -81,7 +85,7 @@ def select_sentences(
 
     Every sentence is scored once, into a file (12 bytes each); killed, the same call goes on from there, and another
     `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings and a
-    chunk of sentences; at the end, to sort them, some 40 bytes a sentence.
+    chunk of sentences; at the end hashes of 67 million sentences, some 3 GB, however many there are.
 
     Args:
         accelerator: shares the chunks between its processes.
@@ -177,44 +181,124 @@ def _hash(text: str) -> int:
 
 
 def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
-    entries = np.load(out / SCORES)
-    if np.isnan(entries["score"]).any():
-        raise ValueError(f"{out / SCORES} lacks scores that were written; run the same command again")
-    _, distinct = np.unique(entries["text"], return_index=True)
-    distinct = distinct[np.isfinite(entries["score"][distinct])]
-    if not len(distinct):
+    entries = np.load(out / SCORES, mmap_mode="r")
+    first_of_its_words = _distinct(entries, out / DISTINCT)
+    try:
+        return _write_best(out, sentences, settings, entries, first_of_its_words)
+    finally:
+        del first_of_its_words
+        (out / DISTINCT).unlink()
+
+
+def _write_best(
+    out: Path,
+    sentences: Sentences,
+    settings: SentenceSelection,
+    entries: np.ndarray,
+    distinct: np.ndarray,
+) -> dict[str, float]:
+    count = int(sum(distinct[part].sum() for part in _parts(len(entries))))
+    if not count:
         raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
-    scores = entries["score"][distinct]
+    keep = count
+    if settings.least is None:
+        asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
+        keep = min(asked, count)
+    ranks = (count - keep, (count - 1) // 2, count // 2, count - 1)
+    last, lower, upper, highest = _of_ranks(entries, distinct, ranks)
     if settings.least is not None:
-        selected = distinct[scores >= settings.least]
-    else:
-        count = settings.keep if settings.keep is not None else max(1, round(settings.share * len(distinct)))
-        best_first = np.lexsort((distinct, -scores))  # of equal scores the earlier one
-        selected = distinct[best_first[:count]]
-    if not len(selected):
-        raise ValueError(
-            f"no sentence has a cosine of {settings.least}; the highest is {scores.max():.3f}, ask for less"
-        )
-    selected = np.sort(selected)
+        last = np.float32(settings.least)
+        if highest < settings.least:
+            raise ValueError(
+                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
+            )
+    above = int(
+        sum((distinct[part] & (entries["score"][part] > last)).sum() for part in _parts(len(entries)))
+    )
+    level = (
+        keep - above if settings.least is None else count
+    )  # how many of the last score count, the earlier ones
+    selected, least = 0, np.inf
     with whole_file(out / SELECTED) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         for first in range(0, len(sentences), settings.chunk):
-            start, stop = np.searchsorted(selected, (first, first + settings.chunk))
-            if start < stop:
-                texts = sentences.part(first, first + settings.chunk)
-                changed = [k for k in selected[start:stop] if _hash(texts[k - first]) != entries["text"][k]]
-                if changed:
-                    raise ValueError(
-                        f"{sentences.name}: sentence {changed[0]} is now {texts[changed[0] - first]!r}, which has no "
-                        f"score in {out}; use another folder"
-                    )
-                file.writelines(" ".join(texts[k - first].split()) + "\n" for k in selected[start:stop])
+            here = slice(first, first + settings.chunk)
+            scores = entries["score"][here]
+            of_last = np.flatnonzero(distinct[here] & (scores == last))[: max(level, 0)]
+            level -= len(of_last)
+            chosen = np.union1d(np.flatnonzero(distinct[here] & (scores > last)), of_last)
+            if not len(chosen):
+                continue
+            texts = sentences.part(first, first + settings.chunk)
+            changed = [k for k in chosen if _hash(texts[k]) != entries["text"][first + k]]
+            if changed:
+                raise ValueError(
+                    f"{sentences.name}: sentence {first + changed[0]} is now {texts[changed[0]]!r}, which has no score "
+                    f"in {out}; use another folder"
+                )
+            file.writelines(" ".join(texts[k].split()) + "\n" for k in chosen)
+            selected += len(chosen)
+            least = min(least, scores[chosen].min())
     found = {
         "sentences": len(sentences),
-        "distinct": len(distinct),
-        "selected": len(selected),
-        "least": float(entries["score"][selected].min()),
-        "median": float(np.median(scores)),
+        "distinct": count,
+        "selected": selected,
+        "least": float(least),
+        "median": float((lower + upper) / 2),
     }
     described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
     write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
     return found
+
+
+def _parts(count: int) -> list[slice]:
+    """What of a table is looked at together."""
+    return [slice(start, start + PART) for start in range(0, count, PART)]
+
+
+def _distinct(entries: np.ndarray, path: Path) -> np.ndarray:
+    """(sentences,) bool, on disk: whether a sentence could be read and is the first with its words.
+
+    Hashes are compared a share of them at a time, so that no more than `IN_MEMORY` are in memory.
+    """
+    found = np.lib.format.open_memmap(path, mode="w+", dtype=bool, shape=(len(entries),))
+    shares = -(-len(entries) // IN_MEMORY)
+    for share in range(shares):
+        hashes, positions = [], []
+        for part in _parts(len(entries)):
+            scores, texts = entries["score"][part], entries["text"][part]
+            if np.isnan(scores).any():
+                raise ValueError(f"{path.parent / SCORES} lacks scores; run the same command again")
+            here = np.flatnonzero(texts % np.uint64(shares) == share)
+            here = here[np.isfinite(scores[here])]
+            hashes.append(texts[here])
+            positions.append(here + part.start)
+        _, first = np.unique(np.concatenate(hashes), return_index=True)
+        found[np.concatenate(positions)[first]] = True
+    return found
+
+
+def _of_ranks(entries: np.ndarray, distinct: np.ndarray, ranks: Sequence[int]) -> list[np.float32]:
+    """The scores at these places from the lowest, 0, up: by their upper and then their lower 16 bits."""
+    upper = np.zeros(1 << 16, np.int64)
+    for part in _parts(len(entries)):
+        upper += np.bincount(_ordered(entries["score"][part][distinct[part]]) >> 16, minlength=1 << 16)
+    begun = np.cumsum(upper) - upper
+    buckets = [int(np.searchsorted(begun, rank, side="right")) - 1 for rank in ranks]
+    lower = {bucket: np.zeros(1 << 16, np.int64) for bucket in buckets}
+    for part in _parts(len(entries)):
+        scores = _ordered(entries["score"][part][distinct[part]])
+        for bucket, counts in lower.items():
+            counts += np.bincount(scores[scores >> 16 == bucket] & 0xFFFF, minlength=1 << 16)
+    found = []
+    for rank, bucket in zip(ranks, buckets, strict=True):
+        rest = int(np.searchsorted(np.cumsum(lower[bucket]), rank - begun[bucket], side="right"))
+        bits = np.uint32(bucket << 16 | rest)
+        bits = bits ^ np.uint32(0x80000000) if bits & np.uint32(0x80000000) else ~bits
+        found.append(np.array(bits, np.uint32).view(np.float32)[()])
+    return found
+
+
+def _ordered(scores: np.ndarray) -> np.ndarray:
+    """Unsigned integers in the order of float32 numbers."""
+    bits = np.ascontiguousarray(scores).view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))

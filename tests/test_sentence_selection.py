@@ -147,3 +147,39 @@ def test_what_does_not_fit_is_named(teacher, images, tmp_path):
     select_sentences(texts_of(CORPUS), images, teacher, SentenceSelection(keep=3), tmp_path)
     with pytest.raises(ValueError, match=r"holds scores of something else .*sentences is '30 of .* '29 of "):
         select_sentences(texts_of(CORPUS[1:]), images, teacher, SentenceSelection(keep=3), tmp_path)
+
+
+@pytest.mark.parametrize("bounds", [{"keep": 40}, {"keep": 10_000}, {"share": 0.25}, {"least": 0.125}])
+def test_of_many_sentences_a_share_is_in_memory_at_once(bounds, teacher, images, tmp_path, monkeypatch):
+    """Ties, repetitions, negative scores and texts that could not be read, against numpy's whole-array functions."""
+    corpus = [f"a {k} dog" for k in range(997)]
+    select_sentences(texts_of(corpus), images, teacher, SentenceSelection(keep=1, chunk=64), tmp_path)
+    rng = np.random.default_rng(0)
+    entries = np.load(tmp_path / "scores.npy", mmap_mode="r+")
+    entries["score"] = rng.integers(-40, 40, len(entries)) / 64
+    entries["score"][rng.integers(0, len(entries), 60)] = -np.inf
+    entries["text"] = entries["text"][rng.integers(0, len(entries), len(entries))]
+    entries.flush()
+    monkeypatch.setattr(sentence_selection, "PART", 100)
+    monkeypatch.setattr(sentence_selection, "IN_MEMORY", 130)
+    hashes = {int(entries["text"][k]) for k in range(len(entries))}
+    words = {sentence_selection._hash(text): text for text in corpus}
+    said = TextsOf([Pair("", None, words[int(one)]) for one in entries["text"]])
+    said.identity = texts_of(corpus).identity
+    settings = SentenceSelection(**bounds, chunk=64)
+    found = select_sentences(said, images, teacher, settings, tmp_path)
+    readable = np.flatnonzero(np.isfinite(entries["score"]))
+    _, first = np.unique(entries["text"][readable], return_index=True)
+    distinct = readable[first]
+    scores = entries["score"][distinct]
+    if "least" in bounds:
+        expected = distinct[scores >= bounds["least"]]
+    else:
+        count = bounds.get("keep") or round(0.25 * len(distinct))
+        expected = distinct[np.lexsort((distinct, -scores))[:count]]
+    expected = np.sort(expected)
+    assert (tmp_path / "sentences.txt").read_text().splitlines() == [said[k] for k in expected]
+    assert found["distinct"] == len(distinct) <= len(hashes)
+    assert found["median"] == np.median(scores)
+    assert found["least"] == entries["score"][expected].min()
+    assert not (tmp_path / "distinct.npy").exists()

@@ -1,5 +1,6 @@
 """Where derived files are kept between runs."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -25,14 +26,17 @@ def size_and_date(file: Path) -> tuple[int, int]:
 def derived_file(name: str, write: Callable[[Path], Any], files: Sequence[Path], **facts: Any) -> Path:
     """The file `name` that `write(path)` makes of `files`; made anew only if they changed.
 
-    facts: what else its content depends on, JSON values. Processes that start together may make it twice, never half.
+    facts: what else its content depends on, JSON values. Processes that start together make it once.
     """
     made_of = [[str(file.resolve()), *size_and_date(file)] for file in files]
     key = hashlib.sha256(json.dumps([name, made_of, facts], sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "derived" / key / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        own = path.with_name(f"{name}.{os.getpid()}")
-        write(own)
-        own.replace(path)
+        with path.with_name(f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                own = path.with_name(f"{name}.{os.getpid()}")
+                write(own)
+                own.replace(path)
     return path

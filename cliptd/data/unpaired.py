@@ -1,27 +1,21 @@
 """Images and sentences that never met: a folder or shards of the one, text files or shards of the other."""
 
-import gzip
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from glob import glob
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import datasets
 from PIL import Image
 from torch import Tensor
 
-from cliptd.data.cache import cache_folder
-from cliptd.data.identity import identity_of, identity_of_files, identity_of_folder
+from cliptd.data.identity import identity_of, identity_of_folder
 from cliptd.data.image_tree import ImageTree
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import OnBadSample, Pair
-from cliptd.data.tables import cached_table
 from cliptd.data.tar_pairs import TarSamples, shards_of
+from cliptd.data.text_lines import TextLines
 from cliptd.seeds import derive_seed
-
-LINES = datasets.Features({"text": datasets.Value("string"), "complaint": datasets.Value("string")})
 
 
 class KeyedImage(NamedTuple):
@@ -163,65 +157,6 @@ class TarTexts(TarSamples):
             if str(error) not in self.skipped:
                 self.skipped.append(str(error))
             return ""
-
-
-class TextLines:
-    """Map-style data set of the lines of text files that are not blank; read once into a memory-mapped table.
-
-    pattern: a path, or one with * or ?; gzip is unpacked.
-    on_bad_sample: "raise" at a file that is no UTF-8, or "skip": leave its wrong lines out and list them in `skipped`.
-
-    Raises FileNotFoundError for no file, ValueError for one that is no UTF-8 or holds no text.
-    """
-
-    def __init__(self, pattern: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
-        self.name, self.skipped = str(pattern), []
-        wild = any(mark in self.name for mark in "*?[")
-        files = sorted(glob(self.name)) if wild else [self.name]
-        for file in files or [self.name]:
-            if not Path(file).is_file():
-                raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
-        self.identity = identity_of_files(files)
-        try:
-            table = datasets.load_dataset(
-                "text", data_files=files, split="train", cache_dir=str(cache_folder() / "tables")
-            )
-        except datasets.exceptions.DatasetGenerationError as error:
-            wrong = [row["complaint"] for row in _line_by_line(tuple(files)) if row["complaint"]]
-            if not wrong:
-                raise ValueError(f"{self.name}: {error.__cause__ or error}") from None
-            if on_bad_sample == "raise":
-                raise ValueError(f"{wrong[0]} ({len(wrong)} such); expected a sentence a line") from None
-            table = cached_table(_line_by_line, tuple(files), LINES, version=1)
-            self.skipped += wrong
-        self.lines = table.filter(_not_blank, input_columns="text", batched=True)
-        if not len(self.lines):
-            raise ValueError(f"{self.name}: holds no text; expected sentences, one a line")
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def __getitem__(self, index: int) -> str:
-        return self.lines[index]["text"].strip()
-
-    def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop."""
-        return [text.strip() for text in self.lines[start:stop]["text"]]
-
-
-def _line_by_line(files: tuple[str, ...]) -> Iterator[dict[str, str | None]]:
-    """Every line, "" for one that is no UTF-8: many times slower than what reads whole files."""
-    for path in files:
-        with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield {"text": line.decode("utf-8").rstrip("\r\n"), "complaint": None}
-                except UnicodeDecodeError:
-                    yield {"text": "", "complaint": f"{path}:{number}: is no UTF-8"}
-
-
-def _not_blank(texts: list[str]) -> list[bool]:
-    return [bool(text.strip()) for text in texts]
 
 
 class UnpairedPairs:
