@@ -207,11 +207,12 @@ def distil(
     described["stored_as"] = None if source is None else source.dtype
     if masked:
         described |= {"sparsity": student.encoder.sparsity, "ramp_steps": settings.ramp_steps}
+    collate = StudentTeacherCollator(student, teacher=live, source=source)
     return train_student(
         model,
         student,
-        opened,
-        StudentTeacherCollator(student, teacher=live, source=source),
+        OpenedPairs(pairs, crop=crop, on_bad_sample=settings.on_bad_sample, read=collate.read),
+        collate,
         settings.training,
         run_dir=run_dir,
         evaluate=evaluate,

@@ -1,7 +1,7 @@
 """Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.dual_encoders import PROBES, Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSample, BadSampleList
 from cliptd.embedding.crops import DrawnCrops
-from cliptd.sources import Source
+from cliptd.store import TeacherStore
 
 
 class OpenedPairs:
@@ -23,6 +23,8 @@ class OpenedPairs:
         `DrawnCrops`, of which one is drawn likewise and a store holds all.
     on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadSample`, which the collator leaves out
         of its batch and counts.
+    read: what is made of a pair in the end, such as `StudentTeacherCollator.read`: a batch of transformed pictures
+        takes little memory, one of photographs much.
     """
 
     def __init__(
@@ -31,19 +33,22 @@ class OpenedPairs:
         *,
         crop: Callable[[Image.Image], Image.Image] | DrawnCrops | None = None,
         on_bad_sample: OnBadSample = "raise",
+        read: Callable[[Pair], Any] | None = None,
     ) -> None:
-        self.pairs, self.crop, self.on_bad_sample = pairs, crop, on_bad_sample
+        self.pairs, self.crop, self.on_bad_sample, self.read = pairs, crop, on_bad_sample, read
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair | BadSample:
+    def __getitem__(self, index: int) -> Any:
         pair = self._read(index)
-        if isinstance(pair, BadSample) or self.crop is None:
+        if isinstance(pair, BadSample):
             return pair
         if isinstance(self.crop, DrawnCrops):
-            return self.crop.drawn(pair)
-        return pair._replace(image=self.crop(pair.image))
+            pair = self.crop.drawn(pair)
+        elif self.crop is not None:
+            pair = pair._replace(image=self.crop(pair.image))
+        return pair if self.read is None else self.read(pair)
 
     def lacking(self, index: int, lacks: Callable[[str], bool]) -> tuple[str, list[Pair]] | BadSample:
         """The pair's text, and of its whole image or its drawn crops those that a store lacks by their keys.
@@ -86,8 +91,19 @@ class Reader(Protocol):
     def tokenize(self, texts: Sequence[str]) -> Tensor: ...
 
 
+class ReadPair(NamedTuple):
+    """pixels: (3, height, width) by the student's transform. of_teachers: by each teacher's; None: as the student's."""
+
+    key: str
+    text: str
+    pixels: Tensor
+    of_teachers: list[Tensor | None]
+
+
 class StudentTeacherCollator:
-    """Opened pairs → the columns of `EmbeddingDistiller.forward`, by each model's own transform and tokenizer.
+    """Opened pairs, or what `read` made of each → the columns of `EmbeddingDistiller.forward`.
+
+    Each model reads by its own transform and tokenizer.
 
     Args:
         student: see `Reader`.
@@ -104,7 +120,7 @@ class StudentTeacherCollator:
         student: Reader,
         *,
         teacher: Teacher | TeacherEnsemble | None = None,
-        source: Source | None = None,
+        source: TeacherStore | None = None,
         bad_samples: BadSampleList | None = None,
     ) -> None:
         self.student, self.source = student, source
@@ -114,23 +130,36 @@ class StudentTeacherCollator:
         self.own_pixels = [not _same_pixels(student, member) for member in self.members]
         self.own_tokens = [not _same_tokens(student, member) for member in self.members]
 
-    def __call__(self, pairs: Sequence[Pair | BadSample]) -> dict[str, Any]:
+    def read(self, pair: Pair) -> ReadPair:
+        """A pair's picture as student and teachers see it."""
+        of_teachers = [
+            member.pixels([pair.image], [pair.key])[0] if own else None
+            for member, own in zip(self.members, self.own_pixels, strict=True)
+        ]
+        return ReadPair(pair.key, pair.text, self.student.image_transform(pair.image), of_teachers)
+
+    def __call__(self, pairs: Sequence[Pair | ReadPair | BadSample]) -> dict[str, Any]:
         good = self.bad_samples.good(pairs)
-        keys, images, texts = map(list, zip(*good, strict=True))
+        read = [self.read(pair) if isinstance(pair, Pair) else pair for pair in good]
+        keys, texts, pixels, of_teachers = map(list, zip(*read, strict=True))
         columns: dict[str, Any] = {
-            "pixel_values": torch.stack([self.student.image_transform(image) for image in images]),
+            "pixel_values": torch.stack(pixels),
             "input_ids": self.student.tokenize(texts),
         }
         if self.members:
             columns["teacher_inputs"] = [
-                ({"pixels": member.pixels(images, keys)} if own_pixels else {})
+                ({"pixels": torch.stack(of_member)} if own_pixels else {})
                 | ({"tokens": member.tokenize(texts)} if own_tokens else {})
-                for member, own_pixels, own_tokens in zip(
-                    self.members, self.own_pixels, self.own_tokens, strict=True
+                for member, of_member, own_pixels, own_tokens in zip(
+                    self.members,
+                    zip(*of_teachers, strict=True),
+                    self.own_pixels,
+                    self.own_tokens,
+                    strict=True,
                 )
             ]
         elif self.source is not None:
-            columns["teacher_image"] = self.source.image_embeds(keys, images)
+            columns["teacher_image"] = self.source.image_embeds(keys)
             columns["teacher_text"] = self.source.text_embeds(texts)
         return columns
 
