@@ -19,7 +19,8 @@ class ImageFolder:
 
     A class is called by its folder's name, "_" read as a space, unless the folder holds names: classes.json
     ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between). Folders of
-    ImageNet's WordNet numbers, all of them or a part, have open_clip's names of ImageNet's classes.
+    ImageNet's WordNet numbers, all of them or a part, have open_clip's names of ImageNet's classes; folders 0 to 999
+    (ImageNet-V2) are these classes in ImageNet's order, and `classes` gives their WordNet numbers.
 
     `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
     `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
@@ -42,21 +43,25 @@ class ImageFolder:
             raise FileNotFoundError(
                 f"{folder}: holds no class; expected a folder of images for each class in it"
             )
+        folders = dict(zip(self.classes, self.classes, strict=True))
+        if set(self.classes) == set(map(str, range(1000))):  # which sort otherwise as texts
+            folders = {number: str(k) for k, number in enumerate(_imagenet_numbers())}
+            self.classes = list(folders)
         self.class_names = _class_names(self.folder, self.classes)
         self.images: list[ImageFile] = []
         self.labels: list[int] = []
         self.ids: list[str] = []
         for label, name in enumerate(self.classes):
-            files = (self.folder / name).iterdir()
+            files = (self.folder / folders[name]).iterdir()
             paths = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
             if not paths:
                 raise FileNotFoundError(
-                    f"{self.folder / name}: the class holds no image ({', '.join(IMAGE_SUFFIXES)}); fill it or remove "
-                    "its folder"
+                    f"{self.folder / folders[name]}: the class holds no image ({', '.join(IMAGE_SUFFIXES)}); fill it or "
+                    "remove its folder"
                 )
             self.images += [ImageFile(path, f"class {name!r}", "it was there a moment ago") for path in paths]
             self.labels += [label] * len(paths)
-            self.ids += [f"{name}/{path.name}" for path in paths]
+            self.ids += [f"{folders[name]}/{path.name}" for path in paths]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,9 +88,13 @@ def _class_names(folder: Path, classes: list[str]) -> list[str]:
     return [names[name] for name in classes]
 
 
+def _imagenet_numbers() -> list[str]:
+    """WordNet numbers of ImageNet's classes, in its order, which is also that of the texts."""
+    return ImageNetInfo("imagenet-1k").label_names()
+
+
 def _imagenet_names(folder: Path, classes: list[str]) -> list[str]:
-    numbers = ImageNetInfo("imagenet-1k").label_names()
-    names = dict(zip(numbers, open_clip.IMAGENET_CLASSNAMES, strict=True))
+    names = dict(zip(_imagenet_numbers(), open_clip.IMAGENET_CLASSNAMES, strict=True))
     unknown = [number for number in classes if number not in names]
     if unknown:
         raise ValueError(

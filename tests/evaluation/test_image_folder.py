@@ -146,3 +146,19 @@ def test_imagenets_wordnet_numbers_are_called_by_their_names(tmp_path):
         ValueError, match=r"class folder n00000001 \(1 such\).* name the classes in classes\.json"
     ):
         ImageFolder(tmp_path)
+
+
+def test_folders_0_to_999_are_imagenets_classes_in_its_order(tmp_path):
+    for number in range(1000):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a.jpg").touch()
+    found = ImageFolder(tmp_path)
+    assert (found.classes[0], found.classes[999]) == ("n01440764", "n15075141")
+    assert (found.class_names[0], found.class_names[2], found.class_names[999]) == (
+        "tench",
+        "great white shark",
+        "toilet paper",
+    )
+    assert found.labels[2] == 2
+    assert found.ids[2] == "2/a.jpg"
+    assert found.images[2].path == tmp_path / "2" / "a.jpg"
