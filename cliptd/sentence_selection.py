@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -182,12 +183,43 @@ def _hash(text: str) -> int:
 
 def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
     entries = np.load(out / SCORES, mmap_mode="r")
-    first_of_its_words = _distinct(entries, out / DISTINCT)
     try:
-        return _write_best(out, sentences, settings, entries, first_of_its_words)
+        distinct = _distinct(entries, out / DISTINCT)
+        count = int(sum(distinct[part].sum() for part in _parts(len(entries))))
+        if not count:
+            raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
+        lower, upper = _of_ranks(entries, distinct, ((count - 1) // 2, count // 2))
+        found = {"sentences": len(sentences), "distinct": count, "median": float((lower + upper) / 2)}
+        found |= _write_best(
+            out, sentences, settings, entries, distinct, _cut(settings, entries, distinct, count)
+        )
     finally:
-        del first_of_its_words
-        (out / DISTINCT).unlink()
+        (out / DISTINCT).unlink(missing_ok=True)
+    described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
+    write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
+    return found
+
+
+class _Cut(NamedTuple):
+    """Selected are the scores above `last`, and of those that are `last` the first `level`."""
+
+    last: np.float32
+    level: int
+
+
+def _cut(settings: SentenceSelection, entries: np.ndarray, distinct: np.ndarray, count: int) -> _Cut:
+    if settings.least is not None:
+        (highest,) = _of_ranks(entries, distinct, (count - 1,))
+        if highest < settings.least:
+            raise ValueError(
+                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
+            )
+        return _Cut(np.float32(settings.least), count)
+    asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
+    keep = min(asked, count)
+    (last,) = _of_ranks(entries, distinct, (count - keep,))
+    above = sum((distinct[part] & (entries["score"][part] > last)).sum() for part in _parts(len(entries)))
+    return _Cut(last, keep - int(above))
 
 
 def _write_best(
@@ -196,36 +228,16 @@ def _write_best(
     settings: SentenceSelection,
     entries: np.ndarray,
     distinct: np.ndarray,
+    cut: _Cut,
 ) -> dict[str, float]:
-    count = int(sum(distinct[part].sum() for part in _parts(len(entries))))
-    if not count:
-        raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
-    keep = count
-    if settings.least is None:
-        asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
-        keep = min(asked, count)
-    ranks = (count - keep, (count - 1) // 2, count // 2, count - 1)
-    last, lower, upper, highest = _of_ranks(entries, distinct, ranks)
-    if settings.least is not None:
-        last = np.float32(settings.least)
-        if highest < settings.least:
-            raise ValueError(
-                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
-            )
-    above = int(
-        sum((distinct[part] & (entries["score"][part] > last)).sum() for part in _parts(len(entries)))
-    )
-    level = (
-        keep - above if settings.least is None else count
-    )  # how many of the last score count, the earlier ones
-    selected, least = 0, np.inf
+    selected, least, level = 0, np.inf, cut.level
     with whole_file(out / SELECTED) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         for first in range(0, len(sentences), settings.chunk):
             here = slice(first, first + settings.chunk)
-            scores = entries["score"][here]
-            of_last = np.flatnonzero(distinct[here] & (scores == last))[: max(level, 0)]
+            scores, counts = entries["score"][here], distinct[here]
+            of_last = np.flatnonzero(counts & (scores == cut.last))[:level]
             level -= len(of_last)
-            chosen = np.union1d(np.flatnonzero(distinct[here] & (scores > last)), of_last)
+            chosen = np.union1d(np.flatnonzero(counts & (scores > cut.last)), of_last)
             if not len(chosen):
                 continue
             texts = sentences.part(first, first + settings.chunk)
@@ -238,16 +250,7 @@ def _write_best(
             file.writelines(" ".join(texts[k].split()) + "\n" for k in chosen)
             selected += len(chosen)
             least = min(least, scores[chosen].min())
-    found = {
-        "sentences": len(sentences),
-        "distinct": count,
-        "selected": selected,
-        "least": float(least),
-        "median": float((lower + upper) / 2),
-    }
-    described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
-    write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
-    return found
+    return {"selected": selected, "least": float(least)}
 
 
 def _parts(count: int) -> list[slice]:

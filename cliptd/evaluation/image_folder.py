@@ -56,8 +56,8 @@ class ImageFolder:
             paths = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
             if not paths:
                 raise FileNotFoundError(
-                    f"{self.folder / folders[name]}: the class holds no image ({', '.join(IMAGE_SUFFIXES)}); fill it or "
-                    "remove its folder"
+                    f"{self.folder / folders[name]}: the class holds no image ({', '.join(IMAGE_SUFFIXES)}); fill it "
+                    "or remove its folder"
                 )
             self.images += [ImageFile(path, f"class {name!r}", "it was there a moment ago") for path in paths]
             self.labels += [label] * len(paths)
