@@ -24,7 +24,8 @@ FEATURES = datasets.Features(
 
 
 class CsvPairs(TableDataset):
-    """Map-style dataset of `Pair`; paths are relative to the file's folder, or absolute.
+    """Map-style dataset of `Pair`; paths are absolute or relative to the file's folder or, if the first is not there,
+    to the working directory, as open_clip_train takes them.
 
     image_column, text_column: their heads. separator: one character.
     on_bad_sample: "raise" at a line without path or text, or "skip": leave it out and list it in `skipped`.
@@ -45,12 +46,15 @@ class CsvPairs(TableDataset):
         table = cached_table(_rows, (path,), FEATURES, version=TABLE_VERSION, **columns)
         super().__init__(Path(path), table, on_bad_sample=on_bad_sample)
         self.folder = self.name.resolve().parent
+        first = self.row(0)["image"] if len(self) else ""
+        if first and not (self.folder / first).is_file() and Path(first).is_file():
+            self.folder = Path.cwd()
         self.identity = f"{identity_of_files([path])}, {image_column} and {text_column}"
 
     def __getitem__(self, position: int) -> Pair:
         row = self.row(position)
         where = f"{self.name}:{row['line']}"
-        image = ImageFile(self.folder / row["image"], where, "paths are relative to the CSV's folder")
+        image = ImageFile(self.folder / row["image"], where, f"paths are relative to {self.folder}")
         return Pair(str(image.path), image, row["text"])
 
 

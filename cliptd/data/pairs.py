@@ -30,9 +30,9 @@ def load_pairs(
     """The pairs of `source`, a map-style, lazy dataset of `Pair` whose images are functions that open them.
 
     Args:
-        source: webdataset shards ("data/{000..099}.tar", a .tar); a .csv or .tsv with a column of image paths and one
-            of texts, as open_clip_train takes it; a folder of images, each beside a .txt of its name; or a table that
-            `datasets.Dataset.save_to_disk` or a .parquet file holds.
+        source: webdataset shards ("data/{000..099}.tar", a .tar, a folder of them); a .csv or .tsv with a column of
+            image paths and one of texts, as open_clip_train takes it; a folder of images, each beside a .txt of its
+            name; or a table that `datasets.Dataset.save_to_disk`, a .parquet file or a folder of them holds.
         image_column, text_column: of CSVs and tables; the text's also of a shard's .json where it has no .txt.
         separator: of a CSV; None: a tab for .tsv, else a comma.
         on_bad_sample: "raise" at a line or a shard that is wrong, or "skip": leave it out and count it in `skipped`.
@@ -47,6 +47,8 @@ def load_pairs(
     from cliptd.data.tar_pairs import TarPairs, shards_of
 
     text = str(source)
+    if Path(source).is_dir() and any(Path(source).glob("*.tar")):
+        text = f"{source}/*.tar"
     if text.endswith((".csv", ".tsv")):
         separator = separator or ("\t" if text.endswith(".tsv") else ",")
         return CsvPairs(source, image_column, text_column, separator=separator, on_bad_sample=on_bad_sample)
@@ -58,5 +60,5 @@ def load_pairs(
         return FolderPairs(source, on_bad_sample=on_bad_sample)
     raise FileNotFoundError(
         f"{source} is no data set of image–text pairs; expected shards (.tar), a .csv or .tsv, a folder of images with "
-        "a .txt each, a folder of datasets.Dataset.save_to_disk or a .parquet file"
+        "a .txt each, a folder of datasets.Dataset.save_to_disk or .parquet files"
     )

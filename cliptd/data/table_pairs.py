@@ -1,4 +1,4 @@
-"""Image–text pairs in a table of `datasets`: a folder of save_to_disk, or a .parquet file."""
+"""Image–text pairs in a table of `datasets`: a folder of save_to_disk, a .parquet file or a folder of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ def is_table(path: Path) -> bool:
     """Whether `TablePairs` reads it."""
     return (
         path.suffix == ".parquet"
+        or any(path.glob("*.parquet"))
         or (path / "dataset_info.json").is_file()
         or (path / "dataset_dict.json").is_file()
     )
@@ -47,8 +48,10 @@ class TablePairs:
 
     def __init__(self, path: str | Path, image_column: str = "image", text_column: str = "text") -> None:
         self.path = Path(path)
-        parquet = self.path.suffix == ".parquet"
-        table = datasets.Dataset.from_parquet(str(path)) if parquet else datasets.load_from_disk(path)
+        parquet = (
+            [str(path)] if self.path.suffix == ".parquet" else sorted(map(str, self.path.glob("*.parquet")))
+        )
+        table = datasets.Dataset.from_parquet(parquet) if parquet else datasets.load_from_disk(path)
         if isinstance(table, datasets.DatasetDict):
             raise ValueError(f"{path}: holds the splits {', '.join(table)}; give the folder of one of them")
         missing = [name for name in (image_column, text_column) if name not in table.column_names]

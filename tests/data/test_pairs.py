@@ -26,6 +26,7 @@ def picture(colour, kind="PNG"):
 
 
 def write_tar(path, members):
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
@@ -119,6 +120,31 @@ def test_a_shard_that_ends_early_is_named_or_counted(cut, tmp_path):
     pairs = TarPairs([path], on_bad_sample="skip")
     assert [pair.text for pair in pairs] == TEXTS[:1]
     assert len(pairs.skipped) == 1
+
+
+def test_a_folder_of_shards_or_of_parquet_files_is_their_data(tmp_path):
+    for number in range(2):
+        write_tar(tmp_path / "shards" / f"{number}.tar", sample(number))
+        table = datasets.Dataset.from_dict({"image": [picture(COLOURS[number])], "text": [TEXTS[number]]})
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        table.to_parquet(tmp_path / "tables" / f"{number}.parquet")
+    shards = load_pairs(tmp_path / "shards")
+    tables = load_pairs(tmp_path / "tables", image_column="image", text_column="text")
+    for pairs in (shards, tables):
+        assert [pairs[k].text for k in range(len(pairs))] == TEXTS[:2]
+        assert pairs[1].image().getpixel((0, 0)) == Image.new("RGB", (1, 1), COLOURS[1]).getpixel((0, 0))
+
+
+def test_paths_of_a_csv_may_be_relative_to_where_one_works(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.png").write_bytes(picture("red"))
+    (tmp_path / "pairs.csv").write_text("filepath,title\na.png,a red picture\n")
+    with pytest.raises(FileNotFoundError, match=r"paths are relative to"):
+        load_pairs(tmp_path / "pairs.csv")[0].image()
+    monkeypatch.chdir(tmp_path / "work")
+    pair = load_pairs(tmp_path / "pairs.csv")[0]
+    assert pair.image().size
+    assert pair.key == str(tmp_path / "work" / "a.png")
 
 
 def test_what_follows_a_damaged_head_is_not_lost_silently(tmp_path):
