@@ -18,7 +18,8 @@ def read_ahead(read: Callable[[Item], Found], items: Iterable[Item], ahead: int)
     shared_by = int(
         os.environ.get("LOCAL_WORLD_SIZE", 1)
     )  # processes of this machine, each with threads of its own
-    threads = max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // shared_by))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, min(MOST_THREADS, cores // shared_by))
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Found]] = deque()
     try:
