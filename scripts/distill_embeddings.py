@@ -29,6 +29,7 @@ from typing import Any
 import tyro
 
 from cliptd.compression import compress
+from cliptd.data.identity import wherever
 from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcedDataset
 from cliptd.data.reinforced_store import ReinforcedStore
@@ -183,11 +184,12 @@ def main(asked: DistillEmbeddings) -> None:
             options_of_teacher = {"device": accelerator.device, "precision": asked.precision}
             teacher = load_teacher(asked.teacher_name, asked.pretrained, **options_of_teacher)
             if accelerator.is_main_process:
-                rows.append({"model": f"teacher {teacher.name}", **evaluate(teacher)})
+                rows.append({"model": f"teacher {wherever(teacher.name)}", **evaluate(teacher)})
         student, pairs, taught_by = _first_student(asked, teacher), _pairs(asked), asked.teacher_name
         if asked.progressive:
             shrinking = {"learned_masks": asked.learned_masks, **options, "run_dir": asked.run_dir}
-            rows += compress(student, teacher, pairs, asked, asked.progressive, **shrinking)
+            stages = compress(student, teacher, pairs, asked, asked.progressive, **shrinking)
+            rows += [{"model": f"stage {row['share']:g}", **row} for row in stages]
             student = load_student(str(asked.run_dir / f"stage-{asked.progressive[-1]:g}" / "model"))
         else:
             rows.append(_row(student, distil(student, teacher, pairs, asked, **options)))
@@ -198,7 +200,12 @@ def main(asked: DistillEmbeddings) -> None:
 
 
 def _row(student: Student, result: TrainingResult) -> dict[str, Any]:
-    return {"parameters": student.parameters, "best_step": result.best_step, **result.best_metrics}
+    return {
+        "model": student.name,
+        "parameters": student.parameters,
+        "best_step": result.best_step,
+        **result.best_metrics,
+    }
 
 
 def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
@@ -252,7 +259,7 @@ def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble 
             model,
             {**student.config, "model_cfg": config},
             student.tokenizer,
-            f"{share:g} of {student.name}",
+            f"{share:g} of {wherever(student.name)}",
         )
     return student
 
@@ -288,7 +295,7 @@ def _save(student: Student, asked: DistillEmbeddings, rows: list[dict], taught_b
         "zero_shot_percent": rows,
     }
     write_atomically(asked.run_dir / "model" / "card.json", json.dumps(card, indent=2) + "\n")
-    losses, made = ["reinforced"], f"Distilled by cliptd from {taught_by}"
+    losses, made = ["reinforced"], f"Distilled by cliptd from {wherever(str(taught_by))}"
     if asked.objective != "reinforced":
         losses = [name for name, weight in vars(asked.loss_weights).items() if weight]
         made = made if asked.loss_weights.needs_teacher else "Trained by cliptd"

@@ -57,7 +57,7 @@ class EvaluateClip:
     """Images or texts per forward."""
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
     """Where the model runs."""
-    out: Path
+    out: Path = Path("runs/evaluation")
     """Where the results go."""
 
 
