@@ -11,7 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 
 from cliptd.data.pairs import Pair
-from cliptd.distillation import Distillation, distil, run_identity
+from cliptd.distillation import distil, run_identity
+from cliptd.distillation_config import Distillation
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.masks import MaskedDualEncoder, TowerMasks, tower_shape

@@ -7,38 +7,27 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from cliptd.data.augmentation import Augmentation, AugmentationPolicy, replay
+from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
-from cliptd.data.reinforced import CARD, Reinforced, ReinforcedDataset, ReinforcementCard, TeacherCard
+from cliptd.data.reinforced import CARD, ReinforcedDataset, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import bytes_of, read_part, write_part
 from cliptd.data.reinforced_tars import picture_file, write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.files import write_atomically
 from cliptd.reading_ahead import batches, read_ahead
-from cliptd.seeds import derive_seed
-from cliptd.sources import finite
+from cliptd.reinforced_samples import Captions, SampleMaker, crops_of, image_embeds, members_of, text_embeds
 
 Layout = Literal["public", "compact"]
 BAD = "bad_samples.txt"
-
-
-class Captions(Protocol):
-    """What writes synthetic captions; see `cliptd.captioners.Captioner`."""
-
-    name: str
-
-    def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]: ...
 
 
 @dataclass(kw_only=True)
@@ -151,14 +140,16 @@ def reinforce(
         if not _shard(out, settings.layout, number).exists()
     }
     images = sum(map(len, shards.values()))
-    reader = _Reader(pairs, members_of(teacher), card, settings)
-    found = read_ahead(reader.read, itertools.chain.from_iterable(shards.values()), ahead=settings.chunk)
+    maker = SampleMaker(
+        pairs, teacher, captioner, card, seed=settings.seed, on_bad_sample=settings.on_bad_sample
+    )
+    found = read_ahead(maker.read, itertools.chain.from_iterable(shards.values()), ahead=settings.chunk)
     bar = tqdm(total=images, desc="reinforced", unit=" images", mininterval=1, disable=rank > 0)
     with closing(found), bar:
         for number, positions in shards.items():
             rows, bad = [], []
             for some in batches(itertools.islice(found, len(positions)), settings.chunk):
-                good, complaints = _chunk(some, teacher, captioner, card, settings)
+                good, complaints = maker.make(some)
                 rows += good
                 bad += complaints
                 bar.update(len(some))
@@ -207,17 +198,12 @@ def check_replay(
     largest = 0.0
     for index in range(len(dataset)) if samples is None else samples:
         sample = dataset[index]
-        crops = _crops(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
-        embeds = _image_embeds([crops], [sample.key], teacher)
-        texts = _text_embeds([sample.text, *sample.captions], teacher)
+        crops = crops_of(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
+        embeds = image_embeds([crops], [sample.key], teacher)
+        texts = text_embeds([sample.text, *sample.captions], teacher)
         for ours, stored in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
             largest = max(largest, float(np.abs(ours - stored.astype(np.float32)).max()))
     return largest
-
-
-def members_of(teacher: Teacher | TeacherEnsemble) -> list[Teacher]:
-    """The teachers of an ensemble, or the one."""
-    return list(getattr(teacher, "members", [teacher]))
 
 
 def _begin(
@@ -263,137 +249,3 @@ def _shapes(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:
         "operations": (card.augmentations, card.policy.operations),
         "magnitudes": (card.augmentations, card.policy.operations),
     }
-
-
-class _Read(NamedTuple):
-    """A pair that was read. crops: for each teacher (augmentations, 3, height, width), by its own transform."""
-
-    position: int
-    pair: Pair
-    image: Image.Image
-    augmentations: tuple[Augmentation, ...]
-    crops: list[Tensor]
-
-
-class _Reader:
-    """Reads pairs, in threads: pictures are decoded, their augmentations drawn and replayed for every teacher."""
-
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        teachers: Sequence[Teacher],
-        card: ReinforcementCard,
-        settings: Reinforcement,
-    ) -> None:
-        self.pairs, self.teachers, self.card, self.settings = pairs, teachers, card, settings
-
-    def read(self, position: int) -> _Read | str:
-        """The pair at a position, or what is wrong with it, if it may be left out."""
-        try:
-            pair = self.pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
-            if not isinstance(image, Image.Image):
-                raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
-            seeds = (
-                derive_seed(self.settings.seed, "augmentation", position, k)
-                for k in range(self.card.augmentations)
-            )
-            drawn = tuple(self.card.policy.draw((image.height, image.width), seed) for seed in seeds)
-            return _Read(
-                position, pair, image, drawn, _crops(image, drawn, pair.key, self.teachers, self.card)
-            )
-        except (ValueError, OSError) as error:
-            if self.settings.on_bad_sample == "raise":
-                raise
-            return str(error)
-
-
-def _crops(
-    image: Image.Image,
-    augmentations: Sequence[Augmentation],
-    key: str,
-    teachers: Sequence[Teacher],
-    card: ReinforcementCard,
-) -> list[Tensor]:
-    """What each teacher sees of the augmented picture; teachers of one transform see one tensor."""
-    seen: dict[str, Tensor] = {}
-    for teacher in teachers:
-        size, transform = teacher.pixel_shape[-1], teacher.transform_name
-        if transform not in seen:
-            replayed = [replay(image, a, size, drawn_at=card.policy.size) for a in augmentations]
-            seen[transform] = teacher.pixels(replayed, _names(key, len(augmentations)))
-    return [seen[teacher.transform_name] for teacher in teachers]
-
-
-def _names(key: str, augmentations: int) -> list[str]:
-    return [f"{key}, augmentation {k}" for k in range(augmentations)]
-
-
-def _chunk(
-    read: Sequence[_Read | str],
-    teacher: Teacher | TeacherEnsemble,
-    captioner: Captions | None,
-    card: ReinforcementCard,
-    settings: Reinforcement,
-) -> tuple[list[tuple[int, Reinforced]], list[str]]:
-    """Reinforced samples, and what is wrong with the others."""
-    good, bad = [one for one in read if isinstance(one, _Read)], [one for one in read if isinstance(one, str)]
-    if not good:
-        return [], bad
-    try:
-        return _reinforced(good, teacher, captioner, card, settings), bad
-    except ValueError as error:  # an embedding that is not finite
-        if settings.on_bad_sample == "raise":
-            raise
-        if len(good) == 1:
-            return [], [*bad, str(error)]
-    alone = [_chunk([one], teacher, captioner, card, settings) for one in read]
-    return [sample for samples, _ in alone for sample in samples], [
-        line for _, lines in alone for line in lines
-    ]
-
-
-def _reinforced(
-    read: Sequence[_Read],
-    teacher: Teacher | TeacherEnsemble,
-    captioner: Captions | None,
-    card: ReinforcementCard,
-    settings: Reinforcement,
-) -> list[tuple[int, Reinforced]]:
-    captions: list[list[str]] = [[] for _ in read]
-    if captioner is not None and card.captions:
-        seeds = [
-            [derive_seed(settings.seed, "caption", one.position, k) for k in range(card.captions)]
-            for one in read
-        ]
-        captions = captioner.captions([one.image for one in read], seeds)
-    image_embeds = _image_embeds([one.crops for one in read], [one.pair.key for one in read], teacher)
-    texts = [text for one, own in zip(read, captions, strict=True) for text in (one.pair.text, *own)]
-    text_embeds = _text_embeds(texts, teacher).reshape(len(read), 1 + card.captions, -1)
-    return [
-        (
-            position,
-            Reinforced(pair.key, pair.image, pair.text, tuple(own), augmentations, of_image, of_texts),
-        )
-        for (position, pair, _, augmentations, _), own, of_image, of_texts in zip(
-            read, captions, image_embeds, text_embeds, strict=True
-        )
-    ]
-
-
-def _image_embeds(
-    crops: Sequence[Sequence[Tensor]], keys: Sequence[str], teacher: Teacher | TeacherEnsemble
-) -> np.ndarray:
-    """Each image's crops for each teacher → (images, augmentations, Σ dims) float32."""
-    parts = []
-    for member, of_images in zip(members_of(teacher), zip(*crops, strict=True), strict=True):
-        names = [name for key, own in zip(keys, of_images, strict=True) for name in _names(key, len(own))]
-        embeds = member.encode_images(torch.cat(of_images), names).cpu()
-        parts.append(finite(embeds, "image", names, member.name))
-    return torch.cat(parts, dim=1).unflatten(0, (len(keys), -1)).numpy()
-
-
-def _text_embeds(texts: Sequence[str], teacher) -> np.ndarray:
-    """(texts, Σ dims) float32."""
-    parts = [finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in members_of(teacher)]
-    return torch.cat(parts, dim=1).numpy()

@@ -27,7 +27,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cliptd.data.csv_pairs import CsvPairs
 from cliptd.data.reinforced_store import ReinforcedStore
-from cliptd.distillation import Distillation, distil, distil_reinforced
+from cliptd.distillation import distil, distil_reinforced
+from cliptd.distillation_config import Distillation
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, load_student
 from cliptd.reinforcement import Reinforcement, reinforce

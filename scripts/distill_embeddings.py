@@ -36,7 +36,8 @@ from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.data.tar_pairs import shards_of
 from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
-from cliptd.distillation import Distillation, distil, distil_reinforced, tiny_clip_training
+from cliptd.distillation import distil, distil_reinforced
+from cliptd.distillation_config import Distillation, tiny_clip_training
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, in_the_place_of, load_student

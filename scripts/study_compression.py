@@ -13,7 +13,8 @@ from pathlib import Path
 import tyro
 
 from cliptd.compression import compress
-from cliptd.distillation import Distillation, distil
+from cliptd.distillation import distil
+from cliptd.distillation_config import Distillation
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.pair_store import store_pairs
 from cliptd.embedding.pairs import OpenedPairs

@@ -19,7 +19,8 @@ import tyro
 
 from cliptd.captioners import Captioner
 from cliptd.data.reinforced_store import ReinforcedStore
-from cliptd.distillation import Distillation, distil_reinforced
+from cliptd.distillation import distil_reinforced
+from cliptd.distillation_config import Distillation
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import share_config
 from cliptd.embedding.student import fresh_like, load_student

@@ -16,7 +16,8 @@ import tyro
 
 from cliptd.data.pairs import Pair
 from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs
-from cliptd.distillation import Distillation, distil
+from cliptd.distillation import distil
+from cliptd.distillation_config import Distillation
 from cliptd.embedding.inheritance import share_config
 from cliptd.embedding.objective import DimeFm
 from cliptd.embedding.pair_store import store_pairs

@@ -14,7 +14,8 @@ from torchvision.transforms import RandomResizedCrop
 
 from cliptd.compression import compress
 from cliptd.data.pairs import Pair
-from cliptd.distillation import Distillation, distil
+from cliptd.distillation import distil
+from cliptd.distillation_config import Distillation
 from cliptd.embedding.objective import DimeFm
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.student import fresh_like, load_student

@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from PIL import Image
 from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
-from cliptd import reinforcement
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.folder_pairs import FolderPairs
 from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
-from cliptd.distillation import Distillation, distil_reinforced
+from cliptd.distillation import distil_reinforced
+from cliptd.distillation_config import Distillation
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
 from cliptd.embedding.student import load_student
+from cliptd.reinforced_samples import SampleMaker
 from cliptd.reinforcement import Reinforcement, check_replay, reinforce
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, loop, make_accelerator
@@ -99,7 +100,7 @@ def test_both_layouts_hold_the_same(teacher, pairs, tmp_path):
 def test_a_run_that_was_cut_off_ends_in_the_same_bytes(teacher, pairs, tmp_path, layout, monkeypatch):
     reinforce(pairs, teacher, settings(layout=layout), tmp_path / "whole", captioner=Words())
     seen = []
-    original = reinforcement._chunk
+    original = SampleMaker.make
 
     def cut_off(*arguments):
         seen.append(arguments)
@@ -107,7 +108,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(teacher, pairs, tmp_path,
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(reinforcement, "_chunk", cut_off)
+    monkeypatch.setattr(SampleMaker, "make", cut_off)
     with pytest.raises(KeyboardInterrupt):
         reinforce(pairs, teacher, settings(layout=layout), tmp_path / "cut", captioner=Words())
     if layout == "compact":

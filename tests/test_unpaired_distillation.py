@@ -10,7 +10,7 @@ from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
 from cliptd.data.pairs import Pair
 from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs
-from cliptd.distillation import Distillation
+from cliptd.distillation_config import Distillation
 from cliptd.embedding import losses
 from cliptd.embedding.objective import DimeFm, EmbeddingObjective, Embeds, LossWeights
 from cliptd.embedding.student import in_the_place_of, load_student
