@@ -6,7 +6,6 @@ detail; this one is ours.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,15 +25,12 @@ from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.bad_samples import BadSampleList
 from cliptd.evaluation.embeddings import embed_images
 from cliptd.files import whole_file, write_atomically
+from cliptd.score_table import ENTRY, distinct_texts, parts, scores_of_ranks
 from cliptd.sources import finite
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
 BAD = "bad_samples.txt"
 DISTINCT = "distinct.npy"
-PART, IN_MEMORY = 1 << 22, 1 << 26
-"""Sentences whose entries are looked at together, and whose hashes are in memory at once."""
-ENTRY = np.dtype([("score", "<f4"), ("text", "<u8")])
-"""Of a sentence: its score, NaN before it is known, and a hash of its words."""
 
 
 @dataclass(kw_only=True)
@@ -184,11 +180,11 @@ def _hash(text: str) -> int:
 def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
     entries = np.load(out / SCORES, mmap_mode="r")
     try:
-        distinct = _distinct(entries, out / DISTINCT)
-        count = int(sum(distinct[part].sum() for part in _parts(len(entries))))
+        distinct = distinct_texts(entries, out / DISTINCT)
+        count = int(sum(distinct[part].sum() for part in parts(len(entries))))
         if not count:
             raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
-        lower, upper = _of_ranks(entries, distinct, ((count - 1) // 2, count // 2))
+        lower, upper = scores_of_ranks(entries, distinct, ((count - 1) // 2, count // 2))
         found = {"sentences": len(sentences), "distinct": count, "median": float((lower + upper) / 2)}
         found |= _write_best(
             out, sentences, settings, entries, distinct, _cut(settings, entries, distinct, count)
@@ -209,7 +205,7 @@ class _Cut(NamedTuple):
 
 def _cut(settings: SentenceSelection, entries: np.ndarray, distinct: np.ndarray, count: int) -> _Cut:
     if settings.least is not None:
-        (highest,) = _of_ranks(entries, distinct, (count - 1,))
+        (highest,) = scores_of_ranks(entries, distinct, (count - 1,))
         if highest < settings.least:
             raise ValueError(
                 f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
@@ -217,8 +213,8 @@ def _cut(settings: SentenceSelection, entries: np.ndarray, distinct: np.ndarray,
         return _Cut(np.float32(settings.least), count)
     asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
     keep = min(asked, count)
-    (last,) = _of_ranks(entries, distinct, (count - keep,))
-    above = sum((distinct[part] & (entries["score"][part] > last)).sum() for part in _parts(len(entries)))
+    (last,) = scores_of_ranks(entries, distinct, (count - keep,))
+    above = sum((distinct[part] & (entries["score"][part] > last)).sum() for part in parts(len(entries)))
     return _Cut(last, keep - int(above))
 
 
@@ -251,57 +247,3 @@ def _write_best(
             selected += len(chosen)
             least = min(least, scores[chosen].min())
     return {"selected": selected, "least": float(least)}
-
-
-def _parts(count: int) -> list[slice]:
-    """What of a table is looked at together."""
-    return [slice(start, start + PART) for start in range(0, count, PART)]
-
-
-def _distinct(entries: np.ndarray, path: Path) -> np.ndarray:
-    """(sentences,) bool, on disk: whether a sentence could be read and is the first with its words.
-
-    Hashes are compared a share of them at a time, so that no more than `IN_MEMORY` are in memory.
-    """
-    found = np.lib.format.open_memmap(path, mode="w+", dtype=bool, shape=(len(entries),))
-    shares = -(-len(entries) // IN_MEMORY)
-    for share in range(shares):
-        hashes, positions = [], []
-        for part in _parts(len(entries)):
-            scores, texts = entries["score"][part], entries["text"][part]
-            if np.isnan(scores).any():
-                raise ValueError(f"{path.parent / SCORES} lacks scores; run the same command again")
-            here = np.flatnonzero(texts % np.uint64(shares) == share)
-            here = here[np.isfinite(scores[here])]
-            hashes.append(texts[here])
-            positions.append(here + part.start)
-        _, first = np.unique(np.concatenate(hashes), return_index=True)
-        found[np.concatenate(positions)[first]] = True
-    return found
-
-
-def _of_ranks(entries: np.ndarray, distinct: np.ndarray, ranks: Sequence[int]) -> list[np.float32]:
-    """The scores at these places from the lowest, 0, up: by their upper and then their lower 16 bits."""
-    upper = np.zeros(1 << 16, np.int64)
-    for part in _parts(len(entries)):
-        upper += np.bincount(_ordered(entries["score"][part][distinct[part]]) >> 16, minlength=1 << 16)
-    begun = np.cumsum(upper) - upper
-    buckets = [int(np.searchsorted(begun, rank, side="right")) - 1 for rank in ranks]
-    lower = {bucket: np.zeros(1 << 16, np.int64) for bucket in buckets}
-    for part in _parts(len(entries)):
-        scores = _ordered(entries["score"][part][distinct[part]])
-        for bucket, counts in lower.items():
-            counts += np.bincount(scores[scores >> 16 == bucket] & 0xFFFF, minlength=1 << 16)
-    found = []
-    for rank, bucket in zip(ranks, buckets, strict=True):
-        rest = int(np.searchsorted(np.cumsum(lower[bucket]), rank - begun[bucket], side="right"))
-        bits = np.uint32(bucket << 16 | rest)
-        bits = bits ^ np.uint32(0x80000000) if bits & np.uint32(0x80000000) else ~bits
-        found.append(np.array(bits, np.uint32).view(np.float32)[()])
-    return found
-
-
-def _ordered(scores: np.ndarray) -> np.ndarray:
-    """Unsigned integers in the order of float32 numbers."""
-    bits = np.ascontiguousarray(scores).view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))

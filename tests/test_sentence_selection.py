@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_clip import tiny_image, tiny_open_clip_folder
 
-from cliptd import sentence_selection
+from cliptd import score_table, sentence_selection
 from cliptd.data.pairs import Pair
 from cliptd.data.unpaired import ImagesOf, TextsOf
 from cliptd.sentence_selection import SentenceSelection, select_sentences
@@ -160,8 +160,8 @@ def test_of_many_sentences_a_share_is_in_memory_at_once(bounds, teacher, images,
     entries["score"][rng.integers(0, len(entries), 60)] = -np.inf
     entries["text"] = entries["text"][rng.integers(0, len(entries), len(entries))]
     entries.flush()
-    monkeypatch.setattr(sentence_selection, "PART", 100)
-    monkeypatch.setattr(sentence_selection, "IN_MEMORY", 130)
+    monkeypatch.setattr(score_table, "PART", 100)
+    monkeypatch.setattr(score_table, "IN_MEMORY", 130)
     hashes = {int(entries["text"][k]) for k in range(len(entries))}
     words = {sentence_selection._hash(text): text for text in corpus}
     said = TextsOf([Pair("", None, words[int(one)]) for one in entries["text"]])
