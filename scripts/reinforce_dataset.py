@@ -12,6 +12,7 @@ Then, beside the same data: distill_embeddings.py --objective reinforced --data 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,12 +21,18 @@ import tyro
 from accelerate import Accelerator
 
 from cliptd.captioners import Captioner
-from cliptd.data.pairs import load_pairs
-from cliptd.reinforcement import Reinforcement, reinforce
+from cliptd.data.pairs import Pair, load_pairs
+from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.data.reinforced_tars import ReinforcedTars
+from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.reinforcement import Reinforcement, check_replay, reinforce
 from cliptd.teachers import load_teacher
 from cliptd.training.acceleration import LONG_TIMEOUT
 from tasks.iconworld.models import CAPTIONER, TEACHER
 from tasks.iconworld.pairs import IconworldPairs
+
+REPLAY_TOLERANCE = 2**-10
+"""Of an element of a unit embedding: twice what float16 rounds."""
 
 
 @dataclass(kw_only=True)
@@ -50,6 +57,13 @@ class ReinforceDataset(Reinforcement):
     captioner: str | None = None
     """The id or folder of a transformers image-to-text model. None: no synthetic captions; on the embedded benchmark
     its own captioner, unless captions is 0."""
+    top_p: float = 0.9
+    """Of the captioner's sampling: the share of the likeliest tokens that it draws from."""
+    caption_tokens: int = 40
+    """At most in a caption."""
+    check: int = 0
+    """Samples, evenly spaced, whose stored embeddings are compared in the end with what the teachers make of the
+    replayed crops here: on another machine, whether its decoder and its resizing give the same pixels."""
     out: Path = Path("runs/reinforced")
     """Folder of the reinforced dataset."""
 
@@ -57,6 +71,8 @@ class ReinforceDataset(Reinforcement):
         super().__post_init__()
         if self.captioner is not None and not self.captions:
             raise ValueError("captions is 0, so the captioner would write none; leave one of the two out")
+        if self.check < 0:
+            raise ValueError(f"check is {self.check}, expected a number of samples")
 
 
 def main(asked: ReinforceDataset) -> None:
@@ -74,7 +90,11 @@ def main(asked: ReinforceDataset) -> None:
     name = asked.captioner
     if name is None and asked.data is None and asked.captions:
         name = str(CAPTIONER)
-    captioner = None if name is None else Captioner(name, device=accelerator.device)
+    captioner = (
+        None
+        if name is None
+        else Captioner(name, device=accelerator.device, top_p=asked.top_p, max_tokens=asked.caption_tokens)
+    )
     captions = asked.captions if captioner is not None else 0
     size = asked.bytes_of_a_pair(pairs, teacher, captioner)
     there = len(list(asked.out.glob(f"reinforced-*.{'tar' if asked.layout == 'public' else 'safetensors'}")))
@@ -88,6 +108,26 @@ def main(asked: ReinforceDataset) -> None:
     seconds = time.perf_counter() - began
     accelerator.print(f"{made:,} images in {seconds:,.0f} s, {made / seconds:,.1f} images/s")
     accelerator.print(f"Reinforced dataset: {asked.out.resolve()}")
+    if asked.check and accelerator.is_main_process:
+        _check(asked, pairs, teacher)
+
+
+def _check(asked: ReinforceDataset, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble) -> None:
+    if asked.layout == "public":
+        dataset = ReinforcedTars(
+            sorted(asked.out.glob("reinforced-*.tar")), on_bad_sample=asked.on_bad_sample
+        )
+    else:
+        dataset = ReinforcedStore(asked.out, pairs)
+    samples = sorted({k * len(dataset) // asked.check for k in range(asked.check)})
+    largest = check_replay(dataset, teacher, samples)
+    if largest > REPLAY_TOLERANCE:
+        raise SystemExit(
+            f"{len(samples)} samples differ by up to {largest:.2g} from what is stored, expected at most "
+            f"{REPLAY_TOLERANCE:.2g}: here pictures are decoded or resized otherwise, or the models differ; train "
+            "where the data was reinforced, or reinforce it here"
+        )
+    print(f"{len(samples)} samples replayed: stored and computed embeddings differ by at most {largest:.2g}")
 
 
 if __name__ == "__main__":

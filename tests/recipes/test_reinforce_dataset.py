@@ -35,8 +35,11 @@ def whole(of_a_user, cache, tmp_path_factory):
             layout,
             "--out",
             folder / layout,
+            "--check",
+            5,
             cache=cache,
         )
+        assert "5 samples replayed: stored and computed embeddings differ by at most" in done.stdout
         assert "24 pairs, 40 augmentations and 0 captions each" in done.stdout
     return folder
 
