@@ -25,11 +25,14 @@ class Captions(Protocol):
 
 
 class ReadForTeachers(NamedTuple):
-    """A pair that was read. crops: for each teacher (augmentations, 3, height, width), by its own transform."""
+    """A pair that was read. crops: for each teacher (augmentations, 3, height, width), by its own transform.
+
+    image: the whole picture, if a captioner looks at it.
+    """
 
     position: int
     pair: Pair
-    image: Image.Image
+    image: Image.Image | None
     augmentations: tuple[Augmentation, ...]
     crops: list[Tensor]
 
@@ -72,7 +75,9 @@ class SampleMaker:
                 for k in range(self.card.augmentations)
             )
             crops = crops_of(image, drawn, pair.key, members_of(self.teacher), self.card)
-            return ReadForTeachers(position, pair, image, drawn, crops)
+            return ReadForTeachers(
+                position, pair, image if self.captioner is not None else None, drawn, crops
+            )
         except (ValueError, OSError) as error:
             if self.on_bad_sample == "raise":
                 raise

@@ -50,7 +50,7 @@ class Reinforcement:
     """public: webdataset shards with pictures, float32, for other code, too; compact: float16 beside the data."""
     shard_size: int = 1000
     """Pairs a shard; what a kill costs at most, for each process."""
-    chunk: int = 64
+    chunk: int = 32
     """Pairs that the teachers see together, while as many are read ahead."""
     seed: int = 0
     """Of augmentations and captions."""
@@ -133,6 +133,12 @@ def reinforce(
         _begin(out, card, settings, pairs, captioner)
     if accelerator is not None:
         accelerator.wait_for_everyone()
+    left_out = _complaints(out, settings.layout)
+    if left_out and settings.on_bad_sample == "raise":
+        raise ValueError(
+            f"{left_out[0]} ({len(left_out)} such, left out when this was begun with 'skip'); ask for 'skip' again, or "
+            "mend them and use another folder"
+        )
     numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
     shards = {
         number: range(number * settings.shard_size, min((number + 1) * settings.shard_size, len(pairs)))
@@ -162,11 +168,6 @@ def reinforce(
         accelerator.wait_for_everyone()
     if rank == 0:
         complaints = [*getattr(pairs, "skipped", ()), *_complaints(out, settings.layout)]
-        if complaints and settings.on_bad_sample == "raise":
-            raise ValueError(
-                f"{complaints[0]} ({len(complaints)} such, left out when this was begun with 'skip'); ask for 'skip' "
-                "again, or mend them and use another folder"
-            )
         write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
         if complaints:
             print(f"{len(complaints)} bad samples were left out: {out / BAD}")

@@ -168,6 +168,8 @@ def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys
     told = (tmp_path / "out" / "bad_samples.txt").read_text()
     assert told == f"{tmp_path}/pairs.tsv:4: title empty\n"
     assert "1 bad samples were left out" in capsys.readouterr().out
+    reinforce(data, teacher, settings(), tmp_path / "raise")  # nothing is wrong with what it was given
+    assert (tmp_path / "raise" / "bad_samples.txt").read_text() == told
     assert ReinforcedStore(tmp_path / "out", data).skipped == told.splitlines()
 
 

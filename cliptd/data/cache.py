@@ -37,6 +37,9 @@ def derived_file(name: str, write: Callable[[Path], Any], files: Sequence[Path],
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 own = path.with_name(f"{name}.{os.getpid()}")
-                write(own)
-                own.replace(path)
+                try:
+                    write(own)
+                    own.replace(path)
+                finally:
+                    own.unlink(missing_ok=True)
     return path

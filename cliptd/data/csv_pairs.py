@@ -6,13 +6,13 @@ from typing import Any
 
 import datasets
 
-from cliptd.data.identity import identity_of_files
+from cliptd.data.identity import identity_of_files, state_of_files
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.text_files import csv_columns, csv_rows
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 FEATURES = datasets.Features(
     {
         "image": datasets.Value("string"),
@@ -50,6 +50,7 @@ class CsvPairs(TableDataset):
         if first and not (self.folder / first).is_file() and Path(first).is_file():
             self.folder = Path.cwd()
         self.identity = f"{identity_of_files([path])}, {image_column} and {text_column}"
+        self.state = state_of_files([path], columns, self.folder)
 
     def __getitem__(self, position: int) -> Pair:
         row = self.row(position)
@@ -71,4 +72,6 @@ def _rows(files: tuple[str], image_column: str, text_column: str, separator: str
         image, text = ((row[name] or "").strip() for name in (image_column, text_column))
         lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
         complaint = f"{path}:{line}: {' and '.join(lacking)} empty" if lacking else None
+        if row.get(None):
+            complaint = f"{path}:{line}: has more values than columns; quote a text that holds {separator!r}"
         yield {"image": image, "text": text, "line": line, "complaint": complaint}

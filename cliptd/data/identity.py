@@ -1,15 +1,29 @@
 """What tells a data set from another one of as many samples, so that a run is not resumed on other data."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from cliptd.data.cache import size_and_date
 
 
 def identity_of(data: Any) -> str:
     """The number of samples and the data's `identity`, its `name` or, with neither, its type."""
     found = getattr(data, "identity", None) or getattr(data, "name", None) or type(data).__name__
     return f"{len(data)} of {found}"
+
+
+def state_of_files(files: Iterable[str | Path], *facts: Any) -> str:
+    """Another one whenever what is read of the files, in the way that the facts say, may have changed."""
+    described = [*facts, *([str(file), *size_and_date(Path(file))] for file in files)]
+    return _digest(json.dumps(described, default=str))
+
+
+def state_of(data: Any) -> str | None:
+    """The data's `state`, or None for data that may change without a sign of it."""
+    return getattr(data, "state", None)
 
 
 def identity_of_files(files: Iterable[str | Path]) -> str:

@@ -48,6 +48,10 @@ def load_pairs(
 
     text = str(source)
     if Path(source).is_dir() and any(Path(source).glob("*.tar")):
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in Path(source).iterdir()):
+            raise ValueError(
+                f"{source}: holds shards and images; give {source}/*.tar, or another folder for one of them"
+            )
         text = f"{source}/*.tar"
     if text.endswith((".csv", ".tsv")):
         separator = separator or ("\t" if text.endswith(".tsv") else ",")

@@ -20,6 +20,15 @@ def is_table(path: Path) -> bool:
     )
 
 
+def _refuse_several_splits(path: Path) -> None:
+    names = [file.name for file in path.glob("*.parquet")]
+    splits = [split for split in ("train", "val", "test") if any(name.startswith(split) for name in names)]
+    if len(splits) > 1:
+        raise ValueError(
+            f"{path}: holds files of the splits {', '.join(splits)}; give those of one, such as {path}/train*.parquet"
+        )
+
+
 @dataclass(frozen=True)
 class TableImage:
     """Call it for the RGB image; raises ValueError naming the row."""
@@ -48,6 +57,7 @@ class TablePairs:
 
     def __init__(self, path: str | Path, image_column: str = "image", text_column: str = "text") -> None:
         self.path = Path(path)
+        _refuse_several_splits(self.path)
         parquet = (
             [str(path)] if self.path.suffix == ".parquet" else sorted(map(str, self.path.glob("*.parquet")))
         )
@@ -60,7 +70,7 @@ class TablePairs:
                 f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(table.column_names)}; "
                 "name its columns"
             )
-        self.name = f"{self.path.resolve()} {table._fingerprint}"  # which changes with its rows
+        self.name = self.state = f"{self.path.resolve()} {table._fingerprint}"  # which changes with its rows
         self.images = table.select_columns([image_column])
         if not isinstance(table.features[image_column], datasets.Image):
             self.images = self.images.cast_column(image_column, datasets.Image())

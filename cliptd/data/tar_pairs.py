@@ -22,7 +22,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from cliptd.data.identity import identity_of_files
+from cliptd.data.identity import identity_of_files, state_of_files
 from cliptd.data.images import as_rgb
 from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
 from cliptd.data.tables import TableDataset, cached_table
@@ -129,7 +129,8 @@ class TarSamples(TableDataset):
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
         self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
-        self.identity = identity_of_files(self.shards)
+        self.identity = f"{identity_of_files(self.shards)}, {text_column}"
+        self.state = state_of_files(self.resolved, sorted(needs), text_column)
 
     def image(self, row: dict[str, Any]) -> TarImage:
         """Of a row, not opened yet."""

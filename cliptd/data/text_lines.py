@@ -3,7 +3,8 @@
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import BinaryIO
@@ -11,13 +12,13 @@ from typing import BinaryIO
 import numpy as np
 
 from cliptd.data.cache import derived_file
-from cliptd.data.identity import identity_of_files
+from cliptd.data.identity import identity_of_files, state_of_files
 from cliptd.data.pairs import OnBadSample
 
-VERSION = 1
+VERSION = 2
 BLOCK = 1 << 24
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-STARTS, WRONG = "starts.u64", "wrong.json"
+STARTS, FOUND = "starts.u64", "found.json"
 
 
 class TextLines:
@@ -40,22 +41,19 @@ class TextLines:
             if not file.is_file():
                 raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
         self.identity = identity_of_files(files)
-        self.skipped: list[str] = []
-        self._files: list[Path] = []
-        self._starts: list[np.ndarray] = []
-        for file in files:
-            plain = derived_file("text", _unpack(file), [file]) if file.suffix == ".gz" else file
-            index = derived_file(STARTS, _index(plain), [plain], version=VERSION)
-            wrong = json.loads(index.with_name(WRONG).read_text())
-            self.skipped += [f"{file}:{number}: is no UTF-8" for number in wrong]
-            self._files.append(plain)
-            empty = not index.stat().st_size  # which cannot be mapped
-            self._starts.append(np.zeros(0, np.uint64) if empty else np.memmap(index, np.uint64, "r"))
+        self.state = state_of_files(files)
+        self._files = [
+            derived_file("text", _unpack(file), [file]) if file.suffix == ".gz" else file for file in files
+        ]
+        index = derived_file(STARTS, _index(self._files), self._files, version=VERSION)
+        found = json.loads(index.with_name(FOUND).read_text())
+        self.skipped = [f"{files[k]}:{number}: is no UTF-8" for k, number in found["wrong"]]
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(f"{self.skipped[0]} ({len(self.skipped)} such); expected a sentence a line")
-        self._ends = np.cumsum([len(starts) for starts in self._starts])
+        self._ends = np.cumsum(found["lines"])
         if not len(self):
             raise ValueError(f"{self.name}: holds no text; expected sentences, one a line")
+        self._starts = np.memmap(index, np.uint64, "r")  # one for all files: each keeps a file open
 
     def __reduce__(self):
         return _again, (self.name, self.on_bad_sample)
@@ -70,12 +68,13 @@ class TextLines:
 
     def part(self, start: int, stop: int) -> list[str]:
         """The texts from start to before stop."""
+        start, stop = max(start, 0), min(stop, len(self))
         texts: list[str] = []
-        for file, starts, end in zip(self._files, self._starts, self._ends, strict=True):
-            first = int(end) - len(starts)
-            own = starts[max(start - first, 0) : max(stop - first, 0)]
-            if len(own):
-                texts += _lines(file, own)
+        while start < stop:
+            number = int(np.searchsorted(self._ends, start, side="right"))
+            end = min(stop, int(self._ends[number]))
+            texts += _lines(self._files[number], self._starts[start:end])
+            start = end
         return texts
 
 
@@ -94,45 +93,62 @@ def _lines(file: Path, starts: np.ndarray) -> Iterator[str]:
         yield content[offset:following].partition(b"\n")[0].decode("utf-8").strip()
 
 
-def _unpack(file: Path):
+def _unpack(file: Path) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         with gzip.open(file, "rb") as packed, path.open("wb") as plain:
             try:
                 shutil.copyfileobj(packed, plain, BLOCK)
-            except (OSError, EOFError) as error:
+            except (gzip.BadGzipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"{file}: cannot be unpacked ({error}); get it anew") from None
 
     return write
 
 
-def _index(file: Path):
-    """A function that writes where the lines that count begin, and beside it the numbers of those that are no UTF-8."""
+def _index(files: Sequence[Path]) -> Callable[[Path], None]:
+    """What writes where the lines that count begin, one file after the other; beside it how many each has, and (file,
+    number) of lines that are no UTF-8.
+    """
 
     def write(path: Path) -> None:
-        wrong: list[int] = []
-        numbered = 0
-        with file.open("rb") as text, path.open("wb") as index:
-            begin = len(BYTE_ORDER_MARK) if text.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0
-            text.seek(begin)
-            for block in _blocks(text):
-                ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
-                starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
-                kept = _not_blank(block, starts, ends)
-                try:
-                    block.decode("utf-8")
-                except UnicodeDecodeError:
-                    for line in np.flatnonzero(kept):
-                        try:
-                            block[starts[line] : ends[line]].decode("utf-8")
-                        except UnicodeDecodeError:
-                            kept[line] = False
-                            wrong.append(numbered + int(line) + 1)
-                (starts[kept] + begin).astype(np.uint64).tofile(index)
-                begin += len(block)
-                numbered += len(starts)
-        path.with_name(WRONG).write_text(json.dumps(wrong))
+        lines: list[int] = []
+        wrong: list[tuple[int, int]] = []
+        with path.open("wb") as index:
+            for number, file in enumerate(files):
+                lines.append(0)
+                for starts, not_utf8 in _starts_in(file):
+                    starts.astype(np.uint64).tofile(index)
+                    lines[-1] += len(starts)
+                    wrong += [(number, line) for line in not_utf8]
+        path.with_name(FOUND).write_text(json.dumps({"lines": lines, "wrong": wrong}))
 
     return write
+
+
+def _starts_in(file: Path) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Of one block of a file after the other: where lines begin that count, and the numbers of those not in UTF-8."""
+    numbered = 0
+    with file.open("rb") as text:
+        begin = len(BYTE_ORDER_MARK) if text.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0
+        text.seek(begin)
+        for block in _blocks(text):
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+            starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
+            kept = _not_blank(block, starts, ends)
+            wrong = []
+            if not _is_utf8(block):
+                wrong = [k for k in np.flatnonzero(kept).tolist() if not _is_utf8(block[starts[k] : ends[k]])]
+                kept[wrong] = False
+            yield starts[kept] + begin, [numbered + line + 1 for line in wrong]
+            begin += len(block)
+            numbered += len(starts)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _blocks(text: BinaryIO) -> Iterator[bytes]:

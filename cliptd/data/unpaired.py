@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from PIL import Image
 from torch import Tensor
 
-from cliptd.data.identity import identity_of, identity_of_folder
+from cliptd.data.identity import identity_of, identity_of_folder, state_of
 from cliptd.data.image_tree import ImageTree
 from cliptd.data.images import ImageFile
 from cliptd.data.pairs import OnBadSample, Pair
@@ -79,6 +79,7 @@ class ImagesOf:
         self.pairs = pairs
         self.name = f"images of {getattr(pairs, 'name', type(pairs).__name__)}"
         self.identity = f"images of {identity_of(pairs)}"
+        self.state = state_of(pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -94,6 +95,7 @@ class TextsOf:
         self.pairs = pairs
         self.name = f"texts of {getattr(pairs, 'name', type(pairs).__name__)}"
         self.identity = f"texts of {identity_of(pairs)}"
+        self.state = state_of(pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -112,7 +114,7 @@ class FolderImages:
     def __init__(self, folder: str | Path) -> None:
         self.name = str(folder)
         self.paths = ImageTree(folder)
-        self.identity = identity_of_folder(folder, self.paths.relative())
+        self.identity = self.state = identity_of_folder(folder, self.paths.relative())
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -176,6 +178,8 @@ class UnpairedPairs:
         self.images, self.sentences, self.seed = images, sentences, seed
         self.name = f"{images.name} and {sentences.name}"
         self.identity = f"{identity_of(images)} and {identity_of(sentences)}, seed {seed}"
+        states = [state_of(side) for side in (images, sentences)]
+        self.state = None if None in states else " and ".join(states)
         self.skipped = [
             complaint for side in (images, sentences) for complaint in getattr(side, "skipped", ())
         ]

@@ -4,15 +4,14 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
-from cliptd.data.identity import identity_of
+from cliptd.data.identity import state_of
 from cliptd.data.pairs import Pair
 from cliptd.data.unpaired import Images, Sentences, UnpairedPairs
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
@@ -54,9 +53,8 @@ def store_pairs(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     before = _Pass(path, teacher, pairs)
-    bad = before.complaints()
-    if bad is not None:
-        return bad
+    if before.is_noted():
+        return []
     own = path if processes == 1 else path / f"part-{rank}"
     bad = _Filling(own, path, teacher, batch_size).fill(pairs, rank, processes)
     if accelerator is not None:
@@ -65,44 +63,44 @@ def store_pairs(
     if rank == 0:
         if processes > 1:
             absorb_parts(path, teacher)
-        before.note(bad)
+        if not bad:
+            before.note()
     if accelerator is not None:
         accelerator.wait_for_everyone()
     return bad
 
 
 class _Pass:
-    """A note in the store that these data were gone through to the end, and what was wrong with some of them."""
+    """A note in the store that these data were gone through to the end, with nothing wrong with them."""
 
     def __init__(self, path: Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs) -> None:
         self.path, self.teacher = path, teacher
         data, crop = pairs.pairs, pairs.crop
-        named = getattr(data, "identity", None) or getattr(data, "name", None)
         self.of = {
-            "data": identity_of(data) if named else None,  # a list's length does not tell it from another
+            "data": state_of(
+                data
+            ),  # None: they may change without a sign of it, and are gone through each time
             "keys": [_key(data, index) for index in sorted({0, len(data) // 2, len(data) - 1})],
             "crops": f"{crop.count} of {crop.name}" if isinstance(crop, DrawnCrops) else None,
-            "on_bad_sample": pairs.on_bad_sample,
         }
         digest = hashlib.sha256(json.dumps(self.of).encode()).hexdigest()[:16]
         self.file = path / "passes" / f"{digest}.json"
 
-    def complaints(self) -> list[str] | None:
-        """Those of a pass that came to its end and whose embeddings are there; None: there was none."""
+    def is_noted(self) -> bool:
+        """Whether there was such a pass, and as many embeddings are there as then."""
         if self.of["data"] is None or not self.file.exists():
-            return None
-        found = json.loads(self.file.read_text(encoding="utf-8"))
+            return False
         counts = TeacherStore.open(self.path, self.teacher).counts
-        return found["bad"] if all(counts[kind] >= n for kind, n in found["counts"].items()) else None
+        found = json.loads(self.file.read_text(encoding="utf-8"))["counts"]
+        return all(counts[kind] >= n for kind, n in found.items())
 
-    def note(self, bad: Sequence[str]) -> None:
-        """That it came to its end."""
-        if self.of["data"] is None or not (self.path / "index.json").exists():
-            return
-        counts = TeacherStore.open(self.path, self.teacher).counts
-        self.file.parent.mkdir(exist_ok=True)
-        described: dict[str, Any] = {"of": self.of, "counts": counts, "bad": list(bad)}
-        write_atomically(self.file, json.dumps(described, ensure_ascii=False, indent=1))
+    def note(self) -> None:
+        """That it came to its end. A store that cannot be written is complete without a note."""
+        if self.of["data"] is not None and (self.path / "index.json").exists():
+            counts = TeacherStore.open(self.path, self.teacher).counts
+            with suppress(OSError):
+                self.file.parent.mkdir(exist_ok=True)
+                write_atomically(self.file, json.dumps({"of": self.of, "counts": counts}, indent=1))
 
 
 def _key(data: Sequence[Pair], index: int) -> str | None:
@@ -144,7 +142,11 @@ class _Filling:
         pixels = getattr(self.teacher, "pixels", None)  # an ensemble's members have each their own
 
         def read(position: int) -> tuple[str, list[Pair]] | BadSample:
-            found = pairs.lacking(position, self._lacks)
+            own: list[str] = []
+            found = pairs.lacking(position, lambda key: self._lacks(key, own))
+            if isinstance(found, BadSample):
+                with self.lock:
+                    self.underway.difference_update(own)
             if isinstance(found, BadSample) or pixels is None:
                 return found
             text, views = found
@@ -167,14 +169,15 @@ class _Filling:
             self._write([], [text for text in texts if text])
         return list(getattr(sentences, "skipped", ()))[known:]
 
-    def _lacks(self, key: str) -> bool:
-        """Whether an image is to be read; of one that is under way not again."""
+    def _lacks(self, key: str, own: list[str]) -> bool:
+        """Whether an image is to be read, and then among its reader's own; of one that is under way not again."""
         with self.lock:
             lacks = key not in self.underway
             lacks = lacks and (self.held is None or self.held.lacks(key))
             lacks = lacks and (self.writer is None or self.writer.lacks(key))
             if lacks:
                 self.underway.add(key)
+                own.append(key)
             return lacks
 
     def _write(self, views: Sequence[Pair], texts: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ class ImageFolder:
     A class is called by its folder's name, "_" read as a space, unless the folder holds names: classes.json
     ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between). Folders of
     ImageNet's WordNet numbers, all of them or a part, have open_clip's names of ImageNet's classes; folders 0 to 999
-    (ImageNet-V2) are these classes in ImageNet's order, and `classes` gives their WordNet numbers.
+    (ImageNet-V2) without such a file are these classes in ImageNet's order, and `classes` gives their WordNet numbers.
 
     `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
     `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
@@ -44,7 +44,8 @@ class ImageFolder:
                 f"{folder}: holds no class; expected a folder of images for each class in it"
             )
         folders = dict(zip(self.classes, self.classes, strict=True))
-        if set(self.classes) == set(map(str, range(1000))):  # which sort otherwise as texts
+        named = any((self.folder / name).is_file() for name in (JSON_NAMES, TEXT_NAMES))
+        if not named and set(self.classes) == set(map(str, range(1000))):  # which sort as texts otherwise
             folders = {number: str(k) for k, number in enumerate(_imagenet_numbers())}
             self.classes = list(folders)
         self.class_names = _class_names(self.folder, self.classes)

@@ -36,6 +36,7 @@ class IconworldPairs:
         self.scenes = concatenate(single, sample_scenes(rng, length - len(single), families))
         self.texts = sample_captions(rng, self.scenes).texts
         self.name = f"iconworld-{seed}-{length}"
+        self.state = f"{self.name} of {', '.join(families)}"
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -135,6 +135,30 @@ def test_a_folder_of_shards_or_of_parquet_files_is_their_data(tmp_path):
         assert pairs[1].image().getpixel((0, 0)) == Image.new("RGB", (1, 1), COLOURS[1]).getpixel((0, 0))
 
 
+def test_folders_that_hold_more_than_one_data_set_are_refused(tmp_path):
+    table = datasets.Dataset.from_dict({"image": [picture("red")], "text": ["a red picture"]})
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"holds files of the splits train, test; give those of one"):
+        load_pairs(tmp_path, image_column="image", text_column="text")
+    write_tar(tmp_path / "both" / "0.tar", sample(0))
+    (tmp_path / "both" / "a.png").write_bytes(picture("red"))
+    with pytest.raises(ValueError, match=r"both: holds shards and images"):
+        load_pairs(tmp_path / "both")
+
+
+def test_a_text_is_not_cut_at_a_separator(tmp_path):
+    (tmp_path / "pairs.csv").write_text(
+        'filepath,title\na.png,"A "big, red" dog"\nb.png,a dog\nc.png,one, two\n'
+    )
+    with pytest.raises(
+        ValueError, match=r"pairs\.csv:2: has more values than columns; quote a text .* \(2 such"
+    ):
+        load_pairs(tmp_path / "pairs.csv")
+    pairs = load_pairs(tmp_path / "pairs.csv", on_bad_sample="skip")
+    assert [pair.text for pair in pairs] == ["a dog"]
+
+
 def test_paths_of_a_csv_may_be_relative_to_where_one_works(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "a.png").write_bytes(picture("red"))

@@ -2,6 +2,8 @@
 
 import gzip
 import pickle
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,5 +64,23 @@ def test_what_is_no_utf8_is_named_by_line_and_left_out(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"b\.txt: holds no text"):
         TextLines(tmp_path / "b.txt")
     (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"a dog\n" * 1000)[:-9])
-    with pytest.raises(ValueError, match=r"c\.txt\.gz: cannot be unpacked"):
-        TextLines(tmp_path / "c.txt.gz")
+    damaged = bytearray(gzip.compress(np.random.default_rng(0).bytes(5000)))
+    damaged[60:90] = b"\xff" * 30
+    for content in (gzip.compress(b"a dog\n" * 1000)[:-9], bytes(damaged)):
+        (tmp_path / "c.txt.gz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"c\.txt\.gz: cannot be unpacked"):
+            TextLines(tmp_path / "c.txt.gz")
+    assert not list((tmp_path / "cache" / "derived").rglob("text.*[0-9]"))  # what was unpacked of it
+
+
+def test_any_number_of_files_may_be_open_data(tmp_path):
+    for number in range(60):
+        (tmp_path / f"{number:02d}.txt").write_text(f"sentence {number}\n")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    there = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + 20, limits[1]))
+    try:
+        lines = TextLines(tmp_path / "*.txt")
+        assert lines.part(0, 99) == [f"sentence {number}" for number in range(60)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -9,6 +9,7 @@ from store_worker import BAD, pairs_of, work
 from tiny_clip import tiny_image, tiny_open_clip_folder
 
 from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.pairs import Pair
 from cliptd.data.unpaired import KeyedImage, UnpairedPairs
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.pair_store import _Filling, store_pairs
@@ -78,11 +79,11 @@ def test_runs_share_a_store_that_lacks_nothing_and_a_second_writer_is_refused(fo
 
 
 class Counted(list):
-    """Pairs with a name, which count how often they are asked for."""
+    """Pairs that say when they change, and count how often they are asked for."""
 
-    def __init__(self, pairs, name):
+    def __init__(self, pairs, state="as they are"):
         super().__init__(pairs)
-        self.name, self.asked = name, 0
+        self.state, self.asked = state, 0
 
     def __getitem__(self, index):
         self.asked += 1
@@ -91,37 +92,49 @@ class Counted(list):
 
 def test_data_whose_embeddings_are_all_there_are_not_gone_through_again(folder, tmp_path):
     teacher, store = load_teacher(str(folder)), tmp_path / "store"
-    pairs = Counted(pairs_of([]), "nine")
+    good = [pair for pair in pairs_of([]) if pair.key != f"{BAD}.png"]
 
-    def written(data, **options):
-        pairs.asked = data.asked = 0
-        bad = store_pairs(store, teacher, OpenedPairs(data, on_bad_sample="skip", **options))
-        return bad, data.asked
+    def asked(pairs, **options):
+        """How often pairs are looked at beside the three whose keys tell whether the data have moved."""
+        pairs.asked = 0
+        assert store_pairs(store, teacher, OpenedPairs(pairs, **options)) == []
+        return pairs.asked - 3
 
-    assert written(pairs) == (COMPLAINT, 3 + 9)  # three keys tell whether the data have moved
-    assert written(pairs) == (COMPLAINT, 3)
-    moved = Counted([pair._replace(key=f"there/{pair.key}") for pair in pairs_of([])], "nine")
-    assert written(moved) == (COMPLAINT, 3 + 9)
+    pairs = Counted(good)
+    assert asked(pairs) == 8
+    assert asked(pairs) == 0
+    assert asked(Counted([pair._replace(key=f"there/{pair.key}") for pair in good])) == 8
+    assert asked(Counted([pair._replace(text="a changed text") for pair in good], state="edited")) == 8
     crops = DrawnCrops(AugmentationPolicy(size=16, operations=0), 2)
-    assert written(pairs, crop=crops) == (COMPLAINT, 3 + 9)
-    assert written(pairs, crop=crops) == (COMPLAINT, 3)
-    assert TeacherStore.open(store, teacher).counts["images"] == 7 + 7 + 14
-    with pytest.raises(ValueError, match="is corrupt"):
-        store_pairs(store, teacher, OpenedPairs(pairs))
-    nameless = list(pairs_of([]))
-    for _ in range(2):
-        assert store_pairs(store, teacher, OpenedPairs(nameless, on_bad_sample="skip")) == COMPLAINT
-    store_pairs(tmp_path / "new", teacher, OpenedPairs(Counted(pairs[:3], "three")))
-    (note,) = (tmp_path / "new" / "passes").iterdir()
-    (store / "passes" / note.name).write_bytes(
-        note.read_bytes()
-    )  # of another store, with fewer rows: it is there
-    for shard in store.glob("images-*"):
+    assert asked(pairs, crop=crops) == 8
+    assert asked(pairs, crop=crops) == 0
+    assert TeacherStore.open(store, teacher).counts == {"images": 7 + 7 + 14, "regions": 0, "texts": 4}
+    silent = Counted(good, state=None)
+    assert asked(silent) == asked(silent) == 8
+    for shard in store.glob("images-*"):  # the note is of embeddings that are not there
         shard.unlink()
     index = json.loads((store / "index.json").read_text())
     index["shards"] = [shard for shard in index["shards"] if shard["kind"] != "images"]
     (store / "index.json").write_text(json.dumps(index))
-    assert written(pairs) == (COMPLAINT, 3 + 9)  # the note is of rows that are not there
+    assert asked(pairs) == 8
+    assert TeacherStore.open(store, teacher).counts["images"] == 7
+
+
+def test_what_was_wrong_is_tried_again(folder, tmp_path):
+    teacher, store, broken = load_teacher(str(folder)), tmp_path / "store", [True]
+
+    def opened():
+        if broken[0]:
+            raise ValueError("image x.png is corrupt")
+        return tiny_image(9)
+
+    pairs = Counted([*pairs_of([])[:3], *(Pair("x.png", opened, f"caption {k}") for k in range(3))])
+    opened_pairs = OpenedPairs(pairs, on_bad_sample="skip")
+    assert store_pairs(store, teacher, opened_pairs, batch_size=1) == ["image x.png is corrupt"] * 3
+    broken[0] = False
+    assert store_pairs(store, teacher, opened_pairs) == []
+    assert not TeacherStore.open(store, teacher).lacks("x.png")
+    assert not TeacherStore.open(store, teacher).lacks("caption 2", "texts")
 
 
 @pytest.mark.parametrize("counts", [(3, 40), (40, 3)])

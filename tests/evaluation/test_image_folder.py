@@ -162,3 +162,8 @@ def test_folders_0_to_999_are_imagenets_classes_in_its_order(tmp_path):
     assert found.labels[2] == 2
     assert found.ids[2] == "2/a.jpg"
     assert found.images[2].path == tmp_path / "2" / "a.jpg"
+    names = {str(number): f"thing {number}" for number in range(1000)}
+    (tmp_path / "classes.json").write_text(json.dumps(names))
+    own = ImageFolder(tmp_path)
+    assert own.classes[2] == "10"
+    assert own.class_names[2] == "thing 10"
