@@ -1,5 +1,6 @@
 """Captioners: transformers image-to-text models that write several captions of a picture, always the same ones."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,29 +72,37 @@ class Captioner:
             raise ValueError(
                 f"{len(images)} images came with {len(seeds)} groups of {counts} seeds; expected as many each"
             )
-        wanted = [(image, seed) for image, own in zip(images, seeds, strict=True) for seed in own]
-        texts: list[str] = []
-        for start in range(0, len(wanted), self.batch_size):
-            texts += self._batch(*zip(*wanted[start : start + self.batch_size], strict=True))
-        count = counts.pop() if counts else 0
-        return [texts[k * count : (k + 1) * count] for k in range(len(images))]
+        if not any(counts):
+            return [[] for _ in images]
+        at_once = max(1, self.batch_size // max(counts))
+        starts = range(0, len(images), at_once)
+        return [own for k in starts for own in self._batch(images[k : k + at_once], seeds[k : k + at_once])]
 
-    def _batch(self, images: Sequence[Image.Image], seeds: Sequence[int]) -> list[str]:
-        device = next(self.model.parameters()).device
+    def _batch(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        device, count = next(self.model.parameters()).device, len(seeds[0])
         pixels = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")
-        tokens = self.model.generate(
-            pixel_values=pixels["pixel_values"].to(device),
-            max_new_tokens=self.max_tokens,
-            do_sample=False,
-            num_beams=1,
-            logits_processor=LogitsProcessorList([SeededSampling(seeds, self.top_p)]),
-        )
-        decoded = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in decoded]
+        sampling = SeededSampling(list(itertools.chain(*seeds)), self.top_p)
+        # transformers' own sampling, of what `sampling` leaves: it alone decodes one encoded picture several times
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            tokens = self.model.generate(
+                pixel_values=pixels["pixel_values"].to(device),
+                max_new_tokens=self.max_tokens,
+                do_sample=True,
+                num_return_sequences=count,
+                num_beams=1,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                logits_processor=LogitsProcessorList([sampling]),
+            )
+        texts = [
+            " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
+        return [texts[k : k + count] for k in range(0, len(texts), count)]
 
 
 class SeededSampling(LogitsProcessor):
-    """Adds Gumbel noise of each sequence's own generator, so that the largest logit is a sample of the nucleus.
+    """Leaves one token of each sequence: a sample of the nucleus, by Gumbel noise of the sequence's own generator.
 
     What is sampled for a sequence depends on its seed and its logits alone, whatever else is in the batch.
     """
@@ -112,4 +121,5 @@ class SeededSampling(LogitsProcessor):
             ]
         )
         gumbel = -(-uniform.clamp_min(1e-300).log()).log()
-        return kept + gumbel.to(kept)
+        sampled = (kept + gumbel.to(kept)).argmax(dim=-1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter(-1, sampled, 0.0)

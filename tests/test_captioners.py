@@ -77,12 +77,25 @@ def test_a_caption_depends_on_picture_and_seed_and_not_on_the_batch(folder):
         alone.captions(images, [[1], [2], [3, 4]])
 
 
-def test_the_largest_noisy_logit_is_a_sample_of_the_nucleus():
+def test_a_picture_is_encoded_once_for_all_its_captions(folder):
+    captioner, seen = Captioner(str(folder), max_tokens=4, batch_size=6), []
+    tower = getattr(captioner.model, "vision_model", None) or captioner.model.encoder
+    tower.register_forward_pre_hook(
+        lambda _, args, given: seen.append(len(given.get("pixel_values", args[0] if args else None))),
+        with_kwargs=True,
+    )
+    captioner.captions([tiny_image(k) for k in range(3)], [[1, 2, 3]] * 3)
+    assert seen == [2, 1]  # six captions at a time
+
+
+def test_the_token_that_is_left_is_a_sample_of_the_nucleus():
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     counts = torch.zeros(4)
     for seed in range(3000):
         counts[SeededSampling([seed], 1.0)(None, logits[None]).argmax()] += 1
     torch.testing.assert_close(counts / 3000, logits.softmax(0), atol=0.03, rtol=0)
+    left = SeededSampling([0, 1], 1.0)(None, logits.expand(2, -1))
+    assert left.isfinite().sum(dim=1).tolist() == [1, 1]
     nucleus = [SeededSampling([seed], 0.7)(None, logits[None]).argmax().item() for seed in range(300)]
     assert set(nucleus) == {0, 1}  # 0.64 + 0.24 is the first sum above 0.7
 
