@@ -18,7 +18,7 @@ from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import CARD, ReinforcedDataset, ReinforcementCard, TeacherCard
-from cliptd.data.reinforced_store import bytes_of, read_part, write_part
+from cliptd.data.reinforced_store import bytes_of, read_part, shapes_of, write_part
 from cliptd.data.reinforced_tars import picture_file, write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
@@ -88,7 +88,7 @@ class Reinforcement:
         """About how much a pair takes beside its texts: of pictures, which public shards hold, a few are looked at."""
         card = self.card(teacher, captioner)
         if self.layout == "compact":
-            return sum(math.prod(shape) * bytes_of(name) for name, shape in _shapes(card).items())
+            return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
         pictures = []
         for k in range(0, len(pairs), max(1, len(pairs) // 16)):
             with suppress(ValueError, OSError):  # said when it is read in earnest
@@ -163,7 +163,7 @@ def reinforce(
                 write_tar(_shard(out, "public", number), rows, bad)
             else:
                 part = {"first": positions.start, "end": positions.stop}
-                write_part(out, number, rows, **part, bad=bad, shapes=_shapes(card))
+                write_part(out, number, rows, **part, bad=bad, card=card)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     if rank == 0:
@@ -239,14 +239,3 @@ def _complaints(out: Path, layout: Layout) -> list[str]:
         return [line for path in sorted(out.glob("reinforced-*.safetensors")) for line in read_part(path).bad]
     listed = sorted(out.glob("reinforced-*.bad.json"))
     return [line for path in listed for line in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def _shapes(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:
-    width = sum(card.embed_dims)
-    return {
-        "image_embeds": (card.augmentations, width),
-        "text_embeds": (1 + card.captions, width),
-        "crops": (card.augmentations, 4),
-        "operations": (card.augmentations, card.policy.operations),
-        "magnitudes": (card.augmentations, card.policy.operations),
-    }

@@ -148,15 +148,7 @@ def _write_layouts(asked, pairs, card, rows) -> dict[str, int]:
     for name in ("compact", "public"):
         (asked.folder / name).mkdir(exist_ok=True)
         write_atomically(asked.folder / name / CARD, card.to_json())
-    width, count = sum(asked.dims), asked.augmentations
-    shapes = {
-        "image_embeds": (count, width),
-        "text_embeds": (1 + asked.captions, width),
-        "crops": (count, 4),
-        "operations": (count, card.policy.operations),
-        "magnitudes": (count, card.policy.operations),
-    }
-    write_part(asked.folder / "compact", 0, rows, first=0, end=len(pairs), bad=[], shapes=shapes)
+    write_part(asked.folder / "compact", 0, rows, first=0, end=len(pairs), bad=[], card=card)
     write_tar(asked.folder / "public" / "reinforced-00000.tar", rows, [])
     pictures = sum(path.stat().st_size for path in pairs.images)
     whole = {

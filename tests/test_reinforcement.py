@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import os
 import shutil
 import tarfile
@@ -18,7 +19,7 @@ from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.folder_pairs import FolderPairs
 from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
-from cliptd.data.reinforced_store import ReinforcedStore
+from cliptd.data.reinforced_store import ReinforcedStore, bytes_of, read_part
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.distillation import distil_reinforced
 from cliptd.distillation_config import Distillation
@@ -289,6 +290,25 @@ def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_pa
     (tmp_path / "reinforced-00001.safetensors").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"reinforced-00001\.safetensors has no readable head"):
         ReinforcedStore(tmp_path, pairs)
+
+
+@pytest.mark.parametrize("array", ["image_embeds", "text_embeds", "crops", "operations", "magnitudes"])
+def test_a_row_that_was_damaged_is_named_or_left_out(teacher, pairs, tmp_path, array):
+    reinforce(pairs, teacher, settings(), tmp_path, captioner=Words())
+    path = tmp_path / "reinforced-00001.safetensors"
+    part, content = read_part(path), bytearray(path.read_bytes())
+    row = bytes_of(array) * math.prod(part.shapes[array])
+    content[part.offsets[array] + row] ^= 1  # the first byte of row 1
+    path.write_bytes(content)
+    store = ReinforcedStore(tmp_path, pairs)
+    with pytest.raises(
+        ValueError, match=r"reinforced-00001\.safetensors, row 1: is corrupt; delete the file"
+    ):
+        store[4]
+    assert [store[k].text for k in (3, 5)] == ["picture number 3", "picture number 5"]
+    examples = ReinforcedExamples(store, 32, on_bad_sample="skip")
+    collate = ReinforcedCollator(load_student(teacher.members[0].name))
+    assert len(collate([examples[k] for k in (3, 4, 5)])["caption_ids"]) == 2
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PIL import Image
 from cliptd.data.augmentation import Augmentation, AugmentationPolicy
 
 CARD = "reinforcement.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Reinforced(NamedTuple):

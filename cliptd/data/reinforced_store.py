@@ -2,13 +2,14 @@
 
 A folder holds reinforcement.json and for each part of the data reinforced-00000.safetensors, with image_embeds (rows,
 augmentations, Σ dims), text_embeds (rows, 1 + captions, Σ dims), crops (rows, augmentations, 4), operations and
-magnitudes (rows, augmentations, operations) and, among its metadata, which pairs it is of and what is wrong with those
-left out; and reinforced-00000.json with the rows' positions, keys, texts and captions. The pictures stay where they
-are.
+magnitudes (rows, augmentations, operations), checksum (rows,), the CRC-32 of what else is in a row, and, among its
+metadata, which pairs it is of and what is wrong with those left out; and reinforced-00000.json with the rows'
+positions, keys, texts and captions. The pictures stay where they are.
 """
 
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from safetensors.torch import save
 from cliptd.data.augmentation import OPERATIONS, Augmentation
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import Pair
-from cliptd.data.reinforced import CARD, Reinforced, identity_of_card, read_card
+from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, identity_of_card, read_card
 from cliptd.data.tables import cached_table
 from cliptd.files import write_atomically
 from cliptd.shards import read_json
@@ -44,13 +45,27 @@ ARRAYS = {
     "crops": "I32",
     "operations": "U8",
     "magnitudes": "F32",
+    "checksum": "I64",
 }
-NUMPY = {"F16": np.float16, "I32": np.int32, "U8": np.uint8, "F32": np.float32}
+NUMPY = {"F16": np.float16, "I32": np.int32, "I64": np.int64, "U8": np.uint8, "F32": np.float32}
 
 
 def bytes_of(name: str) -> int:
     """Of a number of an array."""
     return np.dtype(NUMPY[ARRAYS[name]]).itemsize
+
+
+def shapes_of(card: ReinforcementCard) -> dict[str, tuple[int, ...]]:
+    """Of a row of each array."""
+    width = sum(card.embed_dims)
+    return {
+        "image_embeds": (card.augmentations, width),
+        "text_embeds": (1 + card.captions, width),
+        "crops": (card.augmentations, 4),
+        "operations": (card.augmentations, card.policy.operations),
+        "magnitudes": (card.augmentations, card.policy.operations),
+        "checksum": (),
+    }
 
 
 class Part(NamedTuple):
@@ -68,14 +83,27 @@ class Part(NamedTuple):
     bad: list[str]
 
     def read(self, row: int) -> dict[str, np.ndarray]:
-        """A row of every array."""
+        """A row of every array. Raises ValueError if it is not as it was written."""
         found = {}
         with self.path.open("rb") as file:
             for name, shape in self.shapes.items():
                 size = bytes_of(name) * math.prod(shape)
                 file.seek(self.offsets[name] + row * size)
                 found[name] = np.frombuffer(file.read(size), NUMPY[ARRAYS[name]]).reshape(shape)
+        if checksum(found) != found["checksum"]:
+            raise ValueError(
+                f"{self.path}, row {row}: is corrupt; delete the file and reinforce again, or leave the sample out"
+            )
         return found
+
+
+def checksum(row: dict[str, np.ndarray]) -> int:
+    """Of a row of every array but that of the checksums themselves."""
+    found = 0
+    for name in ARRAYS:
+        if name != "checksum":
+            found = zlib.crc32(np.ascontiguousarray(row[name]), found)
+    return found
 
 
 class ReinforcedStore:
@@ -158,12 +186,10 @@ def write_part(
     first: int,
     end: int,
     bad: Sequence[str],
-    shapes: dict[str, tuple[int, ...]],
+    card: ReinforcementCard,
 ) -> None:
-    """Write the samples of the pairs from `first` to before `end`, (position, sample) each; the weights come last.
-
-    shapes: of a row of each array, which a part without a single good pair does not show.
-    """
+    """Write the samples of the pairs from `first` to before `end`, (position, sample) each; the arrays come last."""
+    shapes = shapes_of(card)  # which a part without a single good pair does not show
     samples = [sample for _, sample in rows]
     arrays = {
         "image_embeds": [sample.image_embeds for sample in samples],
@@ -174,12 +200,13 @@ def write_part(
         ],
         "magnitudes": [[[m for _, m in a.operations] for a in s.augmentations] for s in samples],
     }
-    tensors = {
-        name: torch.from_numpy(
-            np.asarray(values, dtype=NUMPY[ARRAYS[name]]).reshape(len(samples), *shapes[name])
-        )
+    kept = {
+        name: np.asarray(values, dtype=NUMPY[ARRAYS[name]]).reshape(len(samples), *shapes[name])
         for name, values in arrays.items()
     }
+    rows_kept = ({name: array[k] for name, array in kept.items()} for k in range(len(samples)))
+    kept["checksum"] = np.array([checksum(row) for row in rows_kept], dtype=np.int64)
+    tensors = {name: torch.from_numpy(array) for name, array in kept.items()}
     described = {
         "positions": [position for position, _ in rows],
         "keys": [sample.key for sample in samples],

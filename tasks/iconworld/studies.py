@@ -100,7 +100,7 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
         if len(study.lrs) > 1:  # else there is nothing to choose
             asked = [(study, train, *trial, study.tuning_seed, study.tuning_steps, False) for trial in trials]
             tried = _run_all(pool, asked)
-            best = (max(accuracy for _, accuracy in result["curve"]) for result in tried)
+            best = (max((top1 for _, top1 in result["curve"]), default=-math.inf) for result in tried)
             scores = dict(zip(trials, best, strict=True))
         rates = {name: max(study.lrs, key=lambda lr: scores[name, lr]) for name in names}
         cells = [(name, seed) for seed in study.seeds for name in names]
@@ -147,7 +147,7 @@ def run_cell(
     except FloatingPointError as error:  # a rate that is too high is one not to choose
         if test:
             raise
-        result = {"curve": [(0, -math.inf)], "diverged": str(error)}
+        result = {"curve": [], "diverged": str(error)}
     if test:
         result |= scores_of(student, study)
     write_atomically(done, json.dumps(result) + "\n")
