@@ -41,7 +41,7 @@ from cliptd.distillation_config import Distillation, tiny_clip_training
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, in_the_place_of, load_student
-from cliptd.evaluation.image_folder import ImageFolder
+from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.files import write_atomically
 from cliptd.report import markdown_table, print_table
@@ -273,7 +273,7 @@ def _evaluation(asked: DistillEmbeddings):
     elif asked.zero_shot is None:
         return lambda model: {}
     else:
-        sets = {"": ImageFolder(asked.zero_shot)}
+        sets = {"": labelled_images(asked.zero_shot)}
         templates = read_templates(asked.templates) if asked.templates else TEMPLATES
 
     def evaluate(model) -> dict[str, float]:

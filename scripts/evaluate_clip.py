@@ -17,8 +17,8 @@ import torch
 import tyro
 
 from cliptd.data.pairs import OnBadSample, load_pairs
-from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.linear_probe import linear_probe, probe_folders
+from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.results import TITLES, table_rows, write_results
 from cliptd.evaluation.retrieval import retrieval
 from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
@@ -36,7 +36,7 @@ class EvaluateClip:
     pretrained: str | None = None
     """Of an open_clip name: its pretrained tag or a checkpoint file."""
     zero_shot: tuple[Path, ...] = ()
-    """Folders with a folder of images for each class."""
+    """Folders with a folder of images for each class, or ObjectNet's with its mappings."""
     templates: Path | None = None
     """Prompt templates for zero-shot, a line each with "{}" where the class name goes. None: seven general ones."""
     retrieval: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def main() -> None:
     templates = read_templates(asked.templates) if asked.templates else list(TEMPLATES)
     columns = {"image_column": asked.csv_img_key, "text_column": asked.csv_caption_key}
     jobs = [
-        ("zero_shot", path, zero_shot, ImageFolder(path), {"templates": templates})
+        ("zero_shot", path, zero_shot, labelled_images(path), {"templates": templates})
         for path in asked.zero_shot
     ]
     for path in asked.retrieval:

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
+from PIL import Image
 from timm.data import ImageNetInfo
 
 from cliptd.data.images import ImageFile
@@ -24,7 +26,8 @@ class ImageFolder:
 
     `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
     `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
-    "CLASS/file.jpg" of each.
+    "CLASS/file.jpg" of each. `counterparts`: what each class is in a set that this one is shifted from, by the other's
+    class folders; here itself.
 
     Raises FileNotFoundError for no folder, no class or a class without images, ValueError for a wrong file of names.
     """
@@ -49,7 +52,8 @@ class ImageFolder:
             folders = {number: str(k) for k, number in enumerate(_imagenet_numbers())}
             self.classes = list(folders)
         self.class_names = _class_names(self.folder, self.classes)
-        self.images: list[ImageFile] = []
+        self.counterparts = [[name] for name in self.classes]
+        self.images: list[Callable[[], Image.Image]] = []
         self.labels: list[int] = []
         self.ids: list[str] = []
         for label, name in enumerate(self.classes):
@@ -79,7 +83,7 @@ def _class_names(folder: Path, classes: list[str]) -> list[str]:
             f"{folder}: names its classes in {JSON_NAMES} and in {TEXT_NAMES}; remove one of them"
         )
     (file,) = files
-    names = _read_json(file) if file.name == JSON_NAMES else _read_lines(file)
+    names = read_names(file) if file.name == JSON_NAMES else _read_lines(file)
     missing = [name for name in classes if name not in names]
     if missing:
         raise ValueError(
@@ -106,7 +110,8 @@ def _imagenet_names(folder: Path, classes: list[str]) -> list[str]:
     return [names[number] for number in classes]
 
 
-def _read_json(file: Path) -> dict[str, str]:
+def read_names(file: Path) -> dict[str, str]:
+    """A JSON object of texts. Raises FileNotFoundError, ValueError naming the file and what is wrong with it."""
     expected = f'{file}: expected one JSON object of names by class folder, such as {{"n01440764": "tench"}}'
     try:
         names = json.loads(read_text(file))

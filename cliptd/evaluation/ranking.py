@@ -32,17 +32,28 @@ def wrong_before_right(scores: Tensor, right: Tensor) -> Tensor:
     return ((scores > best) | ((scores == best) & (place < first))).sum(dim=1)
 
 
-def class_ranks(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """How many wrong classes rank before the true one, by the logits `weight` · feature + `bias`, a block at a time.
+def class_ranks(
+    features: Tensor,
+    labels: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    classes: Tensor | None = None,
+) -> Tensor:
+    """How many wrong rows rank before the true class's best, by the logits `weight` · feature + `bias`, a block at a
+    time.
 
     Args:
         features: (images, dim).
-        labels: (images,), rows of `weight`.
-        weight, bias: (classes, dim) and (classes,); their precision is that of the logits.
+        labels: (images,), classes.
+        weight, bias: (rows, dim) and (rows,); their precision is that of the logits.
+        classes: (rows,), of which class each row is. None: each is a class of its own, in their order.
 
     Returns: (images,) int64.
     """
-    classes = torch.arange(len(weight), device=weight.device)
+    classes = (
+        torch.arange(len(weight), device=weight.device) if classes is None else classes.to(weight.device)
+    )
     rows = block_rows(len(weight))
     blocks = zip(features.split(rows), labels.split(rows), strict=True)
     ranks = [

@@ -4,11 +4,12 @@ A YAML list; paths are relative to its file:
 
     - {name: imagenet, images: imagenet/val, linear_probe: imagenet, templates: imagenet.txt}
     - {name: imagenet-r, images: imagenet-r, shifted_from: imagenet}
+    - {name: objectnet, images: objectnet-1.0, shifted_from: imagenet}
     - {name: pets, images: pets/test, linear_probe: pets, metric: mean_per_class}
 
-`images` is a folder of class folders, classified zero-shot; `linear_probe` one with train/, test/ and perhaps val/. A
-shifted set has some or all classes of the other; it is classified by the other's names, templates (unless it has its
-own) and probe, and its drop is against the other's images of these very classes.
+`images` is a folder of class folders, or ObjectNet's with its mappings, classified zero-shot; `linear_probe` one with
+train/, test/ and perhaps val/. A shifted set has some or all classes of the other; it is classified by the other's
+names, templates (unless it has its own) and probe, and its drop is against the other's images of these very classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from cliptd.data.text_files import read_text
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.linear_probe import Probe, ProbeFolders, fit_probe, probe_folders
+from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot_classifier
 
@@ -89,13 +91,18 @@ def checked_suite(entries: list[SuiteEntry], where: str = "the suite") -> list[S
             )
         probed = set() if base.linear_probe is None else set(base.linear_probe.train.classes)
         for of, known in ((base.name, set(base.images.classes)), (f"{base.name}'s train/", probed)):
-            unknown = sorted(set(entry.images.classes) - known)
+            unknown = sorted({name for own in counterparts(entry.images) for name in own} - known)
             if known and unknown:
                 raise ValueError(
                     f"{where}: {entry.name} has the class {unknown[0]!r} ({len(unknown)} such), which {of} lacks; "
                     "folders of a class need one name in both"
                 )
     return entries
+
+
+def counterparts(images: ImageFolder) -> list[list[str]]:
+    """What each class is in the set that this one is shifted from: one class or several."""
+    return getattr(images, "counterparts", [[name] for name in images.classes])
 
 
 def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
@@ -111,7 +118,7 @@ def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
     try:
         return SuiteEntry(
             name=str(item["name"]),
-            images=ImageFolder(folder / item["images"]),
+            images=labelled_images(folder / item["images"]),
             linear_probe=probe_folders(folder / probe) if probe else None,
             shifted_from=item.get("shifted_from"),
             templates=read_templates(folder / templates) if templates else None,
@@ -151,43 +158,30 @@ def evaluate_suite(
     """
     entries, known, rows = checked_suite(list(entries)), {}, []
     for entry in sorted(entries, key=lambda entry: entry.shifted_from is not None):
+        images = entry.images
         embedded = embed_images(
-            model, entry.images.images, entry.images.ids, on_bad_sample=on_bad_sample, description=entry.name
+            model, images.images, images.ids, on_bad_sample=on_bad_sample, description=entry.name
         )
-        labels = torch.tensor(entry.images.labels, device=embedded.embeds.device)[embedded.kept]
-        features, classes = embedded.embeds, entry.images.classes
-        if entry.shifted_from is None:
-            classifier = zero_shot_classifier(model, entry.images.class_names, entry.templates or templates)
-        else:
-            base = known[entry.shifted_from]
-            places = [base.classes.index(name) for name in classes]
-            classifier = base.classifier[places]
-            if entry.templates is not None:
-                names = [base.class_names[place] for place in places]
-                classifier = zero_shot_classifier(model, names, entry.templates)
+        features = embedded.embeds
+        labels = torch.tensor(images.labels, device=features.device)[embedded.kept]
         row: dict[str, Any] = {
             "name": entry.name, "shifted_from": entry.shifted_from, "metric": entry.metric, "images": len(labels),
-            "zero_shot": _score(entry.metric, features, labels, classifier), "zero_shot_drop": None,
-            "linear_probe": None, "linear_probe_drop": None, "skipped": embedded.skipped,
+            "zero_shot": None, "zero_shot_drop": None, "linear_probe": None, "linear_probe_drop": None,
+            "skipped": embedded.skipped,
         }  # fmt: skip
         if entry.shifted_from is None:
+            classifier = zero_shot_classifier(model, images.class_names, entry.templates or templates)
+            row["zero_shot"] = _score(entry.metric, features, labels, classifier)
             probe = None
             if entry.linear_probe is not None:
                 probe = fit_probe(model, entry.linear_probe, on_bad_sample=on_bad_sample)
                 row["linear_probe"] = probe.found[entry.metric]
                 row["skipped"] = row["skipped"] + probe.found["skipped"]
-            known[entry.name] = _Known(classes, entry.images.class_names, features, labels, classifier, probe)
+            known[entry.name] = _Known(
+                images.classes, images.class_names, features, labels, classifier, probe
+            )
         else:
-            on_base = _score_of(entry.metric, base.features, base.labels, base.classifier, places)
-            row["zero_shot_drop"] = on_base - row["zero_shot"]
-            if base.probe is not None:
-                places = [base.probe.classes.index(name) for name in classes]
-                weight, bias = base.probe.classifier.weight, base.probe.classifier.bias
-                row["linear_probe"] = _score(entry.metric, features, labels, weight[places], bias[places])
-                on_base = _score_of(
-                    entry.metric, base.probe.features, base.probe.labels, weight, places, bias
-                )
-                row["linear_probe_drop"] = on_base - row["linear_probe"]
+            row |= _shifted_scores(model, entry, features, labels, known[entry.shifted_from])
         rows.append(row)
         after_each(rows)
     return rows
@@ -210,29 +204,47 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _shifted_scores(
+    model: DualEncoder, entry: SuiteEntry, features: Tensor, labels: Tensor, base: _Known
+) -> dict[str, float]:
+    """Accuracies by the base's classifiers, and how much better they are on the base's images of the same classes."""
+    own = counterparts(entry.images)
+    names = [name for several in own for name in several]
+    of_class = torch.tensor([k for k, several in enumerate(own) for _ in several], device=labels.device)
+
+    def scores(what, known, weight, bias=None, here=None) -> dict[str, float]:
+        places = [known.classes.index(name) for name in names]
+        rows, bias = weight[places], None if bias is None else bias[places]
+        score = _score(entry.metric, features, labels, rows if here is None else here, bias, of_class)
+        shifted = torch.full((len(weight),), -1, device=labels.device)
+        shifted[places] = of_class
+        label_there = shifted[known.labels]
+        both = label_there >= 0
+        if not both.any():
+            raise ValueError("the base set has no image of the shifted set's classes")
+        on_base = _score(entry.metric, known.features[both], label_there[both], rows, bias, of_class)
+        return {what: score, f"{what}_drop": on_base - score}
+
+    here = None
+    if entry.templates is not None:
+        called = [base.class_names[base.classes.index(name)] for name in names]
+        here = zero_shot_classifier(model, called, entry.templates)
+    found = scores("zero_shot", base, base.classifier, here=here)
+    if base.probe is not None:
+        found |= scores("linear_probe", base.probe, base.probe.classifier.weight, base.probe.classifier.bias)
+    return found
+
+
 def _score(
-    metric: Metric, features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> float:
-    ranks = class_ranks(features, labels, weight, bias)
-    if metric == "top1":
-        return hits(ranks, 1)
-    return class_accuracies(ranks, labels, [str(k) for k in range(len(weight))])["mean_per_class"]
-
-
-def _score_of(
     metric: Metric,
     features: Tensor,
     labels: Tensor,
     weight: Tensor,
-    places: list[int],
     bias: Tensor | None = None,
+    classes: Tensor | None = None,
 ) -> float:
-    """Of the images of some classes, told from one another only."""
-    position = torch.full((len(weight),), -1, device=labels.device)
-    position[places] = torch.arange(len(places), device=labels.device)
-    own = position[labels] >= 0
-    if not own.any():
-        raise ValueError("the base set has no image of the shifted set's classes")
-    return _score(
-        metric, features[own], position[labels[own]], weight[places], None if bias is None else bias[places]
-    )
+    """Arguments as of `class_ranks`."""
+    ranks = class_ranks(features, labels, weight, bias, classes=classes)
+    if metric == "top1":
+        return hits(ranks, 1)
+    return class_accuracies(ranks, labels, [str(k) for k in range(len(weight))])["mean_per_class"]
