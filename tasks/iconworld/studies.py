@@ -240,7 +240,7 @@ def _curves(ways: Sequence[Way], results: dict[str, list[dict[str, Any]]]) -> by
     for way in ways:
         found, panel = results[way.name], panels[way.panel]
         pairs, accuracy = zip(*_mean_curve(found), strict=True)
-        color = colors.setdefault(way.name.split()[0], f"C{len(colors)}")
+        color = colors.setdefault(way.name.rstrip("0123456789. "), f"C{len(colors)}")  # of all sizes
         panel.plot(pairs, accuracy, color=color, label=way.name)
         seeds = list(zip(*([a for _, a in result["curve"]] for result in found), strict=True))
         low, high = [min(point) for point in seeds], [max(point) for point in seeds]
