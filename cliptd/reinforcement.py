@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -17,14 +16,14 @@ from tqdm import tqdm
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
-from cliptd.data.reinforced import CARD, ReinforcedDataset, ReinforcementCard, TeacherCard
+from cliptd.data.reinforced import CARD, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import bytes_of, read_part, shapes_of, write_part
 from cliptd.data.reinforced_tars import picture_file, write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.files import write_atomically
 from cliptd.reading_ahead import batches, read_ahead
-from cliptd.reinforced_samples import Captions, SampleMaker, crops_of, image_embeds, members_of, text_embeds
+from cliptd.reinforced_samples import Captions, SampleMaker, members_of
 
 Layout = Literal["public", "compact"]
 BAD = "bad_samples.txt"
@@ -42,6 +41,8 @@ class Reinforcement:
     """Height and width at which augmentations are drawn. None: the largest teacher's pictures."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Smallest and largest share of the picture that a crop shows."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width of a crop, in its heights."""
     operations: int = 2
     """RandAugment operations of a crop."""
     magnitude: int = 9
@@ -65,6 +66,10 @@ class Reinforcement:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least {smallest}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale is {self.scale}, expected two shares of a picture, such as 0.08 1.0")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(
+                f"ratio is {self.ratio}, expected two ratios of width to height, such as 0.75 1.33"
+            )
 
     def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
         """What the dataset will be made of."""
@@ -74,6 +79,7 @@ class Reinforcement:
             policy=AugmentationPolicy(
                 size=self.size or max(member.pixel_shape[-1] for member in members),
                 scale=self.scale,
+                ratio=self.ratio,
                 operations=self.operations,
                 magnitude=self.magnitude,
             ),
@@ -176,37 +182,6 @@ def reinforce(
     return int(accelerator.reduce(torch.tensor(images, device=accelerator.device), reduction="sum"))
 
 
-def check_replay(
-    dataset: ReinforcedDataset, teacher: Teacher | TeacherEnsemble, samples: Sequence[int] | None = None
-) -> float:
-    """The largest difference between a stored element and what the teacher makes of the replayed crop or the text.
-
-    In float16 at most 2⁻¹¹ · |x| + 2⁻²⁵ is rounding; more means other pictures, another decoder or another teacher.
-
-    samples: which ones; None: all.
-
-    Raises ValueError if other teachers made the dataset.
-    """
-    found = [(member.embed_dim, member.fingerprint) for member in members_of(teacher)]
-    stored = [(card.embed_dim, card.fingerprint) for card in dataset.card.teachers]
-    if len(found) != len(stored) or any(
-        own[0] != other[0] or other[1] not in (None, own[1]) for own, other in zip(found, stored, strict=True)
-    ):
-        names = ", ".join(card.name for card in dataset.card.teachers)
-        raise ValueError(
-            f"the dataset was reinforced by {names}, found {teacher.name}; give the same teachers"
-        )
-    largest = 0.0
-    for index in range(len(dataset)) if samples is None else samples:
-        sample = dataset[index]
-        crops = crops_of(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
-        embeds = image_embeds([crops], [sample.key], teacher)
-        texts = text_embeds([sample.text, *sample.captions], teacher)
-        for ours, stored in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
-            largest = max(largest, float(np.abs(ours - stored.astype(np.float32)).max()))
-    return largest
-
-
 def _begin(
     out: Path,
     card: ReinforcementCard,
@@ -223,11 +198,21 @@ def _begin(
         "data": identity_of(pairs),
     }
     path = out / CARD
-    if path.exists():
-        found = list(differences(json.loads(path.read_text(encoding="utf-8")), described))
-        if found:
-            raise ValueError(f"{out} holds another reinforcement ({'; '.join(found)}); use another folder")
-    write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+    if not path.exists():
+        write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    found = list(differences(_by_fingerprints(there), _by_fingerprints(described)))
+    if found:
+        raise ValueError(f"{out} holds another reinforcement ({'; '.join(found)}); use another folder")
+
+
+def _by_fingerprints(described: dict[str, Any]) -> dict[str, Any]:
+    """Without the names of teachers, whose folders may have moved."""
+    teachers = [
+        {k: v for k, v in teacher.items() if k != "name"} for teacher in described.get("teachers", ())
+    ]
+    return {**described, "teachers": teachers}
 
 
 def _shard(out: Path, layout: Layout, number: int) -> Path:

@@ -25,7 +25,8 @@ from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
-from cliptd.reinforcement import Reinforcement, check_replay, reinforce
+from cliptd.reinforcement import Reinforcement, reinforce
+from cliptd.reinforcement_checks import check_replay, known_pictures
 from cliptd.teachers import load_teacher
 from cliptd.training.acceleration import LONG_TIMEOUT
 from tasks.iconworld.models import CAPTIONER, TEACHER
@@ -103,6 +104,8 @@ def main(asked: ReinforceDataset) -> None:
         f"a pair{', picture included' if asked.layout == 'public' else ''}, and texts; {size * len(pairs) / 2**30:.2f} "
         f"GiB in all. {there} of {-(-len(pairs) // asked.shard_size)} shards are there"
     )
+    if accelerator.is_main_process:
+        _say_what_is_known(asked, pairs, teacher)
     began = time.perf_counter()
     made = reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)
     seconds = time.perf_counter() - began
@@ -110,6 +113,22 @@ def main(asked: ReinforceDataset) -> None:
     accelerator.print(f"Reinforced dataset: {asked.out.resolve()}")
     if asked.check and accelerator.is_main_process:
         _check(asked, pairs, teacher)
+
+
+def _say_what_is_known(
+    asked: ReinforceDataset, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble
+) -> None:
+    for known in known_pictures(pairs, teacher, asked.card(teacher, None).policy):
+        print(
+            f"{known.teacher} finds the own text among those of 64 pictures for {known.whole:.0%} of whole and "
+            f"{known.augmented:.0%} of augmented pictures"
+        )
+        if known.augmented < known.whole / 2:
+            print(
+                "Warning: it does not know most augmented pictures, and what it says about them teaches little or "
+                "harms; choose larger crops (--scale 0.9 1 --ratio 1 1), weaker operations (--magnitude) or none "
+                "(--operations 0), or another teacher"
+            )
 
 
 def _check(asked: ReinforceDataset, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble) -> None:

@@ -33,8 +33,11 @@ from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, va
 from tasks.processes import process_pool
 
 WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)
-CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
-DATA = {"whole": WHOLE, "crops": CROPS, "two teachers": WHOLE}
+CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.9, 1.0), ratio=(1.0, 1.0), operations=0)
+"""The smallest crops of which the teacher still knows nearly as many as of whole pictures."""
+STRONG = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
+"""The paper's operations and half of its crops: this teacher, which never saw such pictures, knows a tenth as many."""
+DATA = {"whole": WHOLE, "crops": CROPS, "strong": STRONG, "two teachers": WHOLE}
 SETTINGS = {
     "plain": ("whole", 0.0, False),
     "captions": ("whole", 0.0, True),
@@ -42,6 +45,7 @@ SETTINGS = {
     "both": ("whole", 1.0, True),
     "replayed": ("crops", 1.0, True),
     "ensemble": ("two teachers", 1.0, True),
+    "strong": ("strong", 1.0, True),
 }
 """Of each way: which data, the teacher's weight, whether synthetic captions are learned from."""
 WHAT = {
@@ -49,8 +53,9 @@ WHAT = {
     "captions": "and of pictures and synthetic captions",
     "distilled": "the teacher's affinities of pictures and their texts instead",
     "both": "the teacher's affinities, of texts and of synthetic captions",
-    "replayed": "both, on augmented pictures, five of each, and the teacher's embeddings of these",
+    "replayed": "both, on five crops of each picture, and the teacher's embeddings of these",
     "ensemble": "both, of two teachers, each at its own scale",
+    "strong": "replayed, but of smaller crops with RandAugment, which the teacher itself hardly knows",
 }
 WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
 

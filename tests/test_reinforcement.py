@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from PIL import Image
 from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
-from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.folder_pairs import FolderPairs
+from cliptd.data.images import as_rgb
 from cliptd.data.pairs import Pair, load_pairs
 from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.data.reinforced_store import ReinforcedStore, bytes_of, read_part
@@ -26,9 +27,12 @@ from cliptd.distillation_config import Distillation
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedDistiller, ReinforcedExamples
 from cliptd.embedding.student import load_student
 from cliptd.reinforced_samples import SampleMaker
-from cliptd.reinforcement import Reinforcement, check_replay, reinforce
+from cliptd.reinforcement import Reinforcement, reinforce
+from cliptd.reinforcement_checks import check_replay, known_pictures
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, loop, make_accelerator
+from tasks.iconworld.models import TEACHER
+from tasks.iconworld.pairs import IconworldPairs
 
 PAIRS = 7
 
@@ -83,6 +87,42 @@ def test_what_is_stored_is_what_the_teacher_sees_in_the_replayed_crops(teacher, 
     other = load_teacher(teacher.members[0].name)
     with pytest.raises(ValueError, match=r"was reinforced by .*; give the same teachers"):
         check_replay(dataset, other, [0])
+
+
+def test_what_teachers_know_of_augmented_pictures_is_counted(teacher, pairs, tmp_path):
+    bad = Pair("bad", lambda: Image.open(tmp_path / "none.jpg"), "no picture")
+    mixed = [*(pairs[k] for k in range(PAIRS)), bad]
+    mixed[1] = Pair(mixed[1].key, mixed[1].image, mixed[0].text)  # texts that cannot be told apart are one
+    policy = AugmentationPolicy(size=32, scale=(0.3, 0.6))
+    found = known_pictures(mixed, teacher, policy)
+    assert [known.teacher for known in found] == [member.name for member in teacher.members]
+    texts = [pair.text for pair in mixed[:PAIRS]]
+    images = [as_rgb(pair.image() if callable(pair.image) else pair.image) for pair in mixed[:PAIRS]]
+    drawn = [policy.draw((image.height, image.width), seed) for seed, image in enumerate(images)]
+    for known, member in zip(found, teacher.members, strict=True):
+        size = member.pixel_shape[-1]
+        crops = [replay(*one, size, drawn_at=32) for one in zip(images, drawn, strict=True)]
+        for share, seen in ((known.whole, images), (known.augmented, crops)):
+            hits = 0
+            for image, own in zip(seen, texts, strict=True):
+                scores = member.encode_images([image]).double() @ member.encode_texts(texts).double().T
+                hits += texts[int(scores.argmax())] == own
+            assert share == pytest.approx(hits / PAIRS)
+        assert known.pictures == PAIRS
+    assert known_pictures(mixed[-1:], teacher, policy) == []
+
+
+def test_the_shipped_teacher_knows_wide_crops_and_not_moved_pictures():
+    pairs, teacher = IconworldPairs(128), load_teacher(str(TEACHER))
+    wide = AugmentationPolicy(size=64, scale=(0.9, 1.0), ratio=(1.0, 1.0), operations=0)
+    (of_wide,), (of_strong,) = (
+        known_pictures(pairs, teacher, policy) for policy in (wide, AugmentationPolicy(size=64))
+    )
+    assert (
+        of_wide.whole == of_strong.whole > 0.5
+    )  # half of the scenes show several icons, a text may tell of one
+    assert of_wide.augmented > 0.9 * of_wide.whole
+    assert of_strong.augmented < 0.2
 
 
 def test_both_layouts_hold_the_same(teacher, pairs, tmp_path):
@@ -278,6 +318,18 @@ def test_pictures_of_any_kind_come_back_out_of_public_shards(teacher, tmp_path, 
     assert dataset[0].image().tobytes() == pairs[0].image().tobytes()
     with tarfile.open(tmp_path / "out" / "reinforced-00000.tar") as tar:
         assert f"000000000.{suffix}" in tar.getnames()
+
+
+def test_a_teacher_may_move_while_data_are_reinforced(pairs, tmp_path):
+    folder = tiny_open_clip_folder(tmp_path / "here", embed_dim=16, seed=1)
+    reinforce(pairs, load_teacher(str(folder)), settings(), tmp_path / "out")
+    card = (tmp_path / "out" / CARD).read_bytes()
+    moved = shutil.move(folder, tmp_path / "there")
+    assert reinforce(pairs, load_teacher(str(moved)), settings(), tmp_path / "out") == 0
+    assert (tmp_path / "out" / CARD).read_bytes() == card  # which runs on the data know them by
+    other = tiny_open_clip_folder(tmp_path / "here", embed_dim=16, seed=3)
+    with pytest.raises(ValueError, match=r"another reinforcement \(teachers is"):
+        reinforce(pairs, load_teacher(str(other)), settings(), tmp_path / "out")
 
 
 def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):

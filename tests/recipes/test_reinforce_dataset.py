@@ -11,7 +11,7 @@ from recipe import command_of, environment, run_script
 from cliptd.data.pairs import load_pairs
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
-from cliptd.reinforcement import check_replay
+from cliptd.reinforcement_checks import check_replay
 from cliptd.teachers import load_teacher
 from tasks.iconworld.models import TEACHER
 
