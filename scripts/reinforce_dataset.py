@@ -2,10 +2,14 @@
 
 Without --data: the embedded benchmark with its own teacher. Killed, the same command goes on from its whole shards.
 
-    accelerate launch scripts/reinforce_dataset.py
+    accelerate launch scripts/reinforce_dataset.py --scale 0.9 1 --ratio 1 1 --operations 0 \\
+        --augmentations 5 --captions 2
     accelerate launch scripts/reinforce_dataset.py --data 'shards/{000..099}.tar' --out reinforced \\
         --teacher ViT-L-14,ViT-L-14 --pretrained openai,datacomp_xl_s13b_b90k \\
         --captioner Salesforce/blip-image-captioning-base
+
+The first command is for the embedded benchmark, whose teacher knows wide crops only. Before it begins, the script says
+how many of a few augmented pictures the teachers still know: about others their embeddings teach nothing.
 
 Then, beside the same data: distill_embeddings.py --objective reinforced --data 'shards/{000..099}.tar' \\
     --reinforced reinforced. With --layout public the shards hold all, and --data 'reinforced/*.tar' is enough.
