@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
     out.mkdir(parents=True, exist_ok=True)
     if (out / SELECTION).exists():
         there = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
-        found = list(differences(there, described))
+        found = list(differences(_by_fingerprint(there), _by_fingerprint(described)))
         if found:
             raise ValueError(f"{out} holds scores of something else ({'; '.join(found)}); use another folder")
         return
@@ -156,6 +156,11 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
     entries["score"] = np.nan
     entries.flush()
     write_atomically(out / SELECTION, json.dumps({"scores_of": described}, indent=1).encode())
+
+
+def _by_fingerprint(described: dict[str, Any]) -> dict[str, Any]:
+    """Without the teacher's name, whose folder may have moved."""
+    return {**described, "teacher": described["teacher"].split(" (")[0]}
 
 
 def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndarray:

@@ -44,6 +44,7 @@ from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.files import write_atomically
+from cliptd.reinforcement import BAD
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
@@ -232,7 +233,13 @@ def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
             "was made of"
         )
     shards = shards_of(f"{folder}/*.tar" if folder.is_dir() else asked.data)
-    card = None if (shards[0].parent / CARD).exists() else DATACOMP_DR
+    beside = shards[0].parent
+    if (beside / CARD).exists() and not (beside / BAD).exists():
+        raise ValueError(
+            f"{beside}: lacks {BAD}, which reinforce_dataset.py writes when all shards are there; run it with the same "
+            "arguments again, or copy that file, too"
+        )
+    card = None if (beside / CARD).exists() else DATACOMP_DR
     return ReinforcedTars(shards, card, pictures=asked.pictures, on_bad_sample=asked.on_bad_sample)
 
 

@@ -14,6 +14,7 @@ With a second teacher also a student of both:
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
@@ -64,6 +65,7 @@ WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
 class StudyReinforcement(Study):
     """Settings of the study."""
 
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = (*Study.MAY_CHANGE, "second_teacher")
     out: Path = Path("runs/study_reinforcement")
     """Folder of the reinforced data, the cells and the report."""
     second_teacher: Path | None = None

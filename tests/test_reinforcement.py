@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -332,6 +333,29 @@ def test_a_teacher_may_move_while_data_are_reinforced(pairs, tmp_path):
         reinforce(pairs, load_teacher(str(other)), settings(), tmp_path / "out")
 
 
+def test_the_public_layout_is_no_store_beside_data(teacher, pairs, tmp_path):
+    reinforce(pairs, teacher, settings(layout="public"), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"is of the public layout, .*\*\.tar as data"):
+        ReinforcedStore(tmp_path, pairs)
+
+
+@pytest.mark.parametrize("kind", ["disk", "parquet"])
+def test_a_table_may_move_after_it_was_reinforced(teacher, pairs, kind, tmp_path):
+    columns = {"image": [pair.image() for pair in pairs], "text": [pair.text for pair in pairs]}
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    table = datasets.Dataset.from_dict(columns, features=features)
+    here, there = (tmp_path / name / ("table.parquet" if kind == "parquet" else "table") for name in "ab")
+    here.parent.mkdir()
+    table.to_parquet(here) if kind == "parquet" else table.save_to_disk(here)
+    named = {"image_column": "image", "text_column": "text"}
+    reinforce(load_pairs(here, **named), teacher, settings(), tmp_path / "out")
+    shutil.copytree(here.parent, there.parent)
+    moved = load_pairs(there, **named)
+    assert reinforce(moved, teacher, settings(), tmp_path / "out") == 0
+    store = ReinforcedStore(tmp_path / "out", moved)
+    assert [store[k].text for k in range(PAIRS)] == [pair.text for pair in pairs]
+
+
 def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_path):
     reinforce(pairs, teacher, settings(), tmp_path)
     with pytest.raises(ValueError, match=r"another reinforcement \(augmentations is 3 there, 4 here\)"):
@@ -339,6 +363,8 @@ def test_another_reinforcement_and_other_data_are_refused(teacher, pairs, tmp_pa
     other = [pairs[k] for k in (1, 0, *range(2, PAIRS))]
     with pytest.raises(ValueError, match="picture number 0' was reinforced; give the same data"):
         ReinforcedStore(tmp_path, other)[0]
+    with pytest.raises(ValueError, match=r"made of the pairs up to 6, the data holds 5; give the same data"):
+        ReinforcedStore(tmp_path, other[:5])
     (tmp_path / "reinforced-00001.safetensors").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"reinforced-00001\.safetensors has no readable head"):
         ReinforcedStore(tmp_path, pairs)
@@ -416,6 +442,9 @@ def test_the_public_shards_are_read_as_they_are(public):
     rounded = torch.from_numpy(arrays["text_emb"]).bfloat16().float().numpy()
     assert np.array_equal(other.text_embeds, rounded)
     assert isinstance(one.image(), Image.Image)
+    encoded = [a.encode() for a in one.augmentations]
+    public(paug={"param_aug": json.dumps(encoded)})  # as public tables have it
+    assert ReinforcedTars(shards, card, pictures=pictures)[0].augmentations == one.augmentations
     with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of pictures"):
         ReinforcedTars(shards, card)
     with pytest.raises(FileNotFoundError, match=r"reinforcement\.json does not exist"):

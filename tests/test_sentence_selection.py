@@ -65,6 +65,16 @@ def test_other_bounds_ask_the_teacher_nothing(teacher, images, tmp_path, monkeyp
         select_sentences(texts_of(CORPUS), images, teacher, SentenceSelection(least=0.999), tmp_path)
 
 
+def test_the_teacher_may_move_and_no_other_one_is_taken_for_it(teacher, images, tmp_path, monkeypatch):
+    settings = SentenceSelection(keep=9)
+    select_sentences(texts_of(CORPUS), images, teacher, settings, tmp_path)
+    monkeypatch.setattr(teacher, "name", "elsewhere")
+    select_sentences(texts_of(CORPUS), images, teacher, settings, tmp_path)
+    other = load_teacher(str(tiny_open_clip_folder(tmp_path / "other", seed=2)))
+    with pytest.raises(ValueError, match=r"holds scores of something else \(teacher is"):
+        select_sentences(texts_of(CORPUS), images, other, settings, tmp_path)
+
+
 def test_stopped_it_goes_on_from_its_whole_chunks(teacher, images, tmp_path, monkeypatch):
     settings = SentenceSelection(keep=9, chunk=4)
     select_sentences(texts_of(CORPUS), images, teacher, settings, tmp_path / "whole")

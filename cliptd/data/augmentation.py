@@ -7,14 +7,14 @@ of the parameters this is. A replay is a pure function of the picture and the pa
 import hashlib
 import json
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, RandomResizedCrop
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from cliptd.data.images import as_rgb
@@ -38,7 +38,6 @@ OPERATIONS = (
 """RandAugment's (arXiv 1909.13719), in the order that the public encoding counts them in."""
 SIGNED = OPERATIONS[1:10]
 """Half of their magnitudes are negative."""
-_DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -106,26 +105,42 @@ class AugmentationPolicy:
             )
 
     def draw(self, picture: tuple[int, int], seed: int) -> Augmentation:
-        """The augmentation of a seed for a picture of (height, width) pixels; the global generator is as before.
-
-        Threads draw one after the other.
-        """
-        blank = Image.new("L", picture[::-1])
-        with _DRAWING, torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            crop = RandomResizedCrop.get_params(blank, list(self.scale), list(self.ratio))
-            operations = tuple(self._operation() for _ in range(self.operations))
-        return Augmentation(tuple(map(int, crop)), operations)
+        """The augmentation of a seed for a picture of (height, width) pixels, whatever else draws meanwhile."""
+        generator = torch.Generator().manual_seed(seed)
+        crop = self._crop(*picture, generator)
+        return Augmentation(crop, tuple(self._operation(generator) for _ in range(self.operations)))
 
     def fingerprint(self) -> str:
         """16 hex digits of the settings and of what they draw: another way of drawing has another one."""
         drawn = [self.draw(picture, seed).encode() for picture in ((64, 64), (300, 200)) for seed in range(4)]
         return hashlib.sha256(json.dumps([asdict(self), drawn]).encode()).hexdigest()[:16]
 
-    def _operation(self) -> tuple[str, float]:
-        name = OPERATIONS[int(torch.randint(len(OPERATIONS), ()))]
+    def _crop(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+        """(top, left, height, width) as torchvision's RandomResizedCrop draws them, but of a generator of its own."""
+
+        def uniform(low: float, high: float) -> Tensor:
+            return torch.empty(1).uniform_(low, high, generator=generator)
+
+        logarithms = torch.log(torch.tensor(self.ratio)).tolist()
+        for _ in range(10):
+            area = height * width * uniform(*self.scale).item()
+            ratio = uniform(*logarithms).exp().item()
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top = torch.randint(height - h + 1, (1,), generator=generator)
+                left = torch.randint(width - w + 1, (1,), generator=generator)
+                return int(top), int(left), h, w
+        w, h = width, height  # in the middle, of all that the ratios allow
+        if width / height < min(self.ratio):
+            h = round(w / min(self.ratio))
+        elif width / height > max(self.ratio):
+            w = round(h * max(self.ratio))
+        return (height - h) // 2, (width - w) // 2, h, w
+
+    def _operation(self, generator: torch.Generator) -> tuple[str, float]:
+        name = OPERATIONS[int(torch.randint(len(OPERATIONS), (), generator=generator))]
         magnitude = self._strengths(name)[self.magnitude]
-        if name in SIGNED and torch.randint(2, ()):
+        if name in SIGNED and torch.randint(2, (), generator=generator):
             magnitude = -magnitude
         return name, magnitude
 

@@ -125,6 +125,11 @@ class ReinforcedStore:
         while covered < len(pairs):
             path = self.folder / f"reinforced-{len(self._parts):05d}.safetensors"
             if not path.is_file():
+                if next(self.folder.glob("reinforced-*.tar"), None) is not None:
+                    raise FileNotFoundError(
+                        f"{self.folder} is of the public layout, whose shards hold all: give {self.folder}/*.tar as "
+                        "data, and nothing as reinforced"
+                    )
                 raise FileNotFoundError(
                     f"{path} is missing: {covered} of {len(pairs)} pairs are reinforced; run reinforce_dataset.py with "
                     "the same arguments again"
@@ -137,6 +142,11 @@ class ReinforcedStore:
             covered = part.end
         if not self._parts:
             raise ValueError(f"{self.folder}: the data holds no pair")
+        if covered != len(pairs):
+            raise ValueError(
+                f"{self._parts[-1].path} was made of the pairs up to {covered}, the data holds {len(pairs)}; give the "
+                "same data"
+            )
         heads = tuple(part.path.with_suffix(".json") for part in self._parts)
         self._table = cached_table(_rows, heads, FEATURES, version=TABLE_VERSION)
         rows = sum(part.rows for part in self._parts)

@@ -101,6 +101,8 @@ class ReinforcedTars(TableDataset):
         try:
             captions = tuple(json.loads(self._read(row, "syn"))["syn_text"]) if row["syn_size"] else ()
             encoded = json.loads(self._read(row, "paug"))["param_aug"]
+            if isinstance(encoded, str):  # as public tables have it, and shards that were made of them
+                encoded = json.loads(encoded)
             augmentations = tuple(Augmentation.decode(one) for one in encoded)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{where}: its syn.json or paug.json is not as expected ({error})") from None

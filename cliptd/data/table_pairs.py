@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
+from cliptd.data.identity import identity_of_files
 from cliptd.data.pairs import Pair
 
 
@@ -71,6 +72,8 @@ class TablePairs:
                 "name its columns"
             )
         self.name = self.state = f"{self.path.resolve()} {table._fingerprint}"  # which changes with its rows
+        files = parquet or [file["filename"] for file in table.cache_files]
+        self.identity = f"{identity_of_files(files)}, {image_column}, {text_column}" if files else self.name
         self.images = table.select_columns([image_column])
         if not isinstance(table.features[image_column], datasets.Image):
             self.images = self.images.cast_column(image_column, datasets.Image())
@@ -87,4 +90,4 @@ class TablePairs:
         where, text = f"{self.path}, row {index}", self.texts[index][self.text_column]
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}: {self.text_column} is {text!r}, expected a text")
-        return Pair(f"{self.name}#{index}", TableImage(self.images, index, self.column, where), text.strip())
+        return Pair(f"{self.name}/{index}", TableImage(self.images, index, self.column, where), text.strip())

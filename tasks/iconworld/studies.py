@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tyro
 
@@ -36,6 +36,8 @@ VALIDATION, TEST, PROBE = 2, 3, 4
 class Study:
     """Settings of a study."""
 
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("out", "lrs", "seeds", "processes")
+    """Settings that make no finished cell another one."""
     out: Path
     """Folder of the cells and of the report."""
     pairs: int = 20_000
@@ -155,8 +157,8 @@ def run_cell(
 
 
 def _refuse_other_settings(study: Study) -> None:
-    """What all cells share is written once; rates and seeds may be added later."""
-    shared = {k: v for k, v in asdict(study).items() if k not in ("out", "lrs", "seeds", "processes")}
+    """What all cells share is written once."""
+    shared = {k: v for k, v in asdict(study).items() if k not in study.MAY_CHANGE}
     shared["training"] = {k: v for k, v in shared["training"].items() if k not in ("lr", "seed")}
     keep_settings(study.out, shared)
 

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, RandAugment, autoaugment
+from torchvision.transforms import InterpolationMode, RandAugment, RandomResizedCrop, autoaugment
 from torchvision.transforms import functional as F
 
 from cliptd.data.augmentation import OPERATIONS, SIGNED, Augmentation, AugmentationPolicy, replay
@@ -48,6 +49,39 @@ def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_generators_alone
     assert 0.3 < np.mean(signs) < 0.7
     for augmentation in drawn:
         assert np.asarray(replay(picture(), augmentation, 48)).shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize("picture", [(90, 130), (64, 64), (20, 300), (300, 20), (1, 1)])
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.9, 1.0)])
+def test_crops_are_those_of_torchvision_from_the_same_seed(picture, scale):
+    policy = AugmentationPolicy(size=48, scale=scale, operations=0)
+    for seed in range(50):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            blank = Image.new("L", picture[::-1])
+            expected = RandomResizedCrop.get_params(blank, list(policy.scale), list(policy.ratio))
+        assert policy.draw(picture, seed).crop == tuple(expected)
+
+
+def test_what_is_drawn_does_not_depend_on_what_other_threads_draw():
+    """As a captioner does, while pictures are read ahead."""
+    policy, over = AugmentationPolicy(size=48), threading.Event()
+    alone = [policy.draw((90, 130), seed) for seed in range(300)]
+
+    def disturb():
+        while not over.is_set():
+            torch.manual_seed(0)
+            torch.rand(3)
+
+    with torch.random.fork_rng():
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        try:
+            beside = [policy.draw((90, 130), seed) for seed in range(300)]
+        finally:
+            over.set()
+            thread.join()
+    assert beside == alone
 
 
 def test_parameters_survive_json_and_float32():

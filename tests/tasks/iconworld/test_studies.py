@@ -1,6 +1,8 @@
 """The studies' protocol on ways that train nothing: rates chosen, cells kept, other settings refused."""
 
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -84,3 +86,18 @@ def test_cells_of_other_settings_are_refused_and_more_seeds_are_not(here, tmp_pa
     assert len(list((tmp_path / "cells").iterdir())) == 4
     with pytest.raises(ValueError, match=r"holds cells of other settings \(pairs is \d+ there, \d+ here\)"):
         run_study(study(tmp_path, pairs=5), WAYS, train, title="A study", teacher=teacher)
+
+
+def test_a_way_that_needs_more_may_be_added_later(here, tmp_path):
+    @dataclass(kw_only=True)
+    class More(Study):
+        MAY_CHANGE: ClassVar[tuple[str, ...]] = (*Study.MAY_CHANGE, "other")
+        other: str | None = None
+
+    teacher, settings = (
+        load_teacher(str(TEACHER)),
+        {"out": tmp_path, "pictures": 10, "lrs": (1e-3,), "seeds": (1,)},
+    )
+    run_study(More(**settings), WAYS[:1], train, title="A study", teacher=teacher)
+    run_study(More(**settings, other="teacher"), WAYS, train, title="A study", teacher=teacher)
+    assert len(list((tmp_path / "cells").iterdir())) == 2
