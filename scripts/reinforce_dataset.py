@@ -124,8 +124,8 @@ def _say_what_is_known(
 ) -> None:
     for known in known_pictures(pairs, teacher, asked.card(teacher, None).policy):
         print(
-            f"{known.teacher} finds the own text among those of 64 pictures for {known.whole:.0%} of whole and "
-            f"{known.augmented:.0%} of augmented pictures"
+            f"{known.teacher} finds the own text among those of 64 at most for {known.whole:.0%} of {known.pictures} "
+            f"whole and {known.augmented:.0%} of as many augmented pictures"
         )
         if known.augmented < known.whole / 2:
             print(
