@@ -70,7 +70,10 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
 @pytest.mark.parametrize(
     ("script", "ways"),
     [
-        ("study_reinforcement.py", ["plain", "captions", "distilled", "both", "replayed", "ensemble"]),
+        (
+            "study_reinforcement.py",
+            ["plain", "captions", "distilled", "both", "replayed", "strong", "ensemble"],
+        ),
         (
             "study_unpaired.py",
             ["pairs", "unpaired", "without vl", "without pvl", "with udist", "both towers"],
