@@ -73,10 +73,10 @@ class StudyReinforcement(Study):
 
 
 def main(study: StudyReinforcement) -> None:
-    made = [name for name in DATA if name != "two teachers" or study.second_teacher is not None]
+    ways = study.chosen([way for way in WAYS if way.name != "ensemble" or study.second_teacher is not None])
+    made = list(dict.fromkeys(SETTINGS[way.name][0] for way in ways))
     with process_pool(min(study.processes, len(made))) as pool:
         list(pool.map(make_data, [study] * len(made), made))
-    ways = [way for way in WAYS if SETTINGS[way.name][0] in made]
     teacher = load_teacher(str(TEACHER))
     run_study(study, ways, train, title="Reinforced data on iconworld", teacher=teacher)
 

@@ -1,7 +1,8 @@
 """What images and sentences that never met can teach (DIME-FM's claims), against pairs and against the teacher.
 
-A fresh image tower of half the teacher's beside the teacher's text tower, on the embedded benchmark; the protocol is
-that of tasks/iconworld/studies.py. The pictures are those of the pairs, the sentences are about other scenes.
+A fresh image tower of half the teacher's beside the teacher's text tower, or both towers, on the embedded benchmark;
+the protocol is that of tasks/iconworld/studies.py. The pictures are those of the pairs, the sentences are about other
+scenes.
 
     python scripts/study_unpaired.py --processes 2
 """
@@ -30,14 +31,17 @@ from tasks.iconworld.pairs import IconworldPairs
 from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
 
 IMAGE_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("text",)}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "pairs": {"objective": "contrastive", "freeze": ("text",)},
-    "unpaired": IMAGE_TOWER,
-    "without vl": {**IMAGE_TOWER, "dime_fm": DimeFm(vl_weight=0.0)},
-    "without pvl": {**IMAGE_TOWER, "dime_fm": DimeFm(pvl_weight=0.0)},
-    "with udist": {**IMAGE_TOWER, "dime_fm": DimeFm(udist_weight=0.3)},
-    "both towers": {"objective": "dime-fm"},
+TEXT_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("image",)}
+STAGES: dict[str, list[dict[str, Any]]] = {
+    "pairs": [{"objective": "contrastive", "freeze": ("text",)}],
+    "unpaired": [IMAGE_TOWER],
+    "without vl": [{**IMAGE_TOWER, "dime_fm": DimeFm(vl_weight=0.0)}],
+    "without pvl": [{**IMAGE_TOWER, "dime_fm": DimeFm(pvl_weight=0.0)}],
+    "with udist": [{**IMAGE_TOWER, "dime_fm": DimeFm(udist_weight=0.3)}],
+    "both towers": [{"objective": "dime-fm"}],
+    "tower after tower": [IMAGE_TOWER, TEXT_TOWER],
 }
+"""Of each way, one after the other: the next one's teacher is the model that the last one made."""
 WHAT = {
     "pairs": "contrastive loss of pairs, no teacher but its text tower",
     "unpaired": "DIME-FM of unpaired pictures and sentences, weights 0.7, 0.3 and 0",
@@ -45,8 +49,9 @@ WHAT = {
     "without pvl": "without the teacher's pictures in the place of sentences",
     "with udist": "with the third loss, weight 0.3",
     "both towers": "both towers fresh and half the teacher's, roles swapped for the text tower",
+    "tower after tower": "the same two towers, the image tower on half the pictures, then the text tower beside it",
 }
-WAYS = [Way(name, WHAT[name], goal="pairs") for name in SETTINGS]
+WAYS = [Way(name, WHAT[name], goal="pairs") for name in STAGES]
 
 
 @dataclass(kw_only=True)
@@ -67,23 +72,29 @@ def main(study: StudyUnpaired) -> None:
 
 def train(study: StudyUnpaired, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
     """A fresh image tower, or both towers, by one of the ways."""
-    training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
+    stages = STAGES[name]
+    training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps // len(stages))
+    teacher, half = load_teacher(str(TEACHER)), load_student(str(TEACHER))
     taught = {} if name == "pairs" else {"source": "store", "store": study.out / "store"}
-    settings = Distillation(**SETTINGS[name], **taught, training=training)
-    teacher, student = load_teacher(str(TEACHER)), load_student(str(TEACHER))
-    config = share_config(student.config["model_cfg"], 0.5, towers=settings.learning)
-    small = dataclasses.replace(student, config={**student.config, "model_cfg": config})
-    student = in_the_place_of(teacher, small, settings.learning, seed=seed)
-    distil(
-        student,
-        teacher,
-        _data(study, name),
-        settings,
-        run_dir=run_dir / "run",
-        evaluate=validation(study),
-        accelerator=make_accelerator(training, run_dir),
-    )
-    return Trained(student, curve_of(run_dir / "run", training.batch_size))
+    for number, stage in enumerate(stages, start=1):
+        stage_dir = run_dir / f"stage{number}"
+        settings = Distillation(**stage, **taught, training=training)
+        config = share_config(half.config["model_cfg"], 0.5, towers=settings.learning)
+        small = dataclasses.replace(half, config={**half.config, "model_cfg": config})
+        student = in_the_place_of(teacher, small, settings.learning, seed=seed)
+        distil(
+            student,
+            teacher,
+            _data(study, name),
+            settings,
+            run_dir=stage_dir / "run",
+            evaluate=validation(study),
+            accelerator=make_accelerator(training, stage_dir),
+        )
+        teacher = load_teacher(str(student.save(stage_dir / "model")))
+        taught = {"source": "store"}  # this teacher's own
+    before = (steps - training.steps) * training.batch_size
+    return Trained(student, curve_of(stage_dir / "run", training.batch_size, before))
 
 
 def _data(study: StudyUnpaired, name: str) -> Sequence[Pair]:

@@ -36,10 +36,12 @@ VALIDATION, TEST, PROBE = 2, 3, 4
 class Study:
     """Settings of a study."""
 
-    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("out", "lrs", "seeds", "processes")
+    MAY_CHANGE: ClassVar[tuple[str, ...]] = ("out", "ways", "lrs", "seeds", "processes")
     """Settings that make no finished cell another one."""
     out: Path
     """Folder of the cells and of the report."""
+    ways: tuple[str, ...] = ()
+    """Only these, by the names in the table. Empty: all."""
     pairs: int = 20_000
     """Training pairs."""
     pictures: int = 1000
@@ -62,6 +64,20 @@ class Study:
             eval_every=100, save_every=0, metric="top1",
         )
     )  # fmt: skip
+
+    def chosen(self, ways: Sequence["Way"]) -> list["Way"]:
+        """Those of `ways` that are asked for. ValueError: none has that name, or one's goal is left out."""
+        if not self.ways:
+            return list(ways)
+        chosen = [way for way in ways if way.name in self.ways]
+        names = [way.name for way in chosen]
+        if unknown := sorted({*self.ways} - {*names}):
+            raise ValueError(f"ways: there is no {unknown[0]!r}, only {', '.join(way.name for way in ways)}")
+        if left_out := [way for way in chosen if way.goal not in names]:
+            raise ValueError(
+                f"ways: {left_out[0].name!r} is compared with {left_out[0].goal!r}; name it, too"
+            )
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -90,11 +106,12 @@ Train = Callable[[Study, str, float, int, int, Path], Trained]
 
 
 def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, teacher: Any) -> None:
-    """Tune, train and test every way, and write report.md, curves.png and, a line a run, results.jsonl.
+    """Tune, train and test every way asked for, and write report.md, curves.png and, a line a run, results.jsonl.
 
     teacher: the table's first line.
     """
     _refuse_other_settings(study)
+    ways = study.chosen(ways)
     names = [way.name for way in ways]
     with process_pool(study.processes) as pool:
         trials = [(name, lr) for name in names for lr in study.lrs]

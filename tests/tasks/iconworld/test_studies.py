@@ -101,3 +101,16 @@ def test_a_way_that_needs_more_may_be_added_later(here, tmp_path):
     run_study(More(**settings), WAYS[:1], train, title="A study", teacher=teacher)
     run_study(More(**settings, other="teacher"), WAYS, train, title="A study", teacher=teacher)
     assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
+def test_some_of_the_ways(here, tmp_path):
+    teacher = load_teacher(str(TEACHER))
+    run_study(study(tmp_path, ways=("plain",)), WAYS, train, title="A study", teacher=teacher)
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["plain_lr0.001_seed1"]
+    assert "taught" not in (tmp_path / "report.md").read_text()
+    run_study(study(tmp_path), WAYS, train, title="A study", teacher=teacher)
+    assert "| taught |" in (tmp_path / "report.md").read_text()
+    with pytest.raises(ValueError, match=r"ways: there is no 'other', only plain, taught"):
+        study(tmp_path, ways=("other", "plain")).chosen(WAYS)
+    with pytest.raises(ValueError, match=r"ways: 'taught' is compared with 'plain'; name it, too"):
+        study(tmp_path, ways=("taught",)).chosen(WAYS)
