@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from cliptd.path_states import read_paths, tensor_of
 from cliptd.presets import PRESETS, Call, TokenStates, find_base, masked_mean
 from cliptd.students import StudentStates, find_module, output_width
 
@@ -105,7 +106,6 @@ class StateCapture:
 
     def _watch_paths(self, student: nn.Module) -> dict[str, nn.Module]:
         states = self.states
-        self._read = self._read_paths
         self.paths = {"text": states.text}
         if states.image is not None:
             self.paths["image"] = states.image
@@ -116,6 +116,7 @@ class StateCapture:
         self.image_width = None
         if states.image is not None:
             self.image_width = states.image_width or self._width("image", watched["image"])
+        self._read = partial(read_paths, states, image_width=self.image_width)
         return watched
 
     def _width(self, name: str, module: nn.Module) -> int:
@@ -191,7 +192,7 @@ class StateCapture:
         if where == "mean":
             return masked_mean(text, mask)
         if isinstance(where, str):
-            state = _as_float(_tensor(calls["text_cls"].output, None, where))
+            state = _as_float(tensor_of(calls["text_cls"].output, None, where))
             state = state[..., 0, :] if state.ndim == text.ndim or len(state) != len(text) else state
             return state.reshape(-1, state.shape[-1])
         return text[:, where or 0]
@@ -206,104 +207,6 @@ class StateCapture:
             return _as_float(tokens.image_cls)
         return masked_mean(captured.image_states, captured.image_mask)
 
-    def _read_paths(self, calls: dict[str, Call]) -> TokenStates:
-        states, arguments = self.states, calls["student"].arguments
-        text = _tensor(calls["text"].output, states.text_output, states.text)
-        if text.ndim == 4:
-            text = text.flatten(0, 1)
-        if text.ndim != 3:
-            raise ValueError(
-                f"text states at {states.text!r} have shape {tuple(text.shape)}; expected (texts, tokens, "
-                "width) or (batch, candidates, tokens, width)"
-            )
-        text, text_mask = _cut(text, arguments.get(states.text_mask), states.text_slice, states.text_mask)
-        tokens = TokenStates(text=text, text_mask=text_mask)
-        if states.image is not None:
-            image = _image_tokens(
-                _tensor(calls["image"].output, states.image_output, states.image),
-                self.image_width,
-                states.image,
-            )
-            tokens.image, tokens.image_mask = _cut(
-                image, arguments.get(states.image_mask), states.image_slice, states.image_mask
-            )
-            tokens.image_cls = tokens.image[:, 0]
-        return tokens
-
 
 def _as_float(states: Tensor) -> Tensor:
     return states.to(torch.promote_types(states.dtype, torch.float32))
-
-
-def _tensor(output: Any, which: int | str | None, path: str) -> Tensor:
-    """The tensor that `which` picks from a module's output."""
-    found = output
-    if which is not None:
-        try:
-            found = (
-                getattr(output, which) if isinstance(which, str) and hasattr(output, which) else output[which]
-            )
-        except (LookupError, TypeError) as error:
-            names = (
-                list(output)
-                if isinstance(output, dict)
-                else f"{len(output)} items"
-                if isinstance(output, tuple)
-                else ""
-            )
-            raise ValueError(
-                f"StudentStates: the output of {path!r} ({type(output).__name__} {names}) has no {which!r}"
-            ) from error
-    elif not isinstance(output, Tensor):
-        parts = (
-            output.values()
-            if isinstance(output, dict)
-            else output
-            if isinstance(output, (tuple, list))
-            else ()
-        )
-        found = next((part for part in parts if isinstance(part, Tensor)), None)
-    if not isinstance(found, Tensor) or not found.is_floating_point():
-        raise ValueError(
-            f"StudentStates: the output of {path!r} is {type(found).__name__}, expected a floating-point "
-            "tensor; pick it with text_output= or image_output= (an index or a name)"
-        )
-    return found
-
-
-def _image_tokens(image: Tensor, width: int, path: str) -> Tensor:
-    """Image states of any accepted shape as tokens (N, P, width)."""
-    shape = tuple(image.shape)
-    is_map = image.ndim >= 4 and image.shape[-3] == width
-    if image.ndim == 2:
-        image = image.unsqueeze(1)
-    elif is_map:  # (…, width, H, W)
-        image = image.flatten(0, -4).flatten(2).transpose(1, 2)
-    elif image.ndim == 4:  # (B, C, P, width)
-        image = image.flatten(0, 1)
-    if image.ndim != 3 or image.shape[-1] != width:
-        raise ValueError(
-            f"image states at {path!r} have shape {shape}; expected (images, {width}), (images, tokens, "
-            f"{width}) or (images, {width}, height, width)"
-        )
-    return image
-
-
-def _cut(
-    states: Tensor, mask: Tensor | None, part: slice | tuple | None, name: str
-) -> tuple[Tensor, Tensor | None]:
-    """Slice the tokens of states (N, T, d) and of their mask, which may be of the slice already."""
-    part = slice(*part) if isinstance(part, tuple) else part or slice(None)
-    whole = states.shape[1]
-    states = states[:, part]
-    if mask is None:
-        return states, None
-    mask = mask.reshape(-1, mask.shape[-1])
-    if mask.shape[1] == whole != states.shape[1]:
-        mask = mask[:, part]
-    if mask.shape != states.shape[:2]:
-        raise ValueError(
-            f"StudentStates: the mask {name!r} has shape {tuple(mask.shape)}, but the token states are "
-            f"{tuple(states.shape[:2])}; name the argument that fits with text_mask= or image_mask=, or None"
-        )
-    return states, mask
