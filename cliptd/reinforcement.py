@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
-from cliptd.data.reinforced import CARD, ReinforcementCard, TeacherCard
+from cliptd.data.reinforced import BAD, CARD, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import bytes_of, read_part, shapes_of, write_part
 from cliptd.data.reinforced_tars import picture_file, write_tar
 from cliptd.differences import differences
@@ -26,7 +26,6 @@ from cliptd.reading_ahead import batches, read_ahead
 from cliptd.reinforced_samples import Captions, SampleMaker, members_of
 
 Layout = Literal["public", "compact"]
-BAD = "bad_samples.txt"
 
 
 @dataclass(kw_only=True)

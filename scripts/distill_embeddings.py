@@ -31,10 +31,8 @@ import tyro
 from cliptd.compression import compress
 from cliptd.data.identity import wherever
 from cliptd.data.pairs import Pair, load_pairs
-from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcedDataset
+from cliptd.data.reinforced import ReinforcedDataset, load_reinforced
 from cliptd.data.reinforced_store import ReinforcedStore
-from cliptd.data.reinforced_tars import ReinforcedTars
-from cliptd.data.tar_pairs import shards_of
 from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
 from cliptd.distillation import distil, distil_reinforced
 from cliptd.distillation_config import Distillation, tiny_clip_training
@@ -44,7 +42,6 @@ from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.files import write_atomically
-from cliptd.reinforcement import BAD
 from cliptd.report import markdown_table, print_table
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
@@ -226,21 +223,7 @@ def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
 def _reinforced(asked: DistillEmbeddings) -> ReinforcedDataset:
     if asked.reinforced is not None:
         return ReinforcedStore(asked.reinforced, _pairs(asked))
-    folder = Path(asked.data)
-    if (folder / CARD).exists() and not list(folder.glob("*.tar")):
-        raise ValueError(
-            f"{folder} is what reinforce_dataset.py wrote beside its data: give it as reinforced, and as data what it "
-            "was made of"
-        )
-    shards = shards_of(f"{folder}/*.tar" if folder.is_dir() else asked.data)
-    beside = shards[0].parent
-    if (beside / CARD).exists() and not (beside / BAD).exists():
-        raise ValueError(
-            f"{beside}: lacks {BAD}, which reinforce_dataset.py writes when all shards are there; run it with the same "
-            "arguments again, or copy that file, too"
-        )
-    card = None if (beside / CARD).exists() else DATACOMP_DR
-    return ReinforcedTars(shards, card, pictures=asked.pictures, on_bad_sample=asked.on_bad_sample)
+    return load_reinforced(asked.data, pictures=asked.pictures, on_bad_sample=asked.on_bad_sample)
 
 
 def _first_student(asked: DistillEmbeddings, teacher: Teacher | TeacherEnsemble | None = None) -> Student:

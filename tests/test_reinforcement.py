@@ -20,7 +20,14 @@ from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.folder_pairs import FolderPairs
 from cliptd.data.images import as_rgb
 from cliptd.data.pairs import Pair, load_pairs
-from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
+from cliptd.data.reinforced import (
+    CARD,
+    DATACOMP_DR,
+    ReinforcementCard,
+    TeacherCard,
+    load_reinforced,
+    read_card,
+)
 from cliptd.data.reinforced_store import ReinforcedStore, bytes_of, read_part
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.distillation import distil_reinforced
@@ -607,3 +614,13 @@ def test_the_size_that_is_announced_is_about_what_is_written(teacher, pairs, tmp
     reinforce(pairs, teacher, asked, tmp_path, captioner=Words())
     (shard,) = (*tmp_path.glob("*.tar"), *tmp_path.glob("*.safetensors"))
     assert announced == pytest.approx(shard.stat().st_size, rel=0.15)
+
+
+def test_reinforced_shards_are_opened_if_all_are_there(tmp_path):
+    for name in ("reinforcement.json", "reinforced-00001.tar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"lacks bad_samples\.txt, which reinforce_dataset\.py writes"):
+        load_reinforced(f"{tmp_path}/*.tar")
+    (tmp_path / "reinforced-00001.tar").unlink()
+    with pytest.raises(ValueError, match="give it as reinforced, and as data what it was made of"):
+        load_reinforced(tmp_path)

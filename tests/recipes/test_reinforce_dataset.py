@@ -93,16 +93,3 @@ def test_students_are_trained_on_either_layout(whole, of_a_user, cache, tmp_path
     assert losses[0].count("loss_text") == 4
     done = run_script("distill_embeddings.py", *common, *of_a_user[:2], cache=cache, check=False)
     assert "has no paug.json" in " ".join(done.stdout.split())
-
-
-def test_public_shards_that_are_not_all_there_are_refused(cache, tmp_path):
-    for name in ("reinforcement.json", "reinforced-00001.tar"):
-        (tmp_path / name).write_bytes(b"")
-    done = run_script(
-        "distill_embeddings.py",
-        *("--objective", "reinforced", "--student", TEACHER, "--data", f"{tmp_path}/*.tar"),
-        *("--run-dir", tmp_path / "run"),
-        cache=cache,
-        check=False,
-    )
-    assert "lacks bad_samples.txt, which reinforce_dataset.py writes" in " ".join(done.stdout.split())
