@@ -9,6 +9,11 @@ With a second teacher also a student of both:
 
     python scripts/train_iconworld_teacher.py --seed 1 --run-dir runs/second_teacher --out runs/second_teacher/teacher
     python scripts/study_reinforcement.py --processes 2 --second-teacher runs/second_teacher/teacher
+
+With a teacher that knows augmented pictures, as train_iconworld_teacher.py says how to make:
+
+    python scripts/study_reinforcement.py --processes 2 --ways plain both replayed strong --lrs 5e-4 \\
+        --teacher runs/augmented_teacher/teacher --out runs/study_augmented
 """
 
 import dataclasses
@@ -68,6 +73,8 @@ class StudyReinforcement(Study):
     MAY_CHANGE: ClassVar[tuple[str, ...]] = (*Study.MAY_CHANGE, "second_teacher")
     out: Path = Path("runs/study_reinforcement")
     """Folder of the reinforced data, the cells and the report."""
+    teacher: Path | None = None
+    """An open_clip folder. None: the embedded benchmark's own."""
     second_teacher: Path | None = None
     """An open_clip folder: another teacher of the embedded benchmark, for the way "ensemble". None: without it."""
 
@@ -77,13 +84,13 @@ def main(study: StudyReinforcement) -> None:
     made = list(dict.fromkeys(SETTINGS[way.name][0] for way in ways))
     with process_pool(min(study.processes, len(made))) as pool:
         list(pool.map(make_data, [study] * len(made), made))
-    teacher = load_teacher(str(TEACHER))
+    teacher = load_teacher(str(study.teacher or TEACHER))
     run_study(study, ways, train, title="Reinforced data on iconworld", teacher=teacher)
 
 
 def make_data(study: StudyReinforcement, name: str) -> None:
     """One of the reinforced datasets; what is there of it already is kept."""
-    teacher: Teacher | TeacherEnsemble = load_teacher(str(TEACHER))
+    teacher: Teacher | TeacherEnsemble = load_teacher(str(study.teacher or TEACHER))
     if name == "two teachers":
         teacher = TeacherEnsemble([teacher, load_teacher(str(study.second_teacher))])
     captioner = Captioner(str(CAPTIONER))

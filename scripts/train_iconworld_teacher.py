@@ -4,6 +4,11 @@
 
 This made the weights that ship with the package; the card beside them holds the figures. A CPU without bfloat16
 instructions needs `--mixed-precision no`: it is many times slower in bfloat16.
+
+One that also knows augmented pictures, as CLIP's teachers do and this one does not (see study_reinforcement.py):
+
+    python scripts/train_iconworld_teacher.py --start-from tasks/iconworld/models/teacher --augmented --steps 400 \\
+        --lr 5e-4 --run-dir runs/augmented_teacher --out runs/augmented_teacher/teacher
 """
 
 import dataclasses
@@ -15,10 +20,12 @@ from pathlib import Path
 import torch
 import tyro
 
+from cliptd.embedding.student import load_student
 from cliptd.open_clip_teacher import save_open_clip
 from cliptd.training import TrainingConfig, train
 from tasks.iconworld.glyphs import FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.teacher import (
+    AUGMENTED,
     CAPTIONS_PER_SCENE,
     ScenePairs,
     UnifiedContrastive,
@@ -37,6 +44,10 @@ class TrainTeacher:
     """The open_clip folder to write."""
     run_dir: Path = Path("runs/iconworld_teacher")
     """Checkpoints and log; the same command resumes there."""
+    start_from: Path | None = None
+    """The folder of a teacher like this, whose weights are trained further. None: fresh ones."""
+    augmented: bool = False
+    """Every other picture is cropped to half of it and more and gets two RandAugment operations."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=1600, batch_size=256, lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98), warmup_steps=100,
@@ -48,8 +59,10 @@ class TrainTeacher:
 def main(settings: TrainTeacher) -> None:
     training = settings.training
     torch.manual_seed(training.seed)
-    model = UnifiedContrastive(build_teacher())
-    pairs = ScenePairs(training.steps * training.batch_size, training.seed)
+    clip = build_teacher() if settings.start_from is None else load_student(str(settings.start_from)).model
+    model = UnifiedContrastive(clip)
+    policy = AUGMENTED if settings.augmented else None
+    pairs = ScenePairs(training.steps * training.batch_size, training.seed, policy=policy)
 
     def evaluate(model: UnifiedContrastive) -> dict[str, float]:
         scores = {family: zero_shot(model.clip, family, samples=300) for family in FAMILIES}
@@ -58,11 +71,14 @@ def main(settings: TrainTeacher) -> None:
         return {"mean": sum(means.values()) / len(means), **means}
 
     started = time.time()
-    result = train(model, pairs, pairs.collate, training, run_dir=settings.run_dir, evaluate=evaluate)
+    begun = {"start_from": settings.start_from and str(settings.start_from), "augmented": settings.augmented}
+    options = {"run_dir": settings.run_dir, "evaluate": evaluate, "settings": begun}
+    result = train(model, pairs, pairs.collate, training, **options)
     save_open_clip(model.clip, settings.out, config=teacher_config(), tokenizer=teacher_tokenizer())
     samples = result.steps * training.batch_size
     card = {
         "data": f"{samples} scenes with {CAPTIONS_PER_SCENE} captions each, families {', '.join(FAMILIES)}",
+        **begun,
         "unseen_by_the_student": list(UNSEEN_FAMILIES),
         "training": dataclasses.asdict(training),
         "seconds_in_the_last_run": round(time.time() - started),

@@ -8,8 +8,11 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
+from cliptd.data.augmentation import AugmentationPolicy, replay
+from cliptd.seeds import derive_seed
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES
 from tasks.iconworld.language import article, false_phrases, noun_phrase, sample_captions, truth
 from tasks.iconworld.scenes import (
@@ -27,6 +30,8 @@ from tasks.iconworld.tokenizers import teacher_tokenizer
 CONTEXT_LENGTH = 24
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 CAPTIONS_PER_SCENE = 2
+AUGMENTED = AugmentationPolicy(size=IMAGE_SIZE, scale=(0.5, 1.0))
+"""What the shipped teacher has not seen; one that has learns of it with this."""
 
 
 def teacher_config() -> dict:
@@ -68,10 +73,19 @@ class ScenePairs:
 
     `len` is a number of samples, `collate` makes a whole batch at once: drawing scenes one by one would be slower
     than training on them.
+
+    policy: of an augmentation that every other picture gets.
     """
 
-    def __init__(self, length: int, seed: int, families: tuple[str, ...] = FAMILIES):
-        self.length, self.seed, self.families = length, seed, families
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        families: tuple[str, ...] = FAMILIES,
+        *,
+        policy: AugmentationPolicy | None = None,
+    ):
+        self.length, self.seed, self.families, self.policy = length, seed, families, policy
         self.tokenizer = teacher_tokenizer()
 
     def __len__(self) -> int:
@@ -87,8 +101,15 @@ class ScenePairs:
         several = sample_scenes(rng, len(positions) - len(single), self.families)
         scenes = concatenate(single, several)
         captions = [sample_captions(rng, scenes) for _ in range(CAPTIONS_PER_SCENE)]
+        pictures = render(scenes)
+        if self.policy is not None:
+            for row in range(0, len(pictures), 2):
+                drawn = self.policy.draw(
+                    pictures.shape[1:3], derive_seed(self.seed, "augmented", positions[row])
+                )
+                pictures[row] = replay(Image.fromarray(pictures[row]), drawn, self.policy.size)
         return {
-            "pixel_values": pixels(render(scenes)),
+            "pixel_values": pixels(pictures),
             "input_ids": tokenize(self.tokenizer, [text for c in captions for text in c.texts]),
             "truth": torch.from_numpy(np.concatenate([truth(c, scenes) for c in captions])),
         }
