@@ -18,7 +18,7 @@ from cliptd.data.identity import identity_of
 from cliptd.data.pairs import OnBadSample, Pair
 from cliptd.data.reinforced import BAD, CARD, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import bytes_of, read_part, shapes_of, write_part
-from cliptd.data.reinforced_tars import picture_file, write_tar
+from cliptd.data.reinforced_tar_writer import picture_file, write_tar
 from cliptd.differences import differences
 from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.files import write_atomically

@@ -23,7 +23,8 @@ from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.folder_pairs import FolderPairs
 from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, TeacherCard
 from cliptd.data.reinforced_store import ReinforcedStore, write_part
-from cliptd.data.reinforced_tars import ReinforcedTars, write_tar
+from cliptd.data.reinforced_tar_writer import write_tar
+from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.reinforcement import ReinforcedCollator, ReinforcedExamples
 from cliptd.embedding.student import load_student

@@ -30,8 +30,9 @@ import tyro
 
 from cliptd.compression import compress
 from cliptd.data.identity import wherever
-from cliptd.data.pairs import Pair, load_pairs
-from cliptd.data.reinforced import ReinforcedDataset, load_reinforced
+from cliptd.data.loading import load_pairs, load_reinforced
+from cliptd.data.pairs import Pair
+from cliptd.data.reinforced import ReinforcedDataset
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
 from cliptd.distillation import distil, distil_reinforced

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 import tyro
 
-from cliptd.data.pairs import OnBadSample, load_pairs
+from cliptd.data.loading import load_pairs
+from cliptd.data.pairs import OnBadSample
 from cliptd.evaluation.linear_probe import linear_probe, probe_folders
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.results import TITLES, table_rows, write_results

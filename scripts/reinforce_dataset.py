@@ -25,7 +25,8 @@ import tyro
 from accelerate import Accelerator
 
 from cliptd.captioners import Captioner
-from cliptd.data.pairs import Pair, load_pairs
+from cliptd.data.loading import load_pairs
+from cliptd.data.pairs import Pair
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.dual_encoders import Teacher, TeacherEnsemble

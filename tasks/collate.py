@@ -8,32 +8,21 @@ numbers of the boxes that the text names.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from cliptd.targeted.inputs import DistillationInputs
 from tasks.box_views import BoxViews, TeacherBoxes
+from tasks.example import Example, all_boxes
 from tasks.texts import EncodedExample, ExampleTexts, pad_to_batch
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
     from tasks.regions import RegionFeatures
-
-
-class Example(Protocol):
-    """What a collator reads of an example; its label is a class, soft labels as a tensor, or None."""
-
-    image_key: str
-    image: Callable[[], Image.Image]
-    size: tuple[int, int]
-    boxes: np.ndarray
-    mentioned: Sequence[int]
-    label: Any
 
 
 class PatchCollator:
@@ -159,13 +148,6 @@ class RegionCollator:
         mentioned = example.mentioned
         others = [index for index in range(len(example.boxes)) if index not in mentioned]
         return sorted([*mentioned, *others][: self.max_regions - 1])
-
-
-def all_boxes(example: Example) -> Tensor:
-    """(1 + objects, 4) boxes in pixels, the whole image first."""
-    width, height = example.size
-    whole = torch.tensor([[0.0, 0.0, width, height]])
-    return torch.cat([whole, torch.tensor(example.boxes)])
 
 
 def align(region_objects: Tensor, object_ids: Tensor) -> Tensor:

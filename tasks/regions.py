@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import timm
 import torch
@@ -23,9 +23,7 @@ from torchvision.ops import roi_align
 from torchvision.transforms.functional import pil_to_tensor, resize
 
 from cliptd.data.images import as_rgb
-
-if TYPE_CHECKING:
-    from tasks.collate import Example
+from tasks.example import Example, all_boxes
 
 GEOMETRY_DIM = 6
 
@@ -115,10 +113,8 @@ class RegionFeatures:
             self._recent.popitem(last=False)
         return [found[name] for name in names]
 
-    def precompute(self, examples: "Iterable[Example]") -> int:
+    def precompute(self, examples: Iterable[Example]) -> int:
         """Fill the cache with every image of some examples; returns the number of images."""
-        from tasks.collate import all_boxes
-
         seen, waiting = set(), []
 
         def look_up() -> None:

@@ -15,7 +15,8 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import Teacher
-from tasks.collate import Example, PatchCollator, RegionCollator
+from tasks.collate import PatchCollator, RegionCollator
+from tasks.example import Example
 from tasks.settings import FinetuneSettings
 
 CALIBRATION_IMAGES = 512

@@ -19,15 +19,9 @@ from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.folder_pairs import FolderPairs
 from cliptd.data.images import as_rgb
-from cliptd.data.pairs import Pair, load_pairs
-from cliptd.data.reinforced import (
-    CARD,
-    DATACOMP_DR,
-    ReinforcementCard,
-    TeacherCard,
-    load_reinforced,
-    read_card,
-)
+from cliptd.data.loading import load_pairs, load_reinforced
+from cliptd.data.pairs import Pair
+from cliptd.data.reinforced import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.data.reinforced_store import ReinforcedStore, bytes_of, read_part
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.distillation import distil_reinforced

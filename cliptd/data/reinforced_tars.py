@@ -5,12 +5,10 @@ with image_emb (augmentations, Σ dims) and text_emb (1 + captions, Σ dims). No
 """
 
 import gzip
-import hashlib
 import io
 import itertools
 import json
 import os
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +18,6 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 
 from cliptd.data.augmentation import Augmentation
 from cliptd.data.identity import identity_of_files
@@ -30,7 +27,6 @@ from cliptd.data.reinforced import CARD, Reinforced, ReinforcementCard, identity
 from cliptd.data.tables import TableDataset, cached_table
 from cliptd.data.tar_pairs import EARLY_END, TarImage, members_of, read_member
 from cliptd.data.text_files import decode, read_text
-from cliptd.files import whole_file, write_atomically
 
 TABLE_VERSION = 2
 MEMBERS = {".txt": "text", ".syn.json": "syn", ".paug.json": "paug", ".npz": "npz", ".pth.gz": "pth"}
@@ -221,45 +217,3 @@ def _lacking(row: dict[str, Any], path: str, elsewhere: str | None, there: set[s
             "that the public shards only give addresses of"
         )
     return None
-
-
-def write_tar(path: Path, rows: Sequence[tuple[int, Reinforced]], bad: Sequence[str]) -> None:
-    """Write a shard of (position, sample), and beside it what was wrong with the others; the same rows make the same
-    bytes.
-    """
-    write_atomically(path.with_suffix(".bad.json"), json.dumps(list(bad), ensure_ascii=False).encode())
-    with whole_file(path) as partial, tarfile.open(partial, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for position, sample in rows:
-            suffix, picture = picture_file(sample.image)
-            arrays = io.BytesIO()
-            np.savez(arrays, image_emb=sample.image_embeds, text_emb=sample.text_embeds)
-            members: dict[str, bytes] = {
-                suffix: picture,
-                "txt": sample.text.encode(),
-                "syn.json": json.dumps({"syn_text": sample.captions}, ensure_ascii=False).encode(),
-                "paug.json": json.dumps({"param_aug": [a.encode() for a in sample.augmentations]}).encode(),
-                "npz": arrays.getvalue(),
-                "json": json.dumps(
-                    {"uid": sample.key, "sha256": hashlib.sha256(picture).hexdigest()}, ensure_ascii=False
-                ).encode(),
-            }
-            for name, content in members.items():
-                head = tarfile.TarInfo(f"{position:09d}.{name}")  # of no date and no owner
-                head.size = len(content)
-                tar.addfile(head, io.BytesIO(content))
-
-
-def picture_file(image: Any) -> tuple[str, bytes]:
-    """Suffix and bytes of a picture: the file as it is where shards may hold such files, else a PNG, which loses
-    nothing.
-    """
-    if hasattr(image, "read_bytes"):
-        content = image.read_bytes()
-        with Image.open(io.BytesIO(content)) as opened:
-            kind = opened.format.lower()
-        suffix = {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)  # MPO: a JPEG with more of them behind it
-        if f".{suffix}" in IMAGE_SUFFIXES:
-            return suffix, content
-    opened, content = (image() if callable(image) else image), io.BytesIO()
-    opened.convert("RGB").save(content, format="PNG")
-    return "png", content.getvalue()

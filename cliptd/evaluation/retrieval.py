@@ -21,7 +21,7 @@ def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBad
     Equally near candidates rank in the order of `pairs`.
 
     Args:
-        pairs: as `cliptd.data.pairs.load_pairs` gives them.
+        pairs: as `cliptd.data.loading.load_pairs` gives them.
         on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave its pairs out and list it.
 
     Returns: {"images", "texts", "image_to_text_r1", "image_to_text_r5", "image_to_text_r10", "text_to_image_r1",

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from cliptd.data.identity import identity_of, wherever
-from cliptd.data.pairs import load_pairs
+from cliptd.data.loading import load_pairs
 from cliptd.data.reinforced import Reinforced
-from cliptd.data.reinforced_tars import write_tar
+from cliptd.data.reinforced_tar_writer import write_tar
 from cliptd.data.unpaired import load_images, load_sentences
 
 

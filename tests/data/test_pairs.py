@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cliptd.data.image_tree import ImageTree
-from cliptd.data.pairs import load_pairs
+from cliptd.data.loading import load_pairs
 from cliptd.data.tar_pairs import TarPairs, shards_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")

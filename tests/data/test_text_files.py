@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cliptd.data.pairs import load_pairs
+from cliptd.data.loading import load_pairs
 from cliptd.data.text_files import csv_rows, read_text
 from cliptd.data.unpaired import load_sentences
 from cliptd.evaluation.zero_shot import read_templates

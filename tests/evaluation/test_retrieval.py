@@ -6,7 +6,8 @@ import torch
 from table_encoder import TableEncoder, picture, write_picture
 from tiny_clip import tiny_image, tiny_open_clip_folder
 
-from cliptd.data.pairs import Pair, load_pairs
+from cliptd.data.loading import load_pairs
+from cliptd.data.pairs import Pair
 from cliptd.evaluation.retrieval import ranks_both_ways, retrieval
 from cliptd.teachers import load_teacher
 

@@ -8,7 +8,7 @@ import open_clip
 import pytest
 from recipe import command_of, environment, run_script
 
-from cliptd.data.pairs import load_pairs
+from cliptd.data.loading import load_pairs
 from cliptd.data.reinforced_store import ReinforcedStore
 from cliptd.data.reinforced_tars import ReinforcedTars
 from cliptd.reinforcement_checks import check_replay

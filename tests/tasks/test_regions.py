@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny_vcr import tiny_backbone_folder, tiny_vcr
 
-from tasks.collate import all_boxes
+from tasks.example import all_boxes
 from tasks.regions import RegionFeatures
 from tasks.vcr.data import VcrDataset
 

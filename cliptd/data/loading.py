@@ -1,0 +1,87 @@
+"""Opens what a user names: image–text pairs of any kind, or reinforced shards, by random access."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cliptd.data.csv_pairs import CsvPairs
+from cliptd.data.folder_pairs import FolderPairs
+from cliptd.data.pairs import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.reinforced import BAD, CARD, DATACOMP_DR, ReinforcedDataset
+from cliptd.data.reinforced_tars import ReinforcedTars
+from cliptd.data.table_pairs import TablePairs, is_table
+from cliptd.data.tar_pairs import TarPairs, shards_of
+
+
+def load_pairs(
+    source: str | Path,
+    *,
+    image_column: str = "filepath",
+    text_column: str = "title",
+    separator: str | None = None,
+    on_bad_sample: OnBadSample = "raise",
+) -> Sequence[Pair]:
+    """The pairs of `source`, a map-style, lazy dataset of `Pair` whose images are functions that open them.
+
+    Args:
+        source: webdataset shards ("data/{000..099}.tar", a .tar, a folder of them); a .csv or .tsv with a column of
+            image paths and one of texts, as open_clip_train takes it; a folder of images, each beside a .txt of its
+            name; or a table that `datasets.Dataset.save_to_disk`, a .parquet file or a folder of them holds.
+        image_column, text_column: of CSVs and tables; the text's also of a shard's .json where it has no .txt.
+        separator: of a CSV; None: a tab for .tsv, else a comma.
+        on_bad_sample: "raise" at a line or a shard that is wrong, or "skip": leave it out and count it in `skipped`.
+            Images are not opened here.
+
+    Raises:
+        FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    """
+    text = str(source)
+    if Path(source).is_dir() and any(Path(source).glob("*.tar")):
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in Path(source).iterdir()):
+            raise ValueError(
+                f"{source}: holds shards and images; give {source}/*.tar, or another folder for one of them"
+            )
+        text = f"{source}/*.tar"
+    if text.endswith((".csv", ".tsv")):
+        separator = separator or ("\t" if text.endswith(".tsv") else ",")
+        return CsvPairs(source, image_column, text_column, separator=separator, on_bad_sample=on_bad_sample)
+    if text.endswith(".tar") or text.endswith((".tar.gz", ".tgz")):
+        return TarPairs(shards_of(text), text_column=text_column, on_bad_sample=on_bad_sample)
+    if is_table(Path(source)):
+        return TablePairs(source, image_column, text_column)
+    if Path(source).is_dir():
+        return FolderPairs(source, on_bad_sample=on_bad_sample)
+    raise FileNotFoundError(
+        f"{source} is no data set of image–text pairs; expected shards (.tar), a .csv or .tsv, a folder of images with "
+        "a .txt each, a folder of datasets.Dataset.save_to_disk or .parquet files"
+    )
+
+
+def load_reinforced(
+    source: str | Path, *, pictures: Path | None = None, on_bad_sample: OnBadSample = "raise"
+) -> ReinforcedDataset:
+    """Reinforced shards ("data/{000..099}.tar", or a folder of them) of the public layout, written by us or public.
+
+    What lies beside the data it was made of opens as `cliptd.data.reinforced_store.ReinforcedStore`.
+
+    Args:
+        pictures: a folder with KEY.jpg and KEY.txt, for public shards, which bring none.
+        on_bad_sample: "raise" at a sample that is wrong, or "skip": leave it out and list it in `skipped`.
+
+    Raises FileNotFoundError, ValueError: they name the file, what was found and what to do.
+    """
+    folder = Path(source)
+    if (folder / CARD).exists() and not list(folder.glob("*.tar")):
+        raise ValueError(
+            f"{folder} is what reinforce_dataset.py wrote beside its data: give it as reinforced, and as data what it "
+            "was made of"
+        )
+    shards = shards_of(f"{folder}/*.tar" if folder.is_dir() else str(source))
+    beside = shards[0].parent
+    ours = (beside / CARD).exists()
+    if ours and not (beside / BAD).exists():
+        raise ValueError(
+            f"{beside}: lacks {BAD}, which reinforce_dataset.py writes when all shards are there; run it with the same "
+            "arguments again, or copy that file, too"
+        )
+    card = None if ours else DATACOMP_DR
+    return ReinforcedTars(shards, card, pictures=pictures, on_bad_sample=on_bad_sample)
