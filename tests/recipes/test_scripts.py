@@ -4,6 +4,7 @@ import json
 
 import pytest
 from recipe import REPOSITORY, run_script
+from safetensors.torch import load_file
 
 from tasks.iconworld.models import TEACHER
 
@@ -98,3 +99,22 @@ def test_the_other_studies_end_in_a_table_and_curves(script, ways, cache, tmp_pa
     assert all(f"| {way} |" in report for way in ways)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "zero-shot top-1, in percent" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_shipped_teacher_learns_augmented_pictures(cache, tmp_path):
+    arguments = (
+        *("--start-from", TEACHER, "--steps", 1, "--batch-size", 8, "--warmup-steps", 0, "--eval-every", 1),
+        *("--mixed-precision", "no", "--run-dir", tmp_path / "run", "--out", tmp_path / "teacher"),
+    )
+    run_script("train_iconworld_teacher.py", *arguments, "--augmented", launcher=None, cache=cache)
+    card = json.loads((tmp_path / "teacher" / "card.json").read_text())
+    assert (card["augmented"], card["start_from"]) == (True, str(TEACHER))
+    weights = [
+        load_file(folder / "open_clip_model.safetensors") for folder in (TEACHER, tmp_path / "teacher")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    moved = [(weights[0][name] - weights[1][name]).abs().max() for name in weights[0]]
+    assert 0 < max(moved) < 0.01  # a step from where it started
+    done = run_script("train_iconworld_teacher.py", *arguments, launcher=None, cache=cache, check=False)
+    assert "augmented" in done.stdout.splitlines()[-1], done.stdout
