@@ -52,6 +52,7 @@ SETTINGS = {
     "replayed": ("crops", 1.0, True),
     "ensemble": ("two teachers", 1.0, True),
     "strong": ("strong", 1.0, True),
+    "plain strong": ("strong", 0.0, False),
 }
 """Of each way: which data, the teacher's weight, whether synthetic captions are learned from."""
 WHAT = {
@@ -62,6 +63,7 @@ WHAT = {
     "replayed": "both, on five crops of each picture, and the teacher's embeddings of these",
     "ensemble": "both, of two teachers, each at its own scale",
     "strong": "replayed, but of smaller crops with RandAugment, which the teacher itself hardly knows",
+    "plain strong": "plain, on the crops of strong, no teacher",
 }
 WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
 

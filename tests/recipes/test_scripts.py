@@ -67,7 +67,9 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
     assert first.stdout.split("zero-shot top-1")[1] == again.stdout.split("zero-shot top-1")[1]
 
 
-REINFORCED = ("plain", "captions", "distilled", "both", "replayed", "strong", "ensemble")
+REINFORCED = (
+    "plain", "captions", "distilled", "both", "replayed", "strong", "plain strong", "ensemble",
+)  # fmt: skip
 UNPAIRED = (
     "pairs",
     "unpaired",
