@@ -32,7 +32,7 @@ class Known(NamedTuple):
 def known_pictures(
     pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble, policy: AugmentationPolicy, *, batches: int = 4
 ) -> list[Known]:
-    """Whether teachers still know pictures that are augmented: of others they say what teaches nothing.
+    """Whether teachers still know pictures that are augmented: of others they say what is not so.
 
     Pictures are spread evenly over the pairs, `batches` times 64 at most; what cannot be read is left out.
 

@@ -9,7 +9,7 @@ Without --data: the embedded benchmark with its own teacher. Killed, the same co
         --captioner Salesforce/blip-image-captioning-base
 
 The first command is for the embedded benchmark, whose teacher knows wide crops only. Before it begins, the script says
-how many of a few augmented pictures the teachers still know: about others their embeddings teach nothing.
+how many of a few augmented pictures the teachers still know.
 
 Then, beside the same data: distill_embeddings.py --objective reinforced --data 'shards/{000..099}.tar' \\
     --reinforced reinforced. With --layout public the shards hold all, and --data 'reinforced/*.tar' is enough.
@@ -130,9 +130,9 @@ def _say_what_is_known(
         )
         if known.augmented < known.whole / 2:
             print(
-                "Warning: it does not know most augmented pictures, and what it says about them teaches little or "
-                "harms; choose larger crops (--scale 0.9 1 --ratio 1 1), weaker operations (--magnitude) or none "
-                "(--operations 0), or another teacher"
+                "Warning: it does not know most augmented pictures, so what it says about them is mostly wrong; choose "
+                "larger crops (--scale 0.9 1 --ratio 1 1), weaker operations (--magnitude) or none (--operations 0), "
+                "or another teacher"
             )
 
 
