@@ -234,14 +234,15 @@ def summary(grid: Grid, outcome: Outcome, metrics: dict[str, str], *, main: str)
 
 
 def mean_and_spread(values: Sequence[float]) -> str | None:
-    """Mean ± standard deviation with one digit.
+    """Mean ± standard deviation with one digit; of one value there is no deviation.
 
     >>> mean_and_spread([1.0, 2.0, 3.0])
     '2.0 ± 1.0'
     """
     if not values:
         return None
-    return f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0.0:.1f}"
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread}"
 
 
 def _refuse_other_settings(grid: Grid, base: FinetuneSettings) -> None:

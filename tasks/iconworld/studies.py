@@ -127,15 +127,18 @@ def run_study(study: Study, ways: Sequence[Way], train: Train, *, title: str, te
         results = _run_all(pool, asked)
     text = "".join(json.dumps(result) + "\n" for result in (*tried, *results))
     write_atomically(study.out / "results.jsonl", text)
-    tuning = [{"way": name, **{f"{lr:g}": _shown(scores[name, lr]) for lr in study.lrs}} for name in names]
     of = {name: [r for (other, _), r in zip(cells, results, strict=True) if other == name] for name in names}
     table = [_teacher_line(teacher, study), *(_line(way, of) for way in ways)]
     (study.out / "curves.png").write_bytes(_curves(ways, of))
     parts = [f"# {title}", markdown_table([{"way": way.name, "what": way.what} for way in ways])]
     parts += [markdown_table(table), "![validation accuracy over pairs seen](curves.png)"]
-    parts += ["Validation accuracy by learning rate:", markdown_table(tuning)]
+    if tried:
+        tuning = [
+            {"way": name, **{f"{lr:g}": _shown(scores[name, lr]) for lr in study.lrs}} for name in names
+        ]
+        parts += ["Validation accuracy by learning rate:", markdown_table(tuning)]
+        print_table(tuning, title="tuning: validation top-1 by learning rate")
     write_atomically(study.out / "report.md", "\n\n".join(parts) + "\n")
-    print_table(tuning, title="tuning: validation top-1 by learning rate")
     print_table(table, title="zero-shot top-1, in percent")
 
 
