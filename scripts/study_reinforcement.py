@@ -10,9 +10,10 @@ With a second teacher also a student of both:
     python scripts/train_iconworld_teacher.py --seed 1 --run-dir runs/second_teacher --out runs/second_teacher/teacher
     python scripts/study_reinforcement.py --processes 2 --second-teacher runs/second_teacher/teacher
 
-With a teacher that knows augmented pictures, as train_iconworld_teacher.py says how to make:
+With a teacher that knows more of augmented pictures (train_iconworld_teacher.py says how to make it), and without any;
+then again with --lrs 1e-3:
 
-    python scripts/study_reinforcement.py --processes 2 --ways plain both replayed strong --lrs 5e-4 \\
+    python scripts/study_reinforcement.py --processes 2 --ways plain both strong "plain strong" --lrs 5e-4 --seeds 1 \\
         --teacher runs/augmented_teacher/teacher --out runs/study_augmented
 """
 

@@ -5,7 +5,7 @@
 This made the weights that ship with the package; the card beside them holds the figures. A CPU without bfloat16
 instructions needs `--mixed-precision no`: it is many times slower in bfloat16.
 
-One that also knows augmented pictures, as CLIP's teachers do and this one does not (see study_reinforcement.py):
+One that knows more of augmented pictures, for a control of study_reinforcement.py:
 
     python scripts/train_iconworld_teacher.py --start-from tasks/iconworld/models/teacher --augmented --steps 400 \\
         --lr 5e-4 --run-dir runs/augmented_teacher --out runs/augmented_teacher/teacher
