@@ -26,7 +26,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["cliptd", "cliptd.*", "tasks", "tasks.*"]),
     package_data={
-        "cliptd": ["py.typed"],
+        "cliptd": ["py.typed", "**/*.pyi"],
         "tasks": ["**/*.md", "**/*.json", "**/*.txt", "**/*.safetensors"],
     },
     install_requires=[
@@ -41,6 +41,7 @@ setup(
         "huggingface_hub>=1.31",
         "evaluate>=0.4.5",
         "ijson>=3.3",
+        "lazy-loader>=0.4",
         "safetensors>=0.6.2",
         "pillow>=11.0",
         "pyyaml>=6.0",

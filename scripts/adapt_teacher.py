@@ -13,11 +13,11 @@ from pathlib import Path
 
 import tyro
 
-from cliptd.adaptation import adaptation_defaults
 from cliptd.teachers import load_teacher
+from cliptd.teachers.adaptation import adaptation_defaults
 from cliptd.training import TrainingConfig, make_accelerator
-from tasks.adaptation import adapt_to_task
 from tasks.command_line import TaskName, parse
+from tasks.finetuning.adaptation import adapt_to_task
 
 
 @dataclass(kw_only=True)

@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cliptd.store import KINDS, TeacherStore
+from cliptd.store.reader import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from tasks.command_line import TaskName, parse
-from tasks.teacher_source import build_store
-from tasks.training_material import TrainingMaterial
+from tasks.finetuning.teacher_source import build_store
+from tasks.finetuning.training_material import TrainingMaterial
 
 
 @dataclass(kw_only=True)

@@ -28,29 +28,32 @@ from typing import Any
 
 import tyro
 
-from cliptd.compression import compress
 from cliptd.data.identity import wherever
-from cliptd.data.loading import load_pairs, load_reinforced
-from cliptd.data.pairs import Pair
-from cliptd.data.reinforced import ReinforcedDataset
-from cliptd.data.reinforced_store import ReinforcedStore
-from cliptd.data.unpaired import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
-from cliptd.distillation import distil, distil_reinforced
-from cliptd.distillation_config import Distillation, tiny_clip_training
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
+from cliptd.data.pairs.loading import load_pairs
+from cliptd.data.pairs.pair import Pair
+from cliptd.embedding.compression import compress
+from cliptd.embedding.config import Distillation, tiny_clip_training
+from cliptd.embedding.distillation import distil
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, in_the_place_of, load_student
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
-from cliptd.files import write_atomically
-from cliptd.report import markdown_table, print_table
+from cliptd.reinforcement.compact_layout import ReinforcedStore
+from cliptd.reinforcement.dataset import ReinforcedDataset
+from cliptd.reinforcement.loading import load_reinforced
+from cliptd.reinforcement.training import distil_reinforced
 from cliptd.teachers import load_teacher
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
 from cliptd.training import TrainingConfig, TrainingResult, make_accelerator
-from tasks.iconworld.classes import TEMPLATES as ICON_TEMPLATES
-from tasks.iconworld.classes import of_families
+from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tables import markdown_table, print_table
+from tasks.iconworld.files.classes import TEMPLATES as ICON_TEMPLATES
+from tasks.iconworld.files.classes import of_families
+from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.pairs import IconworldPairs
 
 SHOWN = ("top1", "top5", "mean_per_class")
 

@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 import tyro
 
-from cliptd.data.loading import load_pairs
-from cliptd.data.pairs import OnBadSample
+from cliptd.data.pairs.loading import load_pairs
+from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.linear_probe import linear_probe, probe_folders
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.results import TITLES, table_rows, write_results
 from cliptd.evaluation.retrieval import retrieval
 from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
-from cliptd.report import print_table
 from cliptd.teachers import load_teacher
+from cliptd.utils.tables import print_table
 
 
 @dataclass(kw_only=True)

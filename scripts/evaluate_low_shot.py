@@ -10,10 +10,10 @@ follows "--" are the task's own options, as of finetune_TASK.py; without --data-
 
 from dataclasses import dataclass
 
-from cliptd.report import print_table
+from cliptd.utils.tables import print_table
 from tasks.command_line import TaskName, parse
-from tasks.low_shot import Grid, run_grid
-from tasks.low_shot_report import write_report
+from tasks.low_shot.grid import Grid, run_grid
+from tasks.low_shot.report import write_report
 
 
 @dataclass(kw_only=True)

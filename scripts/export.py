@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 import tyro
 
+from cliptd.embedding.export import FILES, example_inputs, export_onnx, fused, latencies, tower_of
 from cliptd.embedding.student import Student, load_student
-from cliptd.export import FILES, example_inputs, export_onnx, fused, latencies, tower_of
-from cliptd.files import write_atomically
-from cliptd.report import markdown_table, print_table
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tables import markdown_table, print_table
 
 
 @dataclass(kw_only=True)

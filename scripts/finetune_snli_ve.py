@@ -9,9 +9,9 @@ Without --data-root: the embedded benchmark with its own student and teacher, mi
 
 from accelerate import PartialState
 
-from tasks.finetuning import finetune
+from tasks.finetuning.finetune import finetune
+from tasks.finetuning.results import report
 from tasks.iconworld.defaults import from_command_line, snli_ve_root, snli_ve_settings
-from tasks.results import report
 from tasks.snli_ve.task import SnliVeTask
 
 

@@ -17,8 +17,8 @@ import tyro
 
 from cliptd.embedding.inheritance import How, inherit_weights, shrunk_config
 from cliptd.embedding.student import load_student
-from cliptd.open_clip_teacher import OpenClipTeacher, save_open_clip
 from cliptd.teachers import load_teacher
+from cliptd.teachers.from_open_clip import OpenClipTeacher, save_open_clip
 
 SIZES = ("layers", "width", "text_layers", "text_width", "embed_dim", "patch_size")
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import torch
 
-from cliptd.files import write_atomically
-from cliptd.outputs import student_probability
-from cliptd.sources import LiveSource
-from cliptd.store import TeacherStore
+from cliptd.adapter.student_outputs import student_probability
+from cliptd.store.live import LiveSource
+from cliptd.store.reader import TeacherStore
 from cliptd.targeted.collator import DistillationCollator
 from cliptd.targeted.config import Preset
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
+from cliptd.utils.files import write_atomically
 from tasks.command_line import TaskName, parse
-from tasks.selection_page import inspect_batch, selection_page
-from tasks.teacher_source import document_frequency
-from tasks.training_material import TrainingMaterial
+from tasks.finetuning.selection_page import inspect_batch, selection_page
+from tasks.finetuning.teacher_source import document_frequency
+from tasks.finetuning.training_material import TrainingMaterial
 
 
 @dataclass(kw_only=True)

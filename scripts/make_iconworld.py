@@ -8,10 +8,10 @@ from pathlib import Path
 
 import tyro
 
-from tasks.iconworld.captions import CaptionSizes, write_captions
-from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
-from tasks.iconworld.vcr import VcrSizes, write_vcr
-from tasks.iconworld.vqa import VqaSizes, write_vqa
+from tasks.iconworld.files.captions import CaptionSizes, write_captions
+from tasks.iconworld.files.snli_ve import SnliVeSizes, write_snli_ve
+from tasks.iconworld.files.vcr import VcrSizes, write_vcr
+from tasks.iconworld.files.vqa import VqaSizes, write_vqa
 
 
 @dataclass

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cliptd.files import write_atomically
-from cliptd.report import print_table
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tables import print_table
 from tasks.command_line import TaskName, parse
 from tasks.snli_ve.settings import training_sets as snli_ve_sets
 from tasks.vcr.split import training_sets as vcr_sets

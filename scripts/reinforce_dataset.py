@@ -24,18 +24,19 @@ from typing import Annotated
 import tyro
 from accelerate import Accelerator
 
-from cliptd.captioners import Captioner
-from cliptd.data.loading import load_pairs
-from cliptd.data.pairs import Pair
-from cliptd.data.reinforced_store import ReinforcedStore
-from cliptd.data.reinforced_tars import ReinforcedTars
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
-from cliptd.reinforcement import Reinforcement, reinforce
-from cliptd.reinforcement_checks import check_replay, known_pictures
+from cliptd.data.pairs.loading import load_pairs
+from cliptd.data.pairs.pair import Pair
+from cliptd.reinforcement.captioner import Captioner
+from cliptd.reinforcement.checks import check_replay, known_pictures
+from cliptd.reinforcement.compact_layout import ReinforcedStore
+from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.public_layout import ReinforcedTars
 from cliptd.teachers import load_teacher
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
 from cliptd.training.acceleration import LONG_TIMEOUT
+from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import CAPTIONER, TEACHER
-from tasks.iconworld.pairs import IconworldPairs
 
 REPLAY_TOLERANCE = {"fp32": 2**-10, "fp16": 2**-7, "bf16": 2**-5}
 """Of an element of a unit embedding, by the teachers' precision: more than depends on the batch and on rounding."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import tyro
 from accelerate import Accelerator
 
-from cliptd.data.unpaired import load_images, load_sentences
-from cliptd.report import print_table
-from cliptd.sentence_selection import SELECTED, SentenceSelection, select_sentences
 from cliptd.teachers import load_teacher
 from cliptd.training.acceleration import LONG_TIMEOUT
+from cliptd.unpaired.images_and_sentences import load_images, load_sentences
+from cliptd.unpaired.sentence_selection import SELECTED, SentenceSelection, select_sentences
+from cliptd.utils.tables import print_table
 
 
 @dataclass(kw_only=True)

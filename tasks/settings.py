@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from cliptd.adaptation import adaptation_defaults
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
+from cliptd.teachers.adaptation import adaptation_defaults
 from cliptd.training import TrainingConfig
-from tasks.box_views import TeacherBoxes
-from tasks.split import LowShotSplit
+from tasks.batches.box_views import TeacherBoxes
+from tasks.labelled_split import LowShotSplit
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from tasks.collate import PatchCollator, RegionCollator
-from tasks.students import NativeStudent
+from tasks.batches.collators import PatchCollator, RegionCollator
+from tasks.students.models import NativeStudent
 
 
 class Task(Protocol):

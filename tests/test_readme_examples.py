@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny_clip import tiny_open_clip_folder
 from torch import nn
 
 import cliptd
 from tasks.vqa.convert import write_official
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.vocabulary import AnswerVocabulary
+from tests.helpers.tiny_clip import tiny_open_clip_folder
 
 ROOT = Path(__file__).parents[1]
 COLOURS = ("red", "green", "blue")

@@ -1,6 +1,5 @@
-"""Streaming readers and low-shot splits."""
+"""Readers of images, texts and tables; low-shot splits."""
 
-from cliptd.data.jsonl import JsonLines
-from cliptd.data.splits import Split, holdout_split, low_shot_split
+from cliptd.utils.lazy import lazy_package
 
-__all__ = ["JsonLines", "Split", "holdout_split", "low_shot_split"]
+__getattr__, __dir__, __all__ = lazy_package(__name__, __file__)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cliptd.data.cache import size_and_date
+from cliptd.data.files.cache import size_and_date
 
 
 def identity_of(data: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cliptd.data.pairs import IMAGE_SUFFIXES
+from cliptd.data.pairs.pair import IMAGE_SUFFIXES
 
 
 class ImageTree:

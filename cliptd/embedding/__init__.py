@@ -1,17 +1,5 @@
-"""Small dual encoders out of large ones: losses, the distiller, weight inheritance, learned masks."""
+"""Small dual encoders out of large ones: losses, distillation, weight inheritance, pruning."""
 
-from typing import TYPE_CHECKING, Any
+from cliptd.utils.lazy import lazy_package
 
-if TYPE_CHECKING:
-    from cliptd.embedding.inheritance import inherit_weights as inherit_weights
-    from cliptd.embedding.inheritance import shrunk_config as shrunk_config
-
-_OF_INHERITANCE = ("inherit_weights", "shrunk_config")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _OF_INHERITANCE:  # imported when it is asked for: it brings open_clip with it
-        from cliptd.embedding import inheritance
-
-        return getattr(inheritance, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_package(__name__, __file__)

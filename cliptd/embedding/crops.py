@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
-from cliptd.data.pairs import Pair
-from cliptd.seeds import derive_seed
+from cliptd.data.pairs.pair import Pair
+from cliptd.utils.seeds import derive_seed
 
 
 @dataclass(frozen=True)

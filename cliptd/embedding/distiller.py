@@ -6,9 +6,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from cliptd.dual_encoders import MAX_LOGIT_SCALE, Teacher, TeacherEnsemble
-from cliptd.embedding.masks import MaskedDualEncoder, Tower
 from cliptd.embedding.objective import EmbeddingObjective, Embeds
+from cliptd.embedding.pruning.masks import MaskedDualEncoder, Tower
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import MAX_LOGIT_SCALE, Teacher
 
 
 class StudentInTraining(nn.Module):

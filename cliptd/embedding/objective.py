@@ -93,7 +93,7 @@ OBJECTIVES: dict[ObjectiveName, LossWeights] = {
     "sigmoid": LossWeights(sigmoid=1.0),
     "clip_kd": LossWeights(contrastive=1.0, feature=2000.0, relation=1.0, interactive=1.0),
 }
-"""DIME-FM's are those of the towers that learn: see `cliptd.distillation.Distillation.loss_weights`."""
+"""DIME-FM's are those of the towers that learn: see `cliptd.embedding.distillation.Distillation.loss_weights`."""
 
 
 @dataclass(frozen=True)

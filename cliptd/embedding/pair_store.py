@@ -11,17 +11,18 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from cliptd.data.bad_samples import BadSample
 from cliptd.data.identity import state_of
-from cliptd.data.pairs import Pair
-from cliptd.data.unpaired import Images, Sentences, UnpairedPairs
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
-from cliptd.embedding.bad_samples import BadSample
+from cliptd.data.pairs.pair import Pair
+from cliptd.embedding.collator import OpenedPairs
 from cliptd.embedding.crops import DrawnCrops
-from cliptd.embedding.pairs import OpenedPairs
-from cliptd.files import write_atomically
-from cliptd.reading_ahead import batches, read_ahead
-from cliptd.store import TeacherStore
-from cliptd.store_writer import StoreWriter, absorb_parts
+from cliptd.store.reader import TeacherStore
+from cliptd.store.writer import StoreWriter, absorb_parts
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
+from cliptd.unpaired.images_and_sentences import Images, Sentences, UnpairedPairs
+from cliptd.utils.files import write_atomically
+from cliptd.utils.read_ahead import batches, read_ahead
 
 
 def store_pairs(

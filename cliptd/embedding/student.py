@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cliptd.data.images import as_rgb
-from cliptd.dual_encoders import Teacher, TeacherEnsemble
 from cliptd.embedding.inheritance.student_config import build_student
-from cliptd.embedding.masks import Tower
-from cliptd.open_clip_teacher import (
+from cliptd.embedding.pruning.masks import Tower
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.from_open_clip import (
     CONFIG,
     HUB,
     WEIGHTS,
@@ -27,6 +27,7 @@ from cliptd.open_clip_teacher import (
     load_from_hub,
     save_open_clip,
 )
+from cliptd.teachers.teacher import Teacher
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Zero-shot classification, retrieval and linear probes of dual encoders."""

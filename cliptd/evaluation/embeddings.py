@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from cliptd.data.pairs import OnBadSample
-from cliptd.reading_ahead import read_ahead
-from cliptd.sources import finite
+from cliptd.data.pairs.pair import OnBadSample
+from cliptd.store.source import finite
+from cliptd.utils.read_ahead import read_ahead
 
 Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
 BATCH_SIZE = 256

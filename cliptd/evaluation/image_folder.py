@@ -9,9 +9,9 @@ import open_clip
 from PIL import Image
 from timm.data import ImageNetInfo
 
+from cliptd.data.files.text_files import read_text
 from cliptd.data.images import ImageFile
-from cliptd.data.pairs import IMAGE_SUFFIXES
-from cliptd.data.text_files import read_text
+from cliptd.data.pairs.pair import IMAGE_SUFFIXES
 
 JSON_NAMES, TEXT_NAMES = "classes.json", "classnames.txt"
 

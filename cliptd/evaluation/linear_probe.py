@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cliptd.data.pairs import OnBadSample
+from cliptd.data.pairs.pair import OnBadSample
 from cliptd.data.splits import low_shot_split
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
 from cliptd.evaluation.image_folder import ImageFolder

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cliptd.evaluation.retrieval import RECALLS
-from cliptd.files import write_atomically
-from cliptd.report import Row, markdown_table
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tables import Row, markdown_table
 
 COLUMNS = {
     "zero_shot": {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cliptd.data.pairs import OnBadSample, Pair
+from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.evaluation.embeddings import DualEncoder, embed_images, embed_texts
 from cliptd.evaluation.ranking import block_rows, hits, wrong_before_right
 
@@ -21,7 +21,7 @@ def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBad
     Equally near candidates rank in the order of `pairs`.
 
     Args:
-        pairs: as `cliptd.data.loading.load_pairs` gives them.
+        pairs: as `cliptd.data.pairs.loading.load_pairs` gives them.
         on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave its pairs out and list it.
 
     Returns: {"images", "texts", "image_to_text_r1", "image_to_text_r5", "image_to_text_r10", "text_to_image_r1",

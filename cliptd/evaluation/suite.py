@@ -21,8 +21,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from cliptd.data.pairs import OnBadSample
-from cliptd.data.text_files import read_text
+from cliptd.data.files.text_files import read_text
+from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.linear_probe import Probe, ProbeFolders, fit_probe, probe_folders

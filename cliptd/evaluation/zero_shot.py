@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cliptd.data.pairs import OnBadSample
-from cliptd.data.text_files import read_text
+from cliptd.data.files.text_files import read_text
+from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.embeddings import DualEncoder, embed_images, embed_texts
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cliptd.sources import as_source
+from cliptd.store.live import as_source
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency

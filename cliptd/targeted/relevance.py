@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cliptd.files import write_atomically
 from cliptd.targeted.config import Score
+from cliptd.utils.files import write_atomically
 
 
 def visual_relevance(word_embeds: Tensor, image_embeds: Tensor, image_mean: Tensor | None = None) -> Tensor:

@@ -1,8 +1,5 @@
-"""ONE accelerate loop for every recipe: stateless sampler and seeds, exact resume, no pickle."""
+"""One accelerate loop for every method: stateless sampler and seeds, exact resume, no pickle."""
 
-from cliptd.training.acceleration import make_accelerator
-from cliptd.training.config import TrainingConfig
-from cliptd.training.log import read_log
-from cliptd.training.loop import TrainingResult, train
+from cliptd.utils.lazy import lazy_package
 
-__all__ = ["TrainingConfig", "TrainingResult", "make_accelerator", "read_log", "train"]
+__getattr__, __dir__, __all__ = lazy_package(__name__, __file__)

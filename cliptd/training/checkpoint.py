@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cliptd.files import flush_to_disk, save_tensors
+from cliptd.utils.files import flush_to_disk, save_tensors
 
 MARKER = "COMPLETE"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cliptd.differences import differences
-from cliptd.files import write_atomically
+from cliptd.utils.files import write_atomically
+from cliptd.utils.run_folder import differences
 
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]

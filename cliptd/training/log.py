@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cliptd.files import flush_to_disk, write_atomically
+from cliptd.utils.files import flush_to_disk, write_atomically
 
 
 class StepLog:

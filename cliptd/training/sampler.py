@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from cliptd.seeds import derive_seed
 from cliptd.training.seeding import seed_generators
+from cliptd.utils.seeds import derive_seed
 
 
 def epoch_permutation(seed: int, length: int, epoch: int) -> np.ndarray:

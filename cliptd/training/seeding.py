@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cliptd.seeds import derive_seed
+from cliptd.utils.seeds import derive_seed
 
 
 def seed_generators(*parts: int | str, devices: bool = True) -> None:

@@ -1,0 +1,1 @@
+"""The embedded benchmark: scenes of real icons in the three tasks' official formats."""

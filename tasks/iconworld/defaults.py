@@ -10,16 +10,16 @@ from typing import TypeVar
 import tyro
 from accelerate import PartialState
 
-from cliptd.adaptation import adaptation_defaults
-from cliptd.data.cache import cache_folder
+from cliptd.data.files.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
+from cliptd.teachers.adaptation import adaptation_defaults
 from cliptd.training import TrainingConfig
 from cliptd.training.acceleration import LONG_TIMEOUT
-from tasks.iconworld import snli_ve, vcr, vqa
+from tasks.iconworld.files import snli_ve, vcr, vqa
+from tasks.iconworld.files.snli_ve import SnliVeSizes, write_snli_ve
+from tasks.iconworld.files.vcr import VcrSizes, write_vcr
+from tasks.iconworld.files.vqa import VqaSizes, write_vqa
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
-from tasks.iconworld.snli_ve import SnliVeSizes, write_snli_ve
-from tasks.iconworld.vcr import VcrSizes, write_vcr
-from tasks.iconworld.vqa import VqaSizes, write_vqa
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.settings import FinetuneSnliVe, SnliVeSplit
 from tasks.vcr.settings import FinetuneVcr

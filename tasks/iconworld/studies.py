@@ -20,13 +20,13 @@ import tyro
 from cliptd.evaluation.linear_probe import ProbeFolders
 from cliptd.evaluation.suite import SuiteEntry, evaluate_suite
 from cliptd.evaluation.zero_shot import zero_shot
-from cliptd.files import write_atomically
-from cliptd.report import markdown_table, print_table
 from cliptd.training import TrainingConfig
-from tasks.iconworld.classes import TEMPLATES, IconClasses
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tables import markdown_table, print_table
+from tasks.iconworld.files.classes import TEMPLATES, IconClasses
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
-from tasks.low_shot import keep_settings, mean_and_spread
-from tasks.processes import process_pool
+from tasks.low_shot.grid import keep_settings, mean_and_spread
+from tasks.low_shot.processes import process_pool
 
 VALIDATION, TEST, PROBE = 2, 3, 4
 """Seeds of pictures; training pairs and shipped weights have others."""

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import datasets
 import numpy as np
 
+from cliptd.data.files.jsonl import JsonLines
+from cliptd.data.files.tables import TableDataset, cached_table
+from cliptd.data.files.text_files import csv_columns, csv_rows
 from cliptd.data.images import ImageFile
-from cliptd.data.jsonl import JsonLines
-from cliptd.data.tables import TableDataset, cached_table
-from cliptd.data.text_files import csv_columns, csv_rows
-from tasks.proposals import GridProposals, Proposals, ProposedBoxes
+from tasks.batches.proposals import GridProposals, Proposals, ProposedBoxes
 
 LABELS = ("entailment", "neutral", "contradiction")
 NO_LABEL = "-"  # the annotators did not agree

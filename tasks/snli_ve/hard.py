@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cliptd.data.jsonl import JsonLines, parsed_lines
-from cliptd.files import write_lines
+from cliptd.data.files.jsonl import JsonLines, parsed_lines
+from cliptd.utils.files import write_lines
 from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
 
 BUCKETS = 2**18

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cliptd.data.jsonl import JsonLines
+from cliptd.data.files.jsonl import JsonLines
 from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
 
 

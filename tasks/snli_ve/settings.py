@@ -8,9 +8,9 @@ import tyro
 
 from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
+from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.data import IMAGES, LABELS, SnliVeDataset
-from tasks.split import LowShotSplitWithProposals
 
 
 @dataclass(kw_only=True)

@@ -8,25 +8,26 @@ from typing import ClassVar
 import torch
 from accelerate import Accelerator
 
-from cliptd.data.cache import derived_file
+from cliptd.data.files.cache import derived_file
 from cliptd.data.identity import identity_of_files
-from cliptd.files import write_atomically
-from tasks.collate import PatchCollator, RegionCollator
-from tasks.predict_classes import predict_classes
+from cliptd.utils.files import write_atomically
+from tasks.batches.collators import PatchCollator, RegionCollator
+from tasks.batches.texts import SingleTexts
 from tasks.snli_ve.data import LABELS, SnliVeDataset
 from tasks.snli_ve.hard import write_hard
 from tasks.snli_ve.metric import snli_ve_metrics
 from tasks.snli_ve.settings import FinetuneSnliVe, training_sets
-from tasks.student_input import StudentInput
-from tasks.students import Classifier, load_classifier
-from tasks.texts import SingleTexts
+from tasks.students.inputs import StudentInput
+from tasks.students.loading import load_classifier
+from tasks.students.models import Classifier
+from tasks.students.predict_classes import predict_classes
 
 HARD = "_hard"
 HARD_VERSION = 1  # goes up with every change of what is hard
 
 
 class SnliVeTask:
-    """For `tasks.finetuning.finetune`: accuracy and that of each label in percent, and items.
+    """The task SNLI-VE: accuracy and that of each label in percent, and items.
 
     Predictions for the test sets are in `run_dir`/METHOD/predictions_NAME.jsonl.
     """

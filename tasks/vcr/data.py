@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
+from cliptd.data.files.jsonl import JsonLines
 from cliptd.data.images import ImageFile
-from cliptd.data.jsonl import JsonLines
 from tasks.vcr.items import VcrItem, movie_of, parse_item
 from tasks.vcr.names import VCR_CLASSES, mentioned_objects
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from cliptd.data.jsonl import JsonLines, parsed_lines
+from cliptd.data.files.jsonl import JsonLines, parsed_lines
 from tasks.vcr.names import VCR_CLASSES, mentioned_objects, person_names
 
 NUM_CHOICES = 4

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cliptd.data.text_files import csv_columns, csv_rows
+from cliptd.data.files.text_files import csv_columns, csv_rows
 
 ANSWER_COLUMNS = [f"answer_{i}" for i in range(4)]
 RATIONALE_COLUMNS = [f"rationale_conditioned_on_a{i}_{j}" for i in range(4) for j in range(4)]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from cliptd.files import whole_file, write_atomically
+from cliptd.utils.files import whole_file, write_atomically
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, vcr_metrics
 

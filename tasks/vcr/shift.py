@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cliptd.files import write_lines
+from cliptd.utils.files import write_lines
 from tasks.vcr.items import iterate_items, movie_of
 
 HE_WORDS = {"he", "his", "him", "He", "His", "Him"}

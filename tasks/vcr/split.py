@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cliptd.data.identity import identity_of_files
-from tasks.split import LowShotSplit
+from tasks.labelled_split import LowShotSplit
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import VCR_CLASSES
 from tasks.vcr.shift import hold_out_movies

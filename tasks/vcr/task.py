@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from accelerate import Accelerator
 
-from cliptd.data.cache import derived_file
-from tasks.collate import PatchCollator, RegionCollator
-from tasks.student_input import StudentInput
-from tasks.students import MultipleChoice, load_student
+from cliptd.data.files.cache import derived_file
+from tasks.batches.collators import PatchCollator, RegionCollator
+from tasks.students.inputs import StudentInput
+from tasks.students.loading import load_student
+from tasks.students.models import MultipleChoice
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import marked
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
@@ -23,7 +24,7 @@ RULES_VERSION = 1  # goes up with every change of the rules
 
 
 class VcrTask:
-    """For `tasks.finetuning.finetune`: q_to_a, qa_to_r, q_to_ar in percent, their mean for validation, and items.
+    """The task VCR: q_to_a, qa_to_r, q_to_ar in percent, their mean for validation, and the number of items.
 
     Probabilities for the test sets' items are in `run_dir`/METHOD/predictions_NAME.jsonl.
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from cliptd.targeted.words import encode_with_words
-from tasks.texts import EncodedExample, ExampleTexts
+from tasks.batches.texts import EncodedExample, ExampleTexts
 from tasks.vcr.data import VcrExample
 from tasks.vcr.names import join, render
 

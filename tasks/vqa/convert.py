@@ -20,10 +20,10 @@ from typing import Any
 
 from PIL import Image
 
+from cliptd.data.files.jsonl import JsonLines
+from cliptd.data.files.text_files import csv_rows
 from cliptd.data.images import as_rgb
-from cliptd.data.jsonl import JsonLines
-from cliptd.data.text_files import csv_rows
-from cliptd.files import whole_file
+from cliptd.utils.files import whole_file
 from tasks.vqa.data import SPLITS, image_name
 
 ANNOTATORS = 10

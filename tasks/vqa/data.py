@@ -16,10 +16,10 @@ from typing import Any, Literal
 import datasets
 from torch import Tensor
 
+from cliptd.data.files.json_objects import iterate_objects
+from cliptd.data.files.tables import TableDataset, cached_table
 from cliptd.data.images import ImageFile
-from cliptd.data.json_objects import iterate_objects
-from cliptd.data.tables import TableDataset, cached_table
-from tasks.proposals import GridProposals, Proposals, ProposedBoxes
+from tasks.batches.proposals import GridProposals, Proposals, ProposedBoxes
 from tasks.vqa.vocabulary import AnswerVocabulary, FrequentAnswers
 
 SPLITS = {

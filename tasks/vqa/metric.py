@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cliptd.data.json_objects import iterate_objects
+from cliptd.data.files.json_objects import iterate_objects
 from tasks.vqa.normalisation import clean, normalise
 
 DIGITS = 2  # of the official numbers

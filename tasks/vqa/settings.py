@@ -8,8 +8,8 @@ import tyro
 
 from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
+from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
-from tasks.split import LowShotSplitWithProposals
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary, FrequentAnswers
 

@@ -9,11 +9,12 @@ import torch
 from accelerate import Accelerator
 
 from cliptd.data.identity import identity_of_files
-from cliptd.files import write_atomically
-from tasks.collate import PatchCollator, RegionCollator
-from tasks.predict_classes import predict_classes
-from tasks.student_input import StudentInput
-from tasks.students import Classifier, load_classifier
+from cliptd.utils.files import write_atomically
+from tasks.batches.collators import PatchCollator, RegionCollator
+from tasks.students.inputs import StudentInput
+from tasks.students.loading import load_classifier
+from tasks.students.models import Classifier
+from tasks.students.predict_classes import predict_classes
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.metric import answer_accuracy, vqa_metrics
 from tasks.vqa.settings import FinetuneVqa, training_sets
@@ -22,7 +23,7 @@ from tasks.vqa.vocabulary import FrequentAnswers
 
 
 class VqaTask:
-    """For `tasks.finetuning.finetune`: overall and the accuracy of each answer type in percent, and items.
+    """The task VQA: overall and the accuracy of each answer type in percent, and items.
 
     Results files for the official evaluator are in `run_dir`/METHOD/predictions_NAME.json, the answers to choose from
     in `run_dir`/answers.json.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.texts import SingleTexts
+from tasks.batches.texts import SingleTexts
 from tasks.vqa.data import VqaExample
 from tasks.vqa.vocabulary import FrequentAnswers
 

@@ -13,6 +13,7 @@ from torchvision.transforms import InterpolationMode, RandAugment, RandomResized
 from torchvision.transforms import functional as F
 
 from cliptd.data.augmentation import OPERATIONS, SIGNED, Augmentation, AugmentationPolicy, replay
+from tests.helpers.commands import REPOSITORY
 
 
 def picture(seed: int = 0, height: int = 90, width: int = 130) -> Image.Image:
@@ -98,11 +99,11 @@ def test_another_process_replays_the_same_pixels():
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
-        "from test_augmentation import picture, replay, Augmentation\n"
+        "from tests.data.test_augmentation import picture, replay, Augmentation\n"
         "found = [replay(picture(), Augmentation.decode(a), 40) for a in json.load(sys.stdin)]\n"
         "print(json.dumps([int(np.asarray(f, dtype=np.int64).sum()) for f in found]))\n"
     )
-    command = [sys.executable, "-c", program, str(__file__).rsplit("/", 1)[0]]
+    command = [sys.executable, "-c", program, str(REPOSITORY)]
     text = json.dumps([a.encode() for a in drawn])
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == own

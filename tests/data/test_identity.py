@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from cliptd.data.identity import identity_of, wherever
-from cliptd.data.loading import load_pairs
-from cliptd.data.reinforced import Reinforced
-from cliptd.data.reinforced_tar_writer import write_tar
-from cliptd.data.unpaired import load_images, load_sentences
+from cliptd.data.pairs.loading import load_pairs
+from cliptd.reinforcement.dataset import Reinforced
+from cliptd.reinforcement.public_layout_writer import write_tar
+from cliptd.unpaired.images_and_sentences import load_images, load_sentences
 
 
 def folder(path, names=("a", "b"), text="a dog"):

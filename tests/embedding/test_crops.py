@@ -4,17 +4,17 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_clip import tiny_image, tiny_open_clip_folder
 
 from cliptd.data.augmentation import AugmentationPolicy
-from cliptd.data.pairs import Pair
+from cliptd.data.pairs.pair import Pair
+from cliptd.embedding.collator import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.crops import DrawnCrops
 from cliptd.embedding.pair_store import store_pairs
-from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
-from cliptd.store import StoreMissError, TeacherStore
-from cliptd.store_writer import StoreWriter
+from cliptd.store.reader import StoreMissError, TeacherStore
+from cliptd.store.writer import StoreWriter
 from cliptd.teachers import load_teacher
 from cliptd.training.seeding import seed_generators
+from tests.helpers.tiny_clip import tiny_image, tiny_open_clip_folder
 
 POLICY = AugmentationPolicy(size=32, scale=(0.3, 0.8), operations=0)
 CROPS = DrawnCrops(POLICY, count=3)

@@ -5,18 +5,18 @@ import math
 
 import pytest
 import torch
-from tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
-from cliptd.data.pairs import Pair
+from cliptd.data.bad_samples import BadSample, BadSampleList
+from cliptd.data.pairs.pair import Pair
 from cliptd.embedding import losses
-from cliptd.embedding.bad_samples import BadSample, BadSampleList
+from cliptd.embedding.collator import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.distiller import EmbeddingDistiller
 from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, Embeds, LossWeights
 from cliptd.embedding.pair_store import store_pairs
-from cliptd.embedding.pairs import OpenedPairs, StudentTeacherCollator
-from cliptd.store import TeacherStore
-from cliptd.store_writer import StoreWriter
+from cliptd.store.reader import TeacherStore
+from cliptd.store.writer import StoreWriter
 from cliptd.teachers import load_teacher
+from tests.helpers.tiny_clip import tiny_hf_folder, tiny_image, tiny_open_clip_folder
 
 TEXTS = ["a red dog", "a small house on the left", "two birds", "a man is looking at her"]
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from table_encoder import TableEncoder, picture, write_picture
 
 from cliptd.evaluation.embeddings import embed_images
 from cliptd.evaluation.image_folder import ImageFolder
+from tests.helpers.table_encoder import TableEncoder, picture, write_picture
 
 
 @pytest.fixture

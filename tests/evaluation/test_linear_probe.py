@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from table_encoder import TableEncoder, write_picture
 from torch.nn import functional as F
 
 from cliptd.evaluation import logistic_regression
@@ -16,6 +15,7 @@ from cliptd.evaluation.logistic_regression import (
     mean_objective,
     strength_of,
 )
+from tests.helpers.table_encoder import TableEncoder, write_picture
 
 
 def clusters(images, classes, dim, seed=0, spread=0.3):

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from PIL import Image
-from table_encoder import TableEncoder, picture, write_picture
 
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.objectnet import ObjectNet, labelled_images
 from cliptd.evaluation.suite import evaluate_suite, read_suite
 from cliptd.evaluation.zero_shot import zero_shot
+from tests.helpers.table_encoder import TableEncoder, picture, write_picture
 
 NUMBERS = {
     "barber chair": "n02791124",

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from table_encoder import TableEncoder, picture, write_picture
-from tiny_clip import tiny_image, tiny_open_clip_folder
 
-from cliptd.data.loading import load_pairs
-from cliptd.data.pairs import Pair
+from cliptd.data.pairs.loading import load_pairs
+from cliptd.data.pairs.pair import Pair
 from cliptd.evaluation.retrieval import ranks_both_ways, retrieval
 from cliptd.teachers import load_teacher
+from tests.helpers.table_encoder import TableEncoder, picture, write_picture
+from tests.helpers.tiny_clip import tiny_image, tiny_open_clip_folder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from table_encoder import TableEncoder, write_picture
 
 from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
+from tests.helpers.table_encoder import TableEncoder, write_picture
 
 CLASSES = ("ape", "bee", "cat")
 TEXTS = {f"a {name}": torch.eye(3)[k] for k, name in enumerate(CLASSES)}

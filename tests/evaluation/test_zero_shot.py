@@ -5,13 +5,13 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from table_encoder import TableEncoder, write_picture
-from tiny_clip import IMAGE_SIZE, tiny_image, tiny_open_clip_folder
 
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.ranking import class_ranks
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot, zero_shot_classifier
 from cliptd.teachers import load_teacher
+from tests.helpers.table_encoder import TableEncoder, write_picture
+from tests.helpers.tiny_clip import IMAGE_SIZE, tiny_image, tiny_open_clip_folder
 
 
 def write_classes(folder, counts):

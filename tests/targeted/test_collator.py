@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_source import FakeSource, FrozenStore, RecordingWriter
 
 from cliptd.targeted import (
     DistillationCollator,
@@ -19,6 +18,7 @@ from cliptd.targeted import (
     teacher_view,
 )
 from cliptd.targeted import TargetedDistillationConfig as Config
+from tests.helpers.fake_source import FakeSource, FrozenStore, RecordingWriter
 
 TEXTS = [
     ["is the red car left of the dog", "the dog is on a tree", "the of"],

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tiny_clip import tiny_image, tiny_open_clip_folder
 
-from cliptd.sources import LiveSource
-from cliptd.store import StoreMissError, TeacherStore
-from cliptd.store_writer import StoreWriter
+from cliptd.store.live import LiveSource
+from cliptd.store.reader import StoreMissError, TeacherStore
+from cliptd.store.writer import StoreWriter
 from cliptd.targeted import DistillationCollator, DistillationInputs, precompute
 from cliptd.targeted import TargetedDistillationConfig as Config
 from cliptd.teachers import load_teacher
+from tests.helpers.tiny_clip import tiny_image, tiny_open_clip_folder
 
 TEXTS = [
     ["the red dog is left of the tree", "a small bird in the house"],

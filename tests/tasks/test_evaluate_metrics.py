@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.commands import REPOSITORY
+
 CODE = """
 import json, evaluate
 vqa = evaluate.load("tasks/vqa/vqa_metric.py")
@@ -20,9 +20,19 @@ print(json.dumps([found, snli_ve.compute(predictions=[0, 2], references=[0, 1])]
 
 
 def test_vqa_and_snli_ve_load_by_their_path(tmp_path):
-    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(REPOSITORY),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     vqa, snli_ve = json.loads(done.stdout.splitlines()[-1])
     assert vqa["overall"] == 65.0  # 30 and 100

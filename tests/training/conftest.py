@@ -1,11 +1,6 @@
 """Everything on the CPU, and one server of forked runs for the tests that kill or join processes."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,7 +12,7 @@ def on_the_cpu():
 
 @pytest.fixture(scope="session")
 def forked_run(tmp_path_factory):
-    from forked_runs import ForkedRuns
+    from tests.helpers.forked_runs import ForkedRuns
 
     runs = ForkedRuns(tmp_path_factory.mktemp("forked") / "errors.txt")
     yield runs

@@ -4,9 +4,9 @@ import random
 
 import pytest
 import torch
-from forked_runs import final_weights
 
 from cliptd.training import read_log
+from tests.helpers.forked_runs import final_weights
 
 SETTINGS = {"steps": 6, "eval_every": 2, "save_every": 3, "dropout": 0.2}
 

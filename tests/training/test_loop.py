@@ -7,10 +7,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from small_run import Classifier, Points, collate, evaluate, run
 from torch import nn
 
 from cliptd.training import TrainingConfig, make_accelerator, read_log, train
+from tests.helpers.small_run import Classifier, Points, collate, evaluate, run
 
 
 class Scripted:

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from forked_runs import final_weights
-from small_run import Classifier, Points, collate, run
 from torch import nn
 
 from cliptd.training import read_log
 from cliptd.training.sampler import ExampleStream
 from cliptd.training.seeding import seed_generators
+from tests.helpers.forked_runs import final_weights
+from tests.helpers.small_run import Classifier, Points, collate, run
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from cliptd.seeds import derive_seed
 from cliptd.training import sampler
 from cliptd.training.sampler import ExampleStream, MicroBatches, epoch_permutation
 from cliptd.training.seeding import seed_generators
+from cliptd.utils.seeds import derive_seed
 
 
 def micro_batches(**settings):

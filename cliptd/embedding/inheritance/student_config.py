@@ -11,7 +11,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg
 from torch import nn
 
-from cliptd.dual_encoders import one_line
+from cliptd.teachers.teacher import one_line
 
 VISION, TEXT = asdict(CLIPVisionCfg()), asdict(CLIPTextCfg())
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from cliptd.distributed import gather, world_size
 from cliptd.embedding.losses.pairwise import normalised
+from cliptd.utils.distributed import gather, world_size
 
 
 def feature_mimicking(*, student: Tensor, teacher: Tensor) -> Tensor:

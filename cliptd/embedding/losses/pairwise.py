@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cliptd.distributed import gather, gather_with_gradient, rank, world_size
 from cliptd.embedding.losses.blockwise import sum_over_pairs
+from cliptd.utils.distributed import gather, gather_with_gradient, rank, world_size
 
 Scale = Tensor | float
 

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cliptd.distributed import gather_with_gradient, world_size
 from cliptd.embedding.losses.blockwise import sum_over_pairs
 from cliptd.embedding.losses.pairwise import Scale, check_widths, normalised, rows_before
+from cliptd.utils.distributed import gather_with_gradient, world_size
 
 
 def sigmoid(*, image: Tensor, text: Tensor, scale: Scale, bias: Scale) -> Tensor:

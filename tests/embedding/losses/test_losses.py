@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from losses_worker import work
 from open_clip.loss import ClipLoss, SigLipLoss
-from reference_losses import CASES, NAMES, embeddings, value_and_gradients
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cliptd.embedding import losses
 from cliptd.embedding.losses import blockwise
+from tests.helpers.losses_worker import work
+from tests.helpers.reference_losses import CASES, NAMES, embeddings, value_and_gradients
 
 TEACHER = ("teacher_image", "teacher_text")
 

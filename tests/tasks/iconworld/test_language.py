@@ -4,8 +4,8 @@ import numpy as np
 
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES
 from tasks.iconworld.language import Captions, false_phrases, sample_captions, truth, words
+from tasks.iconworld.making.tokenizers import student_tokenizer, teacher_tokenizer
 from tasks.iconworld.scenes import COLOUR_NAMES, EMPTY, PERSON_INDEX, Scenes, sample_scenes
-from tasks.iconworld.tokenizers import student_tokenizer, teacher_tokenizer
 
 DOG, KEY = CONCEPTS.index("dog"), CONCEPTS.index("key")
 RED, BLUE = COLOUR_NAMES.index("red"), COLOUR_NAMES.index("blue")

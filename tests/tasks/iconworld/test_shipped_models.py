@@ -8,17 +8,17 @@ import torch
 from transformers import AutoTokenizer, VisualBertForPreTraining
 
 import cliptd
-from cliptd.captioners import Captioner
-from tasks.box_views import BoxViews
-from tasks.iconworld.captioner import build_captioner, faithfulness
+from cliptd.reinforcement.captioner import Captioner
+from tasks.batches.box_views import BoxViews
+from tasks.batches.region_features import RegionFeatures
+from tasks.iconworld.files.vcr import ITEMS_PER_SCENE, VcrSizes, write_vcr
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, UNSEEN_FAMILIES
 from tasks.iconworld.language import article, sample_captions
+from tasks.iconworld.making.captioner import build_captioner, faithfulness
+from tasks.iconworld.making.teacher import tokenize
+from tasks.iconworld.making.tokenizers import teacher_tokenizer
 from tasks.iconworld.models import CAPTIONER, REGIONS, STUDENT, TEACHER
 from tasks.iconworld.scenes import EMPTY, PERSON_INDEX, render, sample_scenes
-from tasks.iconworld.teacher import tokenize
-from tasks.iconworld.tokenizers import teacher_tokenizer
-from tasks.iconworld.vcr import ITEMS_PER_SCENE, VcrSizes, write_vcr
-from tasks.regions import RegionFeatures
 from tasks.vcr.data import VcrDataset
 
 

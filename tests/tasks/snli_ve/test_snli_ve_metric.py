@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tasks.snli_ve.data import LABELS
 from tasks.snli_ve.metric import main, score_predictions, snli_ve_metrics
+from tests.helpers.commands import REPOSITORY
 
-ROOT = Path(__file__).parents[3]
 GOLD = {"a": "entailment", "b": "entailment", "c": "neutral", "d": "contradiction", "e": "-"}
 SCORES = {
     "accuracy": 50.0,
@@ -62,7 +61,7 @@ def test_the_command_runs_as_written(files):
         "--annotations",
         annotations,
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == SCORES
 
 

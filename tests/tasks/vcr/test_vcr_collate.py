@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from tiny_vcr import (
+from transformers import ViltImageProcessor
+
+from tasks.batches.box_views import BoxViews
+from tasks.batches.collators import align
+from tasks.students.models import MultipleChoice
+from tasks.vcr.data import VcrDataset
+from tasks.vcr.marks import NAME_COLOURS, OBJECT_COLOURS, colours_of, outline
+from tasks.vcr.names import PERSON_NAMES
+from tasks.vcr.texts import ChoiceTexts
+from tests.helpers.tiny_vcr import (
     BOXES,
     SIZE,
     pair_tokenizer,
@@ -14,15 +23,6 @@ from tiny_vcr import (
     tiny_vcr,
     write_items,
 )
-from transformers import ViltImageProcessor
-
-from tasks.box_views import BoxViews
-from tasks.collate import align
-from tasks.students import MultipleChoice
-from tasks.vcr.data import VcrDataset
-from tasks.vcr.marks import NAME_COLOURS, OBJECT_COLOURS, colours_of, outline
-from tasks.vcr.names import PERSON_NAMES
-from tasks.vcr.texts import ChoiceTexts
 
 TOKENIZER = pair_tokenizer()
 

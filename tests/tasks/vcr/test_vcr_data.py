@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_vcr import BOXES, SIZE, tiny_item, tiny_vcr, write_items
 
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.items import parse_item
+from tests.helpers.tiny_vcr import BOXES, SIZE, tiny_item, tiny_vcr, write_items
 
 
 def test_examples_are_the_two_subtasks_of_each_item_in_turn(tmp_path):

@@ -5,15 +5,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_vcr import tiny_item, write_items
 
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, main, score_leaderboard, vcr_metrics
+from tests.helpers.commands import REPOSITORY
+from tests.helpers.tiny_vcr import tiny_item, write_items
 
-ROOT = Path(__file__).parents[3]
 MISS, HIT = [0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]  # for label 0
 
 
@@ -154,7 +153,7 @@ def test_command_and_evaluate_metric_agree_offline(files):
     cache = path.parent / "cache"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(REPOSITORY),
         "HF_HOME": str(cache),
         "HF_HUB_OFFLINE": "1",
     }
@@ -164,7 +163,12 @@ def test_command_and_evaluate_metric_agree_offline(files):
         ["-c", program, argument],
     ):
         done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+            [sys.executable, *command],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
         )
         assert done.returncode == 0, done.stderr
         outputs.append(json.loads(done.stdout))

@@ -1,10 +1,10 @@
 """Token lists as texts: names, classes, spacing, aligned words."""
 
 import pytest
-from tiny_vcr import tiny_item
 
 from tasks.vcr.items import parse_item
 from tasks.vcr.names import PERSON_NAMES, VCR_CLASSES, join, mentioned_objects, person_names, render
+from tests.helpers.tiny_vcr import tiny_item
 
 OBJECTS = ["person", "person", "wineglass", "umbrella"]
 NAMES = {0: "Casey", 1: "Riley"}

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_vcr import pair_tokenizer, patch_collator, tiny_vcr
 from torch import nn
 
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import read_leaderboard, score_leaderboard
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
+from tests.helpers.tiny_vcr import pair_tokenizer, patch_collator, tiny_vcr
 
 COLLATE = patch_collator(
     pair_tokenizer(),

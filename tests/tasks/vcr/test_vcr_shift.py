@@ -4,10 +4,10 @@ import copy
 import json
 
 import pytest
-from tiny_vcr import tiny_item, tiny_vcr, write_items
 
 from tasks.vcr.shift import apply_rule, hold_out_movies, main, rule_plural, rule_singular
 from tasks.vcr.split import VcrSplit
+from tests.helpers.tiny_vcr import tiny_item, tiny_vcr, write_items
 
 OBJECTS = ["person", "person", "person", "car"]
 FILLER = ["It", "rains", "."]

@@ -4,9 +4,9 @@ import json
 import pickle
 
 import pytest
-from tiny_vqa import annotation, question, write_v2
 
 from tasks.vqa.data import VqaDataset
+from tests.helpers.tiny_vqa import annotation, question, write_v2
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -5,15 +5,13 @@ import random
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
-from tiny_vqa import annotation, question, write_v2
 
 from tasks.vqa.metric import answer_accuracy, main, score_results, vqa_metrics
 from tasks.vqa.normalisation import clean, normalise
-
-ROOT = Path(__file__).parents[3]
+from tests.helpers.commands import REPOSITORY
+from tests.helpers.tiny_vqa import annotation, question, write_v2
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,7 @@ def test_the_command_runs_as_written(files):
     results, annotations, questions = map(str, files)
     command = [sys.executable, "-m", "tasks.vqa.metric", "--results", results, "--annotations", annotations]
     done = subprocess.run(
-        [*command, "--questions", questions], cwd=ROOT, capture_output=True, text=True, check=True
+        [*command, "--questions", questions], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["overall"] == 66.67
 

@@ -1,12 +1,12 @@
 """What student and teacher read of a question, and the wrong answers that compete."""
 
 import pytest
-from tiny_vcr import pair_tokenizer
-from tiny_vqa import annotation, question, write_v2
 
 from tasks.vqa.data import VqaDataset
 from tasks.vqa.texts import question_texts
 from tasks.vqa.vocabulary import FrequentAnswers
+from tests.helpers.tiny_vcr import pair_tokenizer
+from tests.helpers.tiny_vqa import annotation, question, write_v2
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -1,0 +1,1 @@
+"""The adapter: hooks that read a student's token states, and the student back as it was."""

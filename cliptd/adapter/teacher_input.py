@@ -1,0 +1,81 @@
+"""The control that pays at inference: the teacher's image embedding as an extra input of the student."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cliptd.adapter.student_states import find_module, output_width
+
+COLUMN = "clip_image_embeds"
+"""The batch's column: (B, embed_dim) teacher embeddings of the instances' images."""
+
+
+class TeacherInput(nn.Module):
+    """A student that also reads the teacher's image embedding, as models on CLIP's features do (arXiv 2107.06383).
+
+    A linear map of the embedding is added to the first token's word embedding (the CLS token), starting from zero, so
+    that the first forward is the student's own. Unlike a distilled student it needs the teacher at inference. Public
+    attributes that are not its own are the student's.
+
+    Args:
+        student: any nn.Module.
+        embed_dim: the teacher's width.
+        embedding: path of the module whose output, (rows, tokens, width), gets the embedding; None: the student's
+            only module named word_embeddings, as all six presets have one.
+
+    Raises:
+        ValueError: there is no such module, or it does not tell its width.
+    """
+
+    def __init__(self, student: nn.Module, embed_dim: int, *, embedding: str | None = None) -> None:
+        super().__init__()
+        if embedding is None:
+            found = [
+                name for name, _ in student.named_modules() if name.rpartition(".")[2] == "word_embeddings"
+            ]
+            if len(found) != 1:
+                raise ValueError(
+                    f"{type(student).__name__} has {len(found)} modules named word_embeddings ({found}); name the one "
+                    "that embeds its text: TeacherInput(…, embedding=<module path>)"
+                )
+            embedding = found[0]
+        module = find_module(student, embedding, "embedding")
+        width = output_width(module)
+        if width is None:
+            raise ValueError(f"the module {embedding!r} ({type(module).__name__}) does not tell its width")
+        self.student = student
+        self.project = nn.Linear(embed_dim, width)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self._added: Tensor | None = None
+        self._hook = module.register_forward_hook(self._add)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or "student" not in self.__dict__.get("_modules", {}):
+                raise
+            return getattr(self.student, name)
+
+    def forward(self, *args: Any, clip_image_embeds: Tensor, **batch: Any) -> Any:
+        """The student's own output; clip_image_embeds: (B, embed_dim), normalised here."""
+        self._added = self.project(F.normalize(clip_image_embeds.to(self.project.weight.dtype), dim=-1))
+        try:
+            return self.student(*args, **batch)
+        finally:
+            self._added = None
+
+    def unwrap(self) -> nn.Module:
+        """The student object itself, without the input and without a hook."""
+        self._hook.remove()
+        return self.student
+
+    def _add(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        if self._added is None:
+            return None
+        looks = len(output) // len(self._added)  # rows are candidates, a few an instance
+        added = self._added.repeat_interleave(looks, dim=0).to(output.dtype)
+        return torch.cat([output[:, :1] + added[:, None], output[:, 1:]], dim=1)

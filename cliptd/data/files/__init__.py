@@ -1,0 +1,1 @@
+"""Large files as tables with random access: JSON lines, JSON objects, texts."""

@@ -1,0 +1,131 @@
+"""Large annotation files as memory-mapped tables, made on first use, and data sets of their rows."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import datasets
+import numpy as np
+from datasets.exceptions import DatasetGenerationError
+
+from cliptd.data.files.cache import cache_folder, size_and_date
+
+
+def cached_table(
+    rows: Callable[..., Iterator[dict[str, Any]]],
+    files: tuple[str | Path | None, ...],
+    features: datasets.Features,
+    *,
+    version: int,
+    **arguments: Any,
+) -> datasets.Dataset:
+    """The table of `rows(files, **arguments)`, read from the cache if the files are those it was made of.
+
+    A first start streams the files; later ones map the table into memory, whatever its size. Processes that start
+    together make it once.
+
+    Args:
+        rows: a generator function; what it raises comes through unchanged.
+        files: what it reads, None for one that does not exist. A changed size or date makes a new table.
+        features: types of the columns.
+        version: goes up with every change of `rows`.
+    """
+    made_of = (version, *(None if file is None else size_and_date(Path(file)) for file in files))
+    paths = tuple(None if file is None else str(Path(file).resolve()) for file in files)
+    try:
+        return datasets.Dataset.from_generator(
+            _generate,
+            features=features,
+            cache_dir=str(cache_folder() / "tables"),
+            gen_kwargs={"rows": rows, "files": paths, "arguments": arguments, "made_of": made_of},
+        )
+    except DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+
+
+def _generate(rows: Callable, files: tuple, arguments: dict, made_of: tuple) -> Iterator[dict[str, Any]]:
+    """What the cached table's name is a hash of; `made_of` only takes part in that."""
+    yield from rows(files, **arguments)
+
+
+class TableDataset:
+    """Rows of a table whose column "complaint" says what is wrong with a row, or None; subclasses make examples.
+
+    An example has an `image`, an `ImageFile`.
+
+    name: the file, for messages.
+    on_bad_sample: "raise" at a bad row now and at a bad image when it is asked for; "skip" leaves both out.
+
+    `indices` are the kept rows in their order, an int64 array, which forked workers share; `skipped` is what is wrong
+    with those left out.
+    """
+
+    def __init__(
+        self, name: Path, table: datasets.Dataset, *, on_bad_sample: Literal["raise", "skip"] = "raise"
+    ) -> None:
+        if on_bad_sample not in ("raise", "skip"):
+            raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")
+        self.name, self.table, self.on_bad_sample = name, table, on_bad_sample
+        complaints = table.data.column("complaint")  # as Arrow has it: a table may have millions of rows
+        self.indices = np.flatnonzero(complaints.is_null().to_numpy())
+        self.skipped: list[str] = complaints.drop_null().to_pylist()
+        if self.skipped and on_bad_sample == "raise":
+            raise ValueError(
+                f"{self.skipped[0]} ({len(self.skipped)} such; on_bad_sample 'skip' leaves them out)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def column(self, key: str) -> list:
+        """A column of every kept row: ids and strata for splits."""
+        return self.table.select(self.indices)[key][:]
+
+    def row(self, position: int) -> dict[str, Any]:
+        """The row at a position among the kept ones."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"example {position} of {len(self)}")
+        return self.table[int(self.indices[position])]
+
+    def subset(self, positions: Sequence[int]) -> Self:
+        """The rows at these positions among the kept ones, in this order; their images are not looked at again."""
+        part = copy.copy(self)
+        part.indices = self.indices[np.asarray(positions, dtype=np.int64)]
+        return part
+
+    def keep(self, indices: Sequence[int] | None) -> None:
+        """Keep these of the rows, in this order, and under "skip" look at their images; None: all.
+
+        Raises ValueError for a number outside the kept rows.
+        """
+        if indices is not None:
+            chosen = np.asarray(indices, dtype=np.int64)
+            outside = chosen[(chosen < 0) | (chosen >= len(self))]
+            if len(outside):
+                raise ValueError(
+                    f"indices holds {outside[0]}, but {self.name} has {len(self)} items (0-based)"
+                )
+            self.indices = self.indices[chosen]
+        if self.on_bad_sample == "skip":
+            self._leave_out_bad_images()
+
+    def _leave_out_bad_images(self) -> None:
+        complaints: dict[Path, str | None] = {}
+        good = []
+        for position, index in enumerate(self.indices):
+            image = self[position].image
+            if image.path not in complaints:
+                complaints[image.path] = image.complaint()
+            if complaints[image.path] is None:
+                good.append(index)
+            else:
+                self.skipped.append(f"{image.where}: {complaints[image.path]}")
+        self.indices = np.array(good, dtype=np.int64)
+        if self.skipped:
+            warnings.warn(
+                f"{self.name}: {len(self.skipped)} bad samples left out, {len(good)} kept; the first: "
+                f"{self.skipped[0]} (all of them: dataset.skipped)",
+                stacklevel=4,
+            )

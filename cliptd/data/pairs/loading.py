@@ -1,0 +1,54 @@
+"""Opens what a user names: image–text pairs of any kind, or reinforced shards, by random access."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cliptd.data.pairs.csv_pairs import CsvPairs
+from cliptd.data.pairs.folder_pairs import FolderPairs
+from cliptd.data.pairs.pair import IMAGE_SUFFIXES, OnBadSample, Pair
+from cliptd.data.pairs.table_pairs import TablePairs, is_table
+from cliptd.data.pairs.tar_pairs import TarPairs, shards_of
+
+
+def load_pairs(
+    source: str | Path,
+    *,
+    image_column: str = "filepath",
+    text_column: str = "title",
+    separator: str | None = None,
+    on_bad_sample: OnBadSample = "raise",
+) -> Sequence[Pair]:
+    """The pairs of `source`, a map-style, lazy dataset of `Pair` whose images are functions that open them.
+
+    Args:
+        source: webdataset shards ("data/{000..099}.tar", a .tar, a folder of them); a .csv or .tsv with a column of
+            image paths and one of texts, as open_clip_train takes it; a folder of images, each beside a .txt of its
+            name; or a table that `datasets.Dataset.save_to_disk`, a .parquet file or a folder of them holds.
+        image_column, text_column: of CSVs and tables; the text's also of a shard's .json where it has no .txt.
+        separator: of a CSV; None: a tab for .tsv, else a comma.
+        on_bad_sample: "raise" at a line or a shard that is wrong, or "skip": leave it out and count it in `skipped`.
+            Images are not opened here.
+
+    Raises:
+        FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    """
+    text = str(source)
+    if Path(source).is_dir() and any(Path(source).glob("*.tar")):
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in Path(source).iterdir()):
+            raise ValueError(
+                f"{source}: holds shards and images; give {source}/*.tar, or another folder for one of them"
+            )
+        text = f"{source}/*.tar"
+    if text.endswith((".csv", ".tsv")):
+        separator = separator or ("\t" if text.endswith(".tsv") else ",")
+        return CsvPairs(source, image_column, text_column, separator=separator, on_bad_sample=on_bad_sample)
+    if text.endswith(".tar") or text.endswith((".tar.gz", ".tgz")):
+        return TarPairs(shards_of(text), text_column=text_column, on_bad_sample=on_bad_sample)
+    if is_table(Path(source)):
+        return TablePairs(source, image_column, text_column)
+    if Path(source).is_dir():
+        return FolderPairs(source, on_bad_sample=on_bad_sample)
+    raise FileNotFoundError(
+        f"{source} is no data set of image–text pairs; expected shards (.tar), a .csv or .tsv, a folder of images with "
+        "a .txt each, a folder of datasets.Dataset.save_to_disk or .parquet files"
+    )

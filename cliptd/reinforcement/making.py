@@ -1,0 +1,226 @@
+"""Reinforce a dataset once, for many small models: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from cliptd.data.augmentation import AugmentationPolicy
+from cliptd.data.identity import identity_of
+from cliptd.data.pairs.pair import OnBadSample, Pair
+from cliptd.reinforcement.compact_layout import bytes_of, read_part, shapes_of, write_part
+from cliptd.reinforcement.dataset import BAD, CARD, ReinforcementCard, TeacherCard
+from cliptd.reinforcement.public_layout_writer import picture_file, write_tar
+from cliptd.reinforcement.samples import Captions, SampleMaker, members_of
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
+from cliptd.utils.files import write_atomically
+from cliptd.utils.read_ahead import batches, read_ahead
+from cliptd.utils.run_folder import differences
+
+Layout = Literal["public", "compact"]
+
+
+@dataclass(kw_only=True)
+class Reinforcement:
+    """What is added to every pair, and how it is kept."""
+
+    augmentations: int = 10
+    """Augmented pictures of each; gains end at about five (arXiv 2311.17049)."""
+    captions: int = 5
+    """Synthetic captions of each picture, if there is a captioner; gains end at about two."""
+    size: int | None = None
+    """Height and width at which augmentations are drawn. None: the largest teacher's pictures."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the picture that a crop shows."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width of a crop, in its heights."""
+    operations: int = 2
+    """RandAugment operations of a crop."""
+    magnitude: int = 9
+    """Their strength, out of 31."""
+    layout: Layout = "compact"
+    """public: webdataset shards with pictures, float32, for other code, too; compact: float16 beside the data."""
+    shard_size: int = 1000
+    """Pairs a shard; what a kill costs at most, for each process."""
+    chunk: int = 32
+    """Pairs that the teachers see together, while as many are read ahead."""
+    seed: int = 0
+    """Of augmentations and captions."""
+    on_bad_sample: OnBadSample = "raise"
+    """Stop at a bad pair, or leave it out; bad_samples.txt lists them. What stopped at one goes on with "skip"."""
+
+    def __post_init__(self) -> None:
+        least = {"augmentations": 1, "captions": 0, "shard_size": 1, "chunk": 1, "operations": 0}
+        least |= {} if self.size is None else {"size": 1}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {smallest}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale is {self.scale}, expected two shares of a picture, such as 0.08 1.0")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(
+                f"ratio is {self.ratio}, expected two ratios of width to height, such as 0.75 1.33"
+            )
+
+    def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
+        """What the dataset will be made of."""
+        members = members_of(teacher)
+        return ReinforcementCard(
+            teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
+            policy=AugmentationPolicy(
+                size=self.size or max(member.pixel_shape[-1] for member in members),
+                scale=self.scale,
+                ratio=self.ratio,
+                operations=self.operations,
+                magnitude=self.magnitude,
+            ),
+            augmentations=self.augmentations,
+            captions=self.captions if captioner is not None else 0,
+            captioner=captioner.name if captioner is not None else None,
+        )
+
+    def bytes_of_a_pair(
+        self, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble, captioner: Captions | None
+    ) -> int:
+        """About how much a pair takes beside its texts: of pictures, which public shards hold, a few are looked at."""
+        card = self.card(teacher, captioner)
+        if self.layout == "compact":
+            return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
+        pictures = []
+        for k in range(0, len(pairs), max(1, len(pairs) // 16)):
+            with suppress(ValueError, OSError):  # said when it is read in earnest
+                pictures.append(len(picture_file(pairs[k].image)[1]))
+        embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
+        members = 6 * 1024  # a head and half a block of padding each, and what else they begin with
+        return round(sum(pictures) / max(1, len(pictures))) + embeddings + 60 * card.augmentations + members
+
+
+def reinforce(
+    pairs: Sequence[Pair],
+    teacher: Teacher | TeacherEnsemble,
+    settings: Reinforcement,
+    out: str | Path,
+    *,
+    captioner: Captions | None = None,
+    accelerator: Accelerator | None = None,
+) -> int:
+    """Write the reinforced dataset; shards that are there already are not made again.
+
+    Every shard is made by one process, whole, and appears at once. What is in it is a function of its pairs, the
+    settings and the models: killed at any moment, the same call ends in the same bytes. What could not be read, here or
+    before (the pairs' `skipped`, if they have it), is listed in bad_samples.txt.
+
+    Args:
+        pairs: map-style; a part of `settings.shard_size` is a shard.
+        teacher: or an ensemble, whose members' embeddings are kept side by side.
+        captioner: None: no synthetic captions.
+        accelerator: shares the shards between its processes.
+
+    Returns: how many pairs all processes together read for it now.
+
+    Raises:
+        ValueError: the folder holds another reinforcement, a bad pair, an embedding that is not finite.
+    """
+    if not len(pairs):
+        raise ValueError("the data holds no pair")
+    out, card = Path(out), settings.card(teacher, captioner)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        _begin(out, card, settings, pairs, captioner)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    left_out = _complaints(out, settings.layout)
+    if left_out and settings.on_bad_sample == "raise":
+        raise ValueError(
+            f"{left_out[0]} ({len(left_out)} such, left out when this was begun with 'skip'); ask for 'skip' again, or "
+            "mend them and use another folder"
+        )
+    numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
+    shards = {
+        number: range(number * settings.shard_size, min((number + 1) * settings.shard_size, len(pairs)))
+        for number in numbers
+        if not _shard(out, settings.layout, number).exists()
+    }
+    images = sum(map(len, shards.values()))
+    maker = SampleMaker(
+        pairs, teacher, captioner, card, seed=settings.seed, on_bad_sample=settings.on_bad_sample
+    )
+    found = read_ahead(maker.read, itertools.chain.from_iterable(shards.values()), ahead=settings.chunk)
+    bar = tqdm(total=images, desc="reinforced", unit=" images", mininterval=1, disable=rank > 0)
+    with closing(found), bar:
+        for number, positions in shards.items():
+            rows, bad = [], []
+            for some in batches(itertools.islice(found, len(positions)), settings.chunk):
+                good, complaints = maker.make(some)
+                rows += good
+                bad += complaints
+                bar.update(len(some))
+            if settings.layout == "public":
+                write_tar(_shard(out, "public", number), rows, bad)
+            else:
+                part = {"first": positions.start, "end": positions.stop}
+                write_part(out, number, rows, **part, bad=bad, card=card)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    if rank == 0:
+        complaints = [*getattr(pairs, "skipped", ()), *_complaints(out, settings.layout)]
+        write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
+        if complaints:
+            print(f"{len(complaints)} bad samples were left out: {out / BAD}")
+    if accelerator is None:
+        return images
+    return int(accelerator.reduce(torch.tensor(images, device=accelerator.device), reduction="sum"))
+
+
+def _begin(
+    out: Path,
+    card: ReinforcementCard,
+    settings: Reinforcement,
+    pairs: Sequence[Pair],
+    captioner: Captions | None,
+) -> None:
+    described = json.loads(card.to_json())
+    described["made_of"] = {
+        "layout": settings.layout,
+        "shard_size": settings.shard_size,
+        "seed": settings.seed,
+        "captioner": getattr(captioner, "fingerprint", None),
+        "data": identity_of(pairs),
+    }
+    path = out / CARD
+    if not path.exists():
+        write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+        return
+    there = json.loads(path.read_text(encoding="utf-8"))
+    found = list(differences(_by_fingerprints(there), _by_fingerprints(described)))
+    if found:
+        raise ValueError(f"{out} holds another reinforcement ({'; '.join(found)}); use another folder")
+
+
+def _by_fingerprints(described: dict[str, Any]) -> dict[str, Any]:
+    """Without the names of teachers, whose folders may have moved."""
+    teachers = [
+        {k: v for k, v in teacher.items() if k != "name"} for teacher in described.get("teachers", ())
+    ]
+    return {**described, "teachers": teachers}
+
+
+def _shard(out: Path, layout: Layout, number: int) -> Path:
+    return out / f"reinforced-{number:05d}.{'tar' if layout == 'public' else 'safetensors'}"
+
+
+def _complaints(out: Path, layout: Layout) -> list[str]:
+    if layout == "compact":
+        return [line for path in sorted(out.glob("reinforced-*.safetensors")) for line in read_part(path).bad]
+    listed = sorted(out.glob("reinforced-*.bad.json"))
+    return [line for path in listed for line in json.loads(path.read_text(encoding="utf-8"))]

@@ -1,0 +1,227 @@
+"""Training on reinforced data (MobileCLIP, arXiv 2311.17049): the very crops the teachers saw, no teacher loaded."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
+
+from cliptd.data.augmentation import replay
+from cliptd.data.bad_samples import BadSample, BadSampleList
+from cliptd.data.identity import identity_of
+from cliptd.data.pairs.pair import OnBadSample
+from cliptd.embedding import losses
+from cliptd.embedding.collator import Reader
+from cliptd.embedding.config import Distillation
+from cliptd.embedding.distillation import Evaluate, student_identity, train_student
+from cliptd.embedding.distiller import StudentInTraining
+from cliptd.embedding.pruning.masks import Tower
+from cliptd.embedding.student import Student
+from cliptd.reinforcement.dataset import Reinforced, ReinforcedDataset, ReinforcementCard
+from cliptd.training import TrainingResult
+
+
+@dataclass(frozen=True)
+class ReinforcedExample:
+    """One augmentation and one synthetic caption of a sample, with the teachers' (Σ dims) embeddings of them."""
+
+    image: Image.Image
+    text: str
+    caption: str | None
+    image_embed: Tensor
+    text_embed: Tensor
+    caption_embed: Tensor | None
+
+
+class ReinforcedExamples:
+    """Map-style: of each sample a stored augmentation, replayed, and a stored caption.
+
+    Which ones is drawn from torch's generators, which the training loop seeds for each example.
+
+    size: height and width of the student's pictures.
+    captions: give synthetic captions, too, where there are any.
+    on_bad_sample: "raise" at a sample that cannot be read, or "skip": a `BadSample` is in its place.
+    """
+
+    def __init__(
+        self,
+        dataset: ReinforcedDataset,
+        size: int,
+        *,
+        captions: bool = True,
+        on_bad_sample: OnBadSample = "raise",
+    ) -> None:
+        self.dataset, self.size, self.captions, self.on_bad_sample = dataset, size, captions, on_bad_sample
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> ReinforcedExample | BadSample:
+        chosen = torch.rand(2).tolist()  # drawn before anything can fail
+        try:
+            sample = self.dataset[index]
+            captions = self._captions(sample)
+            augmentation = int(chosen[0] * len(sample.augmentations))
+            caption = int(chosen[1] * len(captions)) if captions else None
+            embeds = {"image": sample.image_embeds[augmentation], "text": sample.text_embeds[0]}
+            if caption is not None:
+                embeds["caption"] = sample.text_embeds[1 + caption]
+            for name, row in embeds.items():
+                if not np.isfinite(row).all():
+                    raise ValueError(f"{sample.key}: a teacher's {name} embedding is not finite")
+            crop = replay(
+                sample.image(),
+                sample.augmentations[augmentation],
+                self.size,
+                drawn_at=self.dataset.card.policy.size,
+            )
+        except (ValueError, OSError) as error:
+            if self.on_bad_sample == "raise":
+                raise
+            return BadSample(str(error))
+        tensors = {name: torch.from_numpy(row.astype(np.float32)) for name, row in embeds.items()}
+        return ReinforcedExample(
+            crop,
+            sample.text,
+            None if caption is None else captions[caption],
+            tensors["image"],
+            tensors["text"],
+            tensors.get("caption"),
+        )
+
+    def _captions(self, sample: Reinforced) -> Sequence[str]:
+        """Of a sample: all have some or, as the card says or captions are off, none; processes count on that."""
+        if not self.captions or not self.dataset.card.captions:
+            return ()
+        if not sample.captions:
+            raise ValueError(
+                f"{sample.key}: has no synthetic caption, and the card promises {self.dataset.card.captions}; leave "
+                "such samples out, or captions"
+            )
+        return sample.captions
+
+
+class ReinforcedCollator:
+    """Examples → the columns of `ReinforcedDistiller.forward`, by the student's transform and tokenizer.
+
+    student: see `Reader`. Raises ValueError for a batch without a single good example.
+    """
+
+    def __init__(self, student: Reader) -> None:
+        self.student, self.bad_samples = student, BadSampleList()
+
+    def __call__(self, examples: Sequence[ReinforcedExample | BadSample]) -> dict[str, Tensor]:
+        good = self.bad_samples.good(examples)
+        columns = {
+            "pixel_values": torch.stack([self.student.image_transform(example.image) for example in good]),
+            "input_ids": self.student.tokenize([example.text for example in good]),
+            "teacher_image": torch.stack([example.image_embed for example in good]),
+            "teacher_text": torch.stack([example.text_embed for example in good]),
+        }
+        if good[0].caption is not None:  # as all are
+            columns["caption_ids"] = self.student.tokenize([example.caption for example in good])
+            columns["teacher_caption"] = torch.stack([example.caption_embed for example in good])
+        return columns
+
+
+class ReinforcedDistiller(StudentInTraining):
+    """A student that learns from reinforced data: `losses.reinforced_contrastive`, on texts plus on captions.
+
+    Args:
+        student: an open_clip model.
+        card: of the data: the teachers' widths and scales.
+        distill_weight: λ; 1 for small students, 0.75 for a ViT-B in the paper.
+        frozen: towers that stay as they are.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        card: ReinforcementCard,
+        *,
+        distill_weight: float = 1.0,
+        frozen: tuple[Tower, ...] = (),
+    ) -> None:
+        super().__init__(student, frozen=frozen)
+        self.card, self.distill_weight = card, distill_weight
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        teacher_image: Tensor,
+        teacher_text: Tensor,
+        caption_ids: Tensor | None = None,
+        teacher_caption: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of a batch.
+
+        Args:
+            pixel_values: (pairs, 3, height, width) of replayed crops. input_ids: (pairs, tokens).
+            teacher_image, teacher_text, teacher_caption: (pairs, Σ dims).
+            caption_ids: (pairs, tokens) of synthetic captions.
+        """
+        self.clamp_logit_scale()
+        image = self.student.encode_image(pixel_values)
+        texts = input_ids if caption_ids is None else torch.cat([input_ids, caption_ids])
+        encoded = self.student.encode_text(texts).split(len(image))  # both at once
+        of_texts = {"text": (encoded[0], teacher_text)}
+        if caption_ids is not None:
+            of_texts["caption"] = (encoded[1], teacher_caption)
+        loss, self.last_terms = image.new_zeros(()), {}
+        for name, (text, of_teacher) in of_texts.items():
+            term = losses.reinforced_contrastive(
+                student_image=image,
+                student_text=text,
+                teacher_image=teacher_image.split(self.card.embed_dims, dim=1),
+                teacher_text=of_teacher.split(self.card.embed_dims, dim=1),
+                student_scale=self.student.logit_scale.exp(),
+                teacher_scales=self.card.logit_scales,
+                distill_weight=self.distill_weight,
+            )
+            loss, self.last_terms[name] = loss + term, term.detach()
+        return {"loss": loss}
+
+
+def distil_reinforced(
+    student: Student,
+    dataset: ReinforcedDataset,
+    settings: Distillation,
+    *,
+    run_dir: Path,
+    evaluate: Evaluate,
+    accelerator: Accelerator,
+) -> TrainingResult:
+    """Train the student on a reinforced dataset, no teacher at hand; else as `distil`."""
+    size = student.image_transform(Image.new("RGB", (16, 16))).shape[-1]
+    described = {
+        **student_identity(student),
+        "data": identity_of(dataset),
+        "card": json.loads(dataset.card.to_json()),
+        "objective": settings.objective,
+        "distill_weight": settings.distill_weight,
+        "synthetic_captions": settings.synthetic_captions,
+        "freeze": list(settings.freeze),
+        "on_bad_sample": settings.on_bad_sample,
+    }
+    return train_student(
+        ReinforcedDistiller(
+            student.encoder, dataset.card, distill_weight=settings.distill_weight, frozen=settings.freeze
+        ),
+        student,
+        ReinforcedExamples(
+            dataset, size, captions=settings.synthetic_captions, on_bad_sample=settings.on_bad_sample
+        ),
+        ReinforcedCollator(student),
+        settings.training,
+        run_dir=run_dir,
+        evaluate=evaluate,
+        accelerator=accelerator,
+        settings=described,
+        bad=dataset.skipped,
+    )

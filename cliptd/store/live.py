@@ -1,0 +1,83 @@
+"""A teacher that is asked at every step."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cliptd.store.source import Picture, Source, encode_images, finite
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Similarity, Teacher
+
+
+def as_source(teacher_or_source) -> Source:
+    """A source as it is; a teacher as a `LiveSource`."""
+    if isinstance(teacher_or_source, Teacher | TeacherEnsemble):
+        return LiveSource(teacher_or_source)
+    if hasattr(teacher_or_source, "image_embeds") and hasattr(teacher_or_source, "text_embeds"):
+        return teacher_or_source
+    raise TypeError(
+        f"found {type(teacher_or_source).__name__}; expected a teacher, a store or another source"
+    )
+
+
+class LiveSource(Similarity):
+    """Encodes on the fly, each key of a call once; remembers the latest texts, since words recur.
+
+    Args:
+        teacher: a `Teacher` or `TeacherEnsemble`.
+        calibration: pictures whose mean embedding `image_mean` returns (a few hundred of the training
+            images).
+        cached_texts: how many texts to remember.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher | TeacherEnsemble,
+        calibration: Sequence[Picture] | None = None,
+        cached_texts=200_000,
+    ):
+        self.teacher, self.calibration, self.cached_texts = teacher, calibration, cached_texts
+        self.embed_dim, self.name = teacher.embed_dim, teacher.name
+        self.logit_scale, self.logit_bias = teacher.logit_scale, teacher.logit_bias
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._mean: Tensor | None = None
+
+    identity = "live"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.teacher.fingerprint
+
+    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        embeds = encode_images(self.teacher, list(first), [images[i] for i in first.values()])
+        row = {key: n for n, key in enumerate(first)}
+        return embeds[[row[key] for key in keys]]
+
+    region_embeds = image_embeds
+
+    def text_embeds(self, texts: Sequence[str]) -> Tensor:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if missing:
+            encoded = finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
+            self._texts.update(zip(missing, encoded, strict=True))
+        found = []
+        for text in texts:
+            self._texts.move_to_end(text)
+            found.append(self._texts[text])
+        while len(self._texts) > self.cached_texts:
+            self._texts.popitem(last=False)
+        return torch.stack(found) if found else torch.zeros(0, self.embed_dim)
+
+    def image_mean(self) -> Tensor:
+        if self._mean is None:
+            if not self.calibration:
+                raise ValueError(
+                    "image_mean needs pictures to average over: LiveSource(teacher, calibration=[…training "
+                    "images…]), or a store, which averages over the images it holds"
+                )
+            names = [f"calibration[{i}]" for i in range(len(self.calibration))]
+            self._mean = self.image_embeds(names, self.calibration).double().mean(0).float()
+        return self._mean

@@ -1,0 +1,22 @@
+"""What tells one teacher, or one set of weights, from another."""
+
+import hashlib
+import json
+
+import torch
+from torch import nn
+
+
+def hash_weights(model: nn.Module) -> "hashlib._Hash":
+    """SHA-256 of the names, shapes, types and bytes of a model's tensors."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest
+
+
+def hash_vocabulary(vocabulary: dict) -> str:
+    """sha256 of a token → id map, in the order of the ids."""
+    tokens = sorted(vocabulary.items(), key=lambda item: item[1])
+    return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

@@ -1,0 +1,228 @@
+"""What a teacher is: a frozen image–text dual encoder that owns its image transform and its tokenizer.
+
+open_clip models, transformers CLIP and SigLIP, and ensembles have one surface: `encode_images`,
+`encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer are never assumed to be
+the same.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms.functional import to_pil_image
+
+from cliptd.teachers.fingerprints import hash_weights
+
+MAX_LOGIT_SCALE = 100.0
+"""That training allows, as CLIP's authors do."""
+PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
+
+
+class ImageError(ValueError):
+    """An image that cannot be opened, decoded or transformed; `name` says which."""
+
+    def __init__(self, name: str, cause: object):
+        super().__init__(f"image {name} cannot be read: {cause}; replace the file or leave it out")
+        self.name = name
+
+
+class Similarity:
+    """How likely an image and a text belong together, from their embeddings."""
+
+    logit_scale: float
+    logit_bias: float | None
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """True for a SigLIP-like teacher, whose probability is per pair and needs no other candidates."""
+        return self.logit_bias is not None
+
+    def match_logits(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """`logit_scale` · cosine (+ `logit_bias`): what the teacher learned to make large for matching pairs.
+
+        Args:
+            image_embeds: (batch, dim), normalised or not.
+            text_embeds: (batch, candidates, dim), each row's own candidates, or (texts, dim), shared.
+
+        Returns: (batch, candidates) or (batch, texts).
+        """
+        image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
+        shared = text_embeds.dim() == 2
+        cosine = torch.einsum("bd,cd->bc" if shared else "bd,bcd->bc", image_embeds, text_embeds)
+        return self.logit_scale * cosine + (self.logit_bias or 0.0)
+
+    def match_probability(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """Probability that image and text belong together; shapes as `match_logits`.
+
+        CLIP: softmax over the given candidates (rows sum to 1). SigLIP: an independent sigmoid for each pair.
+        """
+        logits = self.match_logits(image_embeds, text_embeds)
+        return logits.sigmoid() if self.is_sigmoid else logits.softmax(dim=-1)
+
+
+class Teacher(Similarity, nn.Module, ABC):
+    """A frozen dual encoder: always in eval mode, never recording gradients, blind to an outer autocast.
+
+    Subclasses say how pixels and tokens become features. Build one with `cliptd.load_teacher`.
+
+    Args:
+        model: the encoder; it is frozen here, in place.
+        name: what error messages and the store's index call it.
+        batch_size: images or texts per forward.
+    """
+
+    def __init__(self, model: nn.Module, name: str, batch_size: int = 256):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        self.model = model.requires_grad_(False).eval()
+        self.name = name
+        self.batch_size = batch_size
+        bias = getattr(model, "logit_bias", None)
+        self.logit_scale = float(model.logit_scale.detach().float().exp())
+        self.logit_bias = None if bias is None else float(bias.detach())
+        self.pixel_shape = self.image_transform(Image.new("RGB", (16, 16))).shape
+        self.embed_dim = self.encode_texts(PROBES[:1]).shape[-1]
+
+    @abstractmethod
+    def image_transform(self, image: Image.Image) -> Tensor:
+        """The teacher's own preprocessing of a PIL image of any mode: (3, height, width) float32."""
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+        """The teacher's own token ids, padded to its context length: (texts, tokens), or a dict of such."""
+
+    @abstractmethod
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, height, width) → (batch, dim), not normalised."""
+
+    @abstractmethod
+    def text_features(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+        """What `tokenize` returns → (batch, dim), not normalised."""
+
+    @abstractmethod
+    def describe(self) -> dict:
+        """What besides the weights decides an embedding: transform and vocabulary, as JSON values."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def transform_name(self) -> str:
+        """Teachers of one name see the same pixels."""
+        return f"{tuple(self.pixel_shape)} {self.describe()['transform']}"
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stays in eval mode, whatever `mode` says: a parent's `.train()` must not wake its dropout."""
+        return super().train(False)
+
+    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """Embed images.
+
+        Args:
+            images: PIL images of any mode and size; or uint8 tensors (3, h, w) of raw pixels; or float
+                tensors (3, H, W) that `image_transform` made. A (n, 3, H, W) tensor does for a list.
+            names: what to call each image in an error; its file name or position otherwise.
+
+        Returns: (n, dim) float32 of unit length, on the teacher's device.
+        Raises: ImageError naming the image that cannot be decoded.
+        """
+        named = names or [image_name(image, i) for i, image in enumerate(images)]
+        batches = zip(self._batches(images), self._batches(named), strict=True)
+        dtype = next(self.model.parameters()).dtype
+        return self._encode(
+            self.image_features(self.pixels(*batch).to(self.device, dtype)) for batch in batches
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts, over-long ones truncated: (n, dim) float32 of unit length, on `device`."""
+        if isinstance(texts, str):
+            raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
+        return self._encode(self.text_features(self._tokens(batch)) for batch in self._batches(texts))
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """(n, 3, height, width) of `pixels` → (n, dim) float32 of unit length, on `device`."""
+        dtype = next(self.model.parameters()).dtype
+        return self._encode(
+            self.image_features(part.to(self.device, dtype)) for part in self._batches(pixels)
+        )
+
+    def embed_tokens(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+        """What `tokenize` returns → (n, dim) float32 of unit length, on `device`."""
+        if isinstance(tokens, Tensor):
+            return self._encode(self.text_features(part.to(self.device)) for part in self._batches(tokens))
+        parts = (
+            {name: ids.to(self.device) for name, ids in part.items()} for part in self._dict_batches(tokens)
+        )
+        return self._encode(self.text_features(part) for part in parts)
+
+    def _dict_batches(self, columns: dict[str, Tensor]):
+        count = len(next(iter(columns.values())))
+        starts = range(0, count, self.batch_size)
+        return ({name: ids[i : i + self.batch_size] for name, ids in columns.items()} for i in starts)
+
+    def _batches(self, items: Sequence):
+        return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
+
+    def _encode(self, features) -> Tensor:
+        """Draw from the generator `features` without gradients, autocast or inference_mode's tensors."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            parts = [F.normalize(part.float(), dim=-1) for part in features]
+            return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
+
+    def pixels(self, images: Sequence | Tensor, names: Sequence[str]) -> Tensor:
+        """(batch, 3, height, width) float32, on the CPU, of what `encode_images` takes."""
+        return torch.stack([self._one_image(image, name) for image, name in zip(images, names, strict=True)])
+
+    def _one_image(self, image: Image.Image | Tensor, name: str) -> Tensor:
+        if isinstance(image, Tensor) and image.is_floating_point():
+            if image.shape != self.pixel_shape:
+                found, expected = tuple(image.shape), tuple(self.pixel_shape)
+                raise ImageError(
+                    name, f"float tensor of shape {found}, expected image_transform's {expected}"
+                )
+            return image.cpu()
+        if isinstance(image, Tensor) and image.dtype == torch.uint8:
+            image = to_pil_image(image.cpu())
+        if not isinstance(image, Image.Image):
+            found = f"{image.dtype} tensor" if isinstance(image, Tensor) else type(image).__name__
+            raise ImageError(name, f"found a {found}, expected a PIL image or a uint8 or float tensor")
+        try:
+            return self.image_transform(image)
+        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+            raise ImageError(name, error) from error
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+        tokens = self.tokenize(list(texts))
+        if isinstance(tokens, Tensor):
+            return tokens.to(self.device)
+        return {name: value.to(self.device) for name, value in tokens.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """ "sha256:" + 16 hex digits of weights (with their precision), transform and tokenizer behaviour.
+
+        Computed once, on first use (about a second a GB); the weights are taken to stay frozen.
+        """
+        digest = hash_weights(self.model)
+        tokens = self.tokenize(PROBES)
+        tokens = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
+        for key, value in sorted(tokens.items()):
+            digest.update(f"{key} {value.tolist()}\n".encode())
+        digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
+        return "sha256:" + digest.hexdigest()[:16]
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message as one line, to quote it inside another."""
+    return " ".join(str(error).split())
+
+
+def image_name(image, position: int) -> str:
+    return getattr(image, "filename", "") or f"at position {position}"

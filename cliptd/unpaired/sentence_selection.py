@@ -1,0 +1,255 @@
+"""Visually grounded sentences out of a large corpus: those that a teacher finds near to some of a pool of images.
+
+The sentence side of unpaired distillation (DIME-FM, arXiv 2303.18232). The paper's own selection is not published in
+detail; this one is ours.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from cliptd.data.bad_samples import BadSampleList
+from cliptd.data.identity import identity_of
+from cliptd.data.pairs.pair import OnBadSample
+from cliptd.evaluation.embeddings import embed_images
+from cliptd.store.source import finite
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
+from cliptd.unpaired.images_and_sentences import Images, Sentences
+from cliptd.unpaired.score_table import ENTRY, distinct_texts, parts, scores_of_ranks
+from cliptd.utils.files import whole_file, write_atomically
+from cliptd.utils.run_folder import differences
+
+POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
+BAD = "bad_samples.txt"
+DISTINCT = "distinct.npy"
+
+
+@dataclass(kw_only=True)
+class SentenceSelection:
+    """Which sentences count as grounded."""
+
+    keep: int | None = None
+    """How many of the best are kept."""
+    share: float | None = None
+    """Instead: which share of all that differ."""
+    least: float | None = None
+    """Instead: those of this cosine at least."""
+    neighbours: int = 1
+    """A sentence's score is its mean cosine to as many nearest images."""
+    pool: int = 100_000
+    """Images in memory at most; of more, as many are drawn."""
+    chunk: int = 4096
+    """Sentences at a time; what a kill costs at most, for each process."""
+    seed: int = 0
+    """Of the drawn images."""
+    on_bad_sample: OnBadSample = "raise"
+    """Stop at a bad image or a shard's bad sample, or leave it out; bad_samples.txt lists them."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("keep", "share", "least") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"found {', '.join(given) or 'none'} of keep, share and least; give one of them")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, expected above 0 and at most 1")
+        if self.keep is not None and self.keep < 1:
+            raise ValueError(f"keep is {self.keep}, expected at least 1")
+        if self.chunk < 1 or not 1 <= self.neighbours <= self.pool:
+            raise ValueError(
+                f"found chunk {self.chunk}, neighbours {self.neighbours} and a pool of {self.pool}; expected at least "
+                "1 of each, and no more neighbours than images"
+            )
+
+
+def select_sentences(
+    sentences: Sentences,
+    images: Images,
+    teacher: Teacher | TeacherEnsemble,
+    settings: SentenceSelection,
+    out: str | Path,
+    *,
+    accelerator: Accelerator | None = None,
+) -> dict[str, float]:
+    """Write OUT/sentences.txt: the grounded sentences in the order of the corpus, each once, one a line.
+
+    Every sentence is scored once, into a file (12 bytes each); killed, the same call goes on from there, and another
+    `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings and a
+    chunk of sentences; at the end hashes of 67 million sentences, some 3 GB, however many there are.
+
+    Args:
+        accelerator: shares the chunks between its processes.
+
+    Returns: {"sentences", "distinct", "selected", "least", "median"}: counts, the score of the last that was selected
+        and the median of all. Also in OUT/selection.json.
+    Raises: ValueError for a folder with scores of another corpus, pool or teacher; for an embedding that is not finite.
+    """
+    out = Path(out)
+    rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if rank == 0:
+        _begin(out, sentences, images, teacher, settings)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    entries = np.load(out / SCORES, mmap_mode="r+")
+    starts = range(rank * settings.chunk, len(sentences), processes * settings.chunk)
+    todo = [start for start in starts if np.isnan(entries["score"][start : start + settings.chunk]).any()]
+    if todo:
+        pool = load_file(out / POOL)["embeds"].to(teacher.device)
+        bad = BadSampleList(out / BAD)
+        for start in tqdm(todo, desc="scored", unit=" chunks", disable=None):
+            texts = sentences.part(start, start + settings.chunk)
+            bad.add(getattr(sentences, "skipped", ()))
+            entries["text"][start : start + len(texts)] = [_hash(text) for text in texts]
+            entries["score"][start : start + len(texts)] = _scores(texts, pool, teacher, settings.neighbours)
+        entries.flush()
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    return _write_selected(out, sentences, settings) if rank == 0 else {}
+
+
+def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: SentenceSelection) -> None:
+    """An empty table of scores and the pool's embeddings, if they are not there."""
+    described = {
+        "sentences": identity_of(sentences),
+        "images": identity_of(images),
+        "teacher": f"{teacher.fingerprint} ({teacher.name})",
+        **{name: getattr(settings, name) for name in ("neighbours", "pool", "seed", "chunk")},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / SELECTION).exists():
+        there = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
+        found = list(differences(_by_fingerprint(there), _by_fingerprint(described)))
+        if found:
+            raise ValueError(f"{out} holds scores of something else ({'; '.join(found)}); use another folder")
+        return
+    if len(images) < settings.neighbours or not len(sentences):
+        raise ValueError(
+            f"found {len(images)} images and {len(sentences)} sentences; expected {settings.neighbours} and 1 at least"
+        )
+    chosen = range(len(images))
+    if len(images) > settings.pool:
+        chosen = sorted(
+            np.random.default_rng(settings.seed).choice(len(images), settings.pool, replace=False)
+        )
+    found = [images[int(k)] for k in chosen]
+    embedded = embed_images(
+        teacher,
+        [one.image for one in found],
+        [one.key for one in found],
+        on_bad_sample=settings.on_bad_sample,
+    )
+    if len(embedded.kept) < settings.neighbours:
+        raise ValueError(
+            f"{images.name}: {len(embedded.kept)} images could be read, expected {settings.neighbours} (neighbours)"
+        )
+    bad = [*getattr(sentences, "skipped", ()), *getattr(images, "skipped", ()), *embedded.skipped]
+    write_atomically(out / BAD, "".join(f"{complaint}\n" for complaint in bad).encode())
+    write_atomically(out / POOL, save({"embeds": embedded.embeds.cpu()}))
+    entries = np.lib.format.open_memmap(out / SCORES, mode="w+", dtype=ENTRY, shape=(len(sentences),))
+    entries["score"] = np.nan
+    entries.flush()
+    write_atomically(out / SELECTION, json.dumps({"scores_of": described}, indent=1).encode())
+
+
+def _by_fingerprint(described: dict[str, Any]) -> dict[str, Any]:
+    """Without the teacher's name, whose folder may have moved."""
+    return {**described, "teacher": described["teacher"].split(" (")[0]}
+
+
+def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndarray:
+    """(texts,) float32 mean cosines to the nearest images, -inf for "".
+
+    No matrix of more than a block of the pool is held.
+    """
+    embeds = finite(teacher.encode_texts(texts), "text", texts, teacher.name)
+    best = embeds.new_full((len(texts), neighbours), -2.0)
+    for block in pool.split(16_384):
+        best = torch.cat([best, embeds @ block.T], dim=1).topk(neighbours, dim=1).values
+    blank = torch.tensor([not text for text in texts], device=best.device)
+    return best.mean(dim=1).masked_fill(blank, -torch.inf).cpu().numpy()
+
+
+def _hash(text: str) -> int:
+    """Of its words."""
+    digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection) -> dict[str, float]:
+    entries = np.load(out / SCORES, mmap_mode="r")
+    try:
+        distinct = distinct_texts(entries, out / DISTINCT)
+        count = int(sum(distinct[part].sum() for part in parts(len(entries))))
+        if not count:
+            raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
+        lower, upper = scores_of_ranks(entries, distinct, ((count - 1) // 2, count // 2))
+        found = {"sentences": len(sentences), "distinct": count, "median": float((lower + upper) / 2)}
+        found |= _write_best(
+            out, sentences, settings, entries, distinct, _cut(settings, entries, distinct, count)
+        )
+    finally:
+        (out / DISTINCT).unlink(missing_ok=True)
+    described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
+    write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
+    return found
+
+
+class _Cut(NamedTuple):
+    """Selected are the scores above `last`, and of those that are `last` the first `level`."""
+
+    last: np.float32
+    level: int
+
+
+def _cut(settings: SentenceSelection, entries: np.ndarray, distinct: np.ndarray, count: int) -> _Cut:
+    if settings.least is not None:
+        (highest,) = scores_of_ranks(entries, distinct, (count - 1,))
+        if highest < settings.least:
+            raise ValueError(
+                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
+            )
+        return _Cut(np.float32(settings.least), count)
+    asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
+    keep = min(asked, count)
+    (last,) = scores_of_ranks(entries, distinct, (count - keep,))
+    above = sum((distinct[part] & (entries["score"][part] > last)).sum() for part in parts(len(entries)))
+    return _Cut(last, keep - int(above))
+
+
+def _write_best(
+    out: Path,
+    sentences: Sentences,
+    settings: SentenceSelection,
+    entries: np.ndarray,
+    distinct: np.ndarray,
+    cut: _Cut,
+) -> dict[str, float]:
+    selected, least, level = 0, np.inf, cut.level
+    with whole_file(out / SELECTED) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
+        for first in range(0, len(sentences), settings.chunk):
+            here = slice(first, first + settings.chunk)
+            scores, counts = entries["score"][here], distinct[here]
+            of_last = np.flatnonzero(counts & (scores == cut.last))[:level]
+            level -= len(of_last)
+            chosen = np.union1d(np.flatnonzero(counts & (scores > cut.last)), of_last)
+            if not len(chosen):
+                continue
+            texts = sentences.part(first, first + settings.chunk)
+            changed = [k for k in chosen if _hash(texts[k]) != entries["text"][first + k]]
+            if changed:
+                raise ValueError(
+                    f"{sentences.name}: sentence {first + changed[0]} is now {texts[changed[0]]!r}, which has no score "
+                    f"in {out}; use another folder"
+                )
+            file.writelines(" ".join(texts[k].split()) + "\n" for k in chosen)
+            selected += len(chosen)
+            least = min(least, scores[chosen].min())
+    return {"selected": selected, "least": float(least)}

@@ -1,0 +1,1 @@
+"""Examples of a task to batches of tensors."""

@@ -1,0 +1,1 @@
+"""Fine-tune students on a task with each of several methods."""

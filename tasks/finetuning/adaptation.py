@@ -1,0 +1,73 @@
+"""A teacher adapted to a task's own images and the texts that are true of them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from cliptd.data.pairs.pair import Pair
+from cliptd.teachers import Teacher
+from cliptd.teachers.adaptation import adapt_teacher
+from cliptd.teachers.from_open_clip import save_open_clip
+from cliptd.training import TrainingConfig
+from cliptd.training.config import refuse_other_config, resolved
+from cliptd.utils.files import write_atomically
+from tasks.task import Task
+
+
+def adapt_to_task(
+    teacher: Teacher, task: Task, training: TrainingConfig, folder: Path, accelerator: Accelerator
+) -> Path:
+    """Fine-tune an open_clip teacher contrastively on the task's labelled items, no others; the best step is chosen on
+    the validation items. A teacher that was adapted so before stays.
+
+    folder: becomes an open_clip folder; log and checkpoints go to its subfolder run.
+
+    Returns the folder. Raises ValueError if it holds a teacher that was adapted otherwise, and as
+    `cliptd.teachers.adaptation.adapt_teacher`.
+    """
+    marker = folder / "adapted.json"
+    labelled = {name: task.split[name] for name in ("training_hash", "training_files")}
+    identity = resolved(training, teacher_fingerprint=teacher.fingerprint, labelled=labelled)
+    if training.resume == "auto":
+        refuse_other_config(marker, identity)
+    if training.resume == "never" or not marker.exists():
+        adapted = adapt_teacher(
+            teacher,
+            AdaptationPairs(task, task.training_set),
+            training,
+            run_dir=folder / "run",
+            validation=AdaptationPairs(task, task.validation_set),
+            accelerator=accelerator,
+        )
+        accelerator.free_memory()  # of the teacher's optimizer
+        if accelerator.is_main_process:
+            save_open_clip(adapted, folder)
+            write_atomically(marker, json.dumps(identity, indent=2) + "\n")
+    accelerator.wait_for_everyone()
+    return folder
+
+
+class AdaptationPairs:
+    """Map-style dataset of `Pair`, an example of the task each.
+
+    The text is the sentence that the teacher embeds: VCR's right choice, VQA's question and answer, an entailed
+    hypothesis of SNLI-VE.
+
+    Raises ValueError for an example without label.
+    """
+
+    def __init__(self, task: Task, examples: Sequence[Any]) -> None:
+        self.task, self.examples = task, task.true_of_their_images(examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Pair:
+        example = self.examples[index]
+        if example.label is None:
+            raise ValueError(f"{example.image.where}: no label; adaptation needs the training file")
+        texts = self.task.collate.texts([example])[0].teacher_texts
+        return Pair(example.image_key, example.image, texts[example.label if len(texts) > 1 else 0])

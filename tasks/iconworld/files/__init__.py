@@ -1,0 +1,1 @@
+"""Iconworld's files in the official formats."""

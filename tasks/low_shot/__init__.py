@@ -1,0 +1,1 @@
+"""Grids of methods, numbers of labels and seeds, and their report."""
