@@ -18,7 +18,7 @@ from cliptd.adapter.student_outputs import student_probability
 from cliptd.store.live import LiveSource
 from cliptd.store.reader import TeacherStore
 from cliptd.targeted.collator import DistillationCollator
-from cliptd.targeted.config import Preset
+from cliptd.targeted.config import Method
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.utils.files import write_atomically
@@ -36,7 +36,7 @@ class InspectSelection:
     """Which task; its own options follow after "--"."""
     out: Path = Path("selection.html")
     """The page."""
-    method: Preset = "targeted"
+    method: Method = "targeted"
     """Rung of the ladder whose selection is shown."""
     instances: int = 12
     """The first ones of the labelled training set."""

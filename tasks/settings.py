@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import tyro
 
 from cliptd.targeted.changes import DistillationChanges
-from cliptd.targeted.config import WEIGHTS, Preset, TargetedDistillationConfig
+from cliptd.targeted.config import WEIGHTS, Method, TargetedDistillationConfig
 from cliptd.teachers.adaptation import adaptation_defaults
 from cliptd.training import TrainingConfig
 from tasks.batches.box_views import TeacherBoxes
@@ -39,7 +39,7 @@ class FinetuneSettings(ABC):
     teacher_boxes: TeacherBoxes = "crop"
     """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
     no magnified objects); "none": the teacher sees whole images only."""
-    methods: tuple[Preset, ...] = ("targeted",)
+    methods: tuple[Method, ...] = ("targeted",)
     """Rungs of the ladder to train one after the other, each from the same start."""
     distillation: DistillationChanges = field(default_factory=DistillationChanges)
     """Settings that differ from each method's own."""
@@ -103,11 +103,11 @@ class FinetuneSettings(ABC):
         """Whether the teacher is shown boxes."""
         return self.teacher_boxes != "none" and self.data.has_boxes
 
-    def method_config(self, method: Preset) -> TargetedDistillationConfig:
+    def method_config(self, method: Method) -> TargetedDistillationConfig:
         """The distillation settings of one method.
 
         A term that the method leaves out stays out, whatever weight the changes give it: "none" distils nothing.
         """
-        left_out = {k for k, v in vars(TargetedDistillationConfig.ladder(method)).items() if v == 0.0}
+        left_out = {k for k, v in vars(TargetedDistillationConfig.for_method(method)).items() if v == 0.0}
         changes = {k: v for k, v in self.distillation.given().items() if k not in left_out & {*WEIGHTS}}
-        return TargetedDistillationConfig.ladder(method, **changes)
+        return TargetedDistillationConfig.for_method(method, **changes)

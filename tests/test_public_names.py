@@ -73,5 +73,5 @@ def test_packages_are_light_until_a_name_is_used(package):
 def test_wrap_is_a_function_whatever_was_imported_before():
     importlib.import_module("cliptd.adapter.distilled_model")
     student = nn.Linear(2, 2)
-    config = cliptd.TargetedDistillationConfig.ladder("none")
+    config = cliptd.TargetedDistillationConfig.for_method("none")
     assert isinstance(cliptd.wrap(student, None, config), DistilledModel)

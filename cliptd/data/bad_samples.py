@@ -10,7 +10,7 @@ from typing import Any
 class BadSample:
     """A sample that could not be read, and why."""
 
-    complaint: str
+    reason: str
 
 
 class BadSampleList:
@@ -22,7 +22,7 @@ class BadSampleList:
 
     def good(self, samples: Sequence[Any]) -> list[Any]:
         """The samples of a batch that could be read; the others are listed. Raises ValueError if there is none."""
-        bad = [sample.complaint for sample in samples if isinstance(sample, BadSample)]
+        bad = [sample.reason for sample in samples if isinstance(sample, BadSample)]
         self.add(bad)
         found = [sample for sample in samples if not isinstance(sample, BadSample)]
         if not found:
@@ -31,15 +31,15 @@ class BadSampleList:
             )
         return found
 
-    def add(self, complaints: Iterable[str]) -> None:
+    def add(self, reasons: Iterable[str]) -> None:
         """List those that are not listed yet."""
-        complaints = list(dict.fromkeys(complaints))
-        if not complaints or self.path is None:
+        reasons = list(dict.fromkeys(reasons))
+        if not reasons or self.path is None:
             return
         if self._listed is None:
             known = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
             self._listed = set(known.splitlines())
-        new = [complaint for complaint in complaints if complaint not in self._listed]
+        new = [reason for reason in reasons if reason not in self._listed]
         self._listed.update(new)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(complaint + "\n" for complaint in new))
+            file.write("".join(reason + "\n" for reason in new))

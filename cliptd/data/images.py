@@ -43,7 +43,7 @@ class ImageFile:
         except (OSError, SyntaxError, ValueError):
             return self().size  # says what is wrong
 
-    def complaint(self) -> str | None:
+    def reason(self) -> str | None:
         """What is wrong with the image, or None; a JPEG is decoded at an eighth of its size, which tells as much."""
         try:
             self._open(quick=True)

@@ -249,7 +249,7 @@ def train_student(
         run_dir.mkdir(parents=True, exist_ok=True)
         before = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
         known = dict.fromkeys([*bad, *(before if training.resume == "auto" else ())])  # a resumed run's, too
-        write_atomically(listed, "".join(complaint + "\n" for complaint in known))
+        write_atomically(listed, "".join(reason + "\n" for reason in known))
     accelerator.wait_for_everyone()
     collate.bad_samples = BadSampleList(listed)
     result = train(
@@ -266,8 +266,8 @@ def train_student(
     model.clamp_logit_scale()
     accelerator.free_memory()  # of this run's optimizer, before another begins
     if accelerator.is_main_process:
-        complaints = list(dict.fromkeys(listed.read_text(encoding="utf-8").splitlines()))  # of all processes
-        write_atomically(listed, "".join(complaint + "\n" for complaint in complaints))
-        if complaints:
-            accelerator.print(f"{len(complaints)} bad samples were left out: {listed}")
+        reasons = list(dict.fromkeys(listed.read_text(encoding="utf-8").splitlines()))  # of all processes
+        write_atomically(listed, "".join(reason + "\n" for reason in reasons))
+        if reasons:
+            accelerator.print(f"{len(reasons)} bad samples were left out: {listed}")
     return result

@@ -156,7 +156,7 @@ class _Filling:
         bad: list[str] = []
         found = read_ahead(read, positions, ahead=self.batch_size)
         for some in batches(tqdm(found, "teacher", len(positions), disable=None), self.batch_size):
-            bad += [one.complaint for one in some if isinstance(one, BadSample)]
+            bad += [one.reason for one in some if isinstance(one, BadSample)]
             good = [one for one in some if not isinstance(one, BadSample)]
             views = [view for _, own in good for view in own]
             self._write(views, [text for text, _ in good if text])

@@ -77,7 +77,7 @@ def embed_images(
         for start in range(0, len(images), size):
             positions = range(start, min(start + size, len(images)))
             batch = dict(zip(positions, found, strict=False))
-            skipped += [complaint for complaint in batch.values() if isinstance(complaint, str)]
+            skipped += [reason for reason in batch.values() if isinstance(reason, str)]
             opened = {position: image for position, image in batch.items() if not isinstance(image, str)}
             if opened:
                 embeds = model.encode_images(list(opened.values()))

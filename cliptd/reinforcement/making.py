@@ -139,7 +139,7 @@ def reinforce(
         _begin(out, card, settings, pairs, captioner)
     if accelerator is not None:
         accelerator.wait_for_everyone()
-    left_out = _complaints(out, settings.layout)
+    left_out = _reasons(out, settings.layout)
     if left_out and settings.on_bad_sample == "raise":
         raise ValueError(
             f"{left_out[0]} ({len(left_out)} such, left out when this was begun with 'skip'); ask for 'skip' again, or "
@@ -161,9 +161,9 @@ def reinforce(
         for number, positions in shards.items():
             rows, bad = [], []
             for some in batches(itertools.islice(found, len(positions)), settings.chunk):
-                good, complaints = maker.make(some)
+                good, reasons = maker.make(some)
                 rows += good
-                bad += complaints
+                bad += reasons
                 bar.update(len(some))
             if settings.layout == "public":
                 write_tar(_shard(out, "public", number), rows, bad)
@@ -173,10 +173,10 @@ def reinforce(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     if rank == 0:
-        complaints = [*getattr(pairs, "skipped", ()), *_complaints(out, settings.layout)]
-        write_atomically(out / BAD, "".join(f"{line}\n" for line in complaints).encode())
-        if complaints:
-            print(f"{len(complaints)} bad samples were left out: {out / BAD}")
+        reasons = [*getattr(pairs, "skipped", ()), *_reasons(out, settings.layout)]
+        write_atomically(out / BAD, "".join(f"{line}\n" for line in reasons).encode())
+        if reasons:
+            print(f"{len(reasons)} bad samples were left out: {out / BAD}")
     if accelerator is None:
         return images
     return int(accelerator.reduce(torch.tensor(images, device=accelerator.device), reduction="sum"))
@@ -219,7 +219,7 @@ def _shard(out: Path, layout: Layout, number: int) -> Path:
     return out / f"reinforced-{number:05d}.{'tar' if layout == 'public' else 'safetensors'}"
 
 
-def _complaints(out: Path, layout: Layout) -> list[str]:
+def _reasons(out: Path, layout: Layout) -> list[str]:
     if layout == "compact":
         return [line for path in sorted(out.glob("reinforced-*.safetensors")) for line in read_part(path).bad]
     listed = sorted(out.glob("reinforced-*.bad.json"))

@@ -40,7 +40,7 @@ FEATURES = datasets.Features(
             for what in ("offset", "size")
         },
         "picture": datasets.Value("string"),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -185,14 +185,14 @@ def _rows(files: tuple[str, ...], elsewhere: str | None, when: int | None) -> It
                 if name is not None:
                     row |= {f"{name}_offset": offset, f"{name}_size": size}
                 elif suffix == EARLY_END:
-                    row["complaint"] = (
+                    row["reason"] = (
                         f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
                     )
             if row["image_offset"] is None:
                 names = (f"{_name(key)}{suffix}" for suffix in IMAGE_SUFFIXES)
                 row["picture"] = next((name for name in names if name in there), None)
-            if row["complaint"] is None:
-                row["complaint"] = _lacking(row, path, elsewhere, there)
+            if row["reason"] is None:
+                row["reason"] = _lacking(row, path, elsewhere, there)
             yield row
 
 

@@ -99,7 +99,7 @@ class SampleMaker:
                 return [], [*bad, str(error)]
         alone = [self.make([one]) for one in read]
         samples = [sample for found, _ in alone for sample in found]
-        return samples, [complaint for _, complaints in alone for complaint in complaints]
+        return samples, [reason for _, reasons in alone for reason in reasons]
 
     def _reinforced(self, read: Sequence[ReadForTeachers]) -> list[tuple[int, Reinforced]]:
         captions: list[list[str]] = [[] for _ in read]

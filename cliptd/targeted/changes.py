@@ -1,4 +1,4 @@
-"""Settings on top of a rung of the ladder, for command lines: every field optional."""
+"""Settings that differ from a method's own, for command lines: every field optional."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from cliptd.targeted.config import TargetedDistillationConfig
 
 
 def _given(self: Any) -> dict[str, Any]:
-    """The fields that were given, for `TargetedDistillationConfig.ladder(preset, **changes)`."""
+    """The fields that were given, for `TargetedDistillationConfig.for_method(method, **changes)`."""
     return {name: value for name, value in vars(self).items() if value is not None}
 
 

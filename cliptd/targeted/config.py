@@ -16,7 +16,7 @@ TextTarget = Literal["full", "selected"]
 TextCandidates = Literal["all", "right"]
 Confidence = Literal["ratio", "teacher", "constant"]
 ConfidenceOver = Literal["candidates", "batch"]
-Preset = Literal[
+Method = Literal[
     "none",
     "naive",
     "all_words",
@@ -55,7 +55,7 @@ _NO_DISTILLATION = {
     "text_weight": 0.0,
     "confidence": "constant",
 }
-_LADDER: dict[str, dict[str, Any]] = {
+_METHODS: dict[str, dict[str, Any]] = {
     "none": _NO_DISTILLATION,
     "naive": {"region_weight": 0.0, "word_weight": 0.0, "confidence": "constant"},
     "all_words": {"selection": "all", "drop_stopwords": False, "confidence": "constant"},
@@ -119,9 +119,9 @@ class TargetedDistillationConfig:
 
     >>> TargetedDistillationConfig().couples_batch
     True
-    >>> TargetedDistillationConfig.ladder("naive").word_weight
+    >>> TargetedDistillationConfig.for_method("naive").word_weight
     0.0
-    >>> TargetedDistillationConfig.ladder("selected", mass=0.5).mass
+    >>> TargetedDistillationConfig.for_method("selected", mass=0.5).mass
     0.5
     """
 
@@ -184,26 +184,31 @@ class TargetedDistillationConfig:
             )
 
     @classmethod
-    def ladder(cls, preset: Preset, **changes: Any) -> "TargetedDistillationConfig":
-        """A rung of the ladder of baselines, as settings of the same objective.
+    def for_method(cls, method: Method, **changes: Any) -> "TargetedDistillationConfig":
+        """Return the settings of a method: each is a switch of the same objective.
 
         Args:
-            preset: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
+            method: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
                 and every word, stop-words too; (d) "random_words": content words at random, as many as (f);
                 (e) "visual_only" and "semantic_only"; (f) "selected"; (g) "targeted": (f) with confidence
                 weights; (h) "adapted_teacher": (g) with a teacher that the caller adapted to the task; controls
                 "shuffled_teacher": (g) with other instances' targets, and "teacher_input": (a), of a student that
                 `TeacherInput` gives the teacher's image embedding to read.
-            changes: fields that differ from the rung.
+            changes: fields that differ from the method's own.
 
         Raises:
-            ValueError: for an unknown rung or field.
+            ValueError: for an unknown method or field.
         """
-        _check_choice("preset", preset, get_args(Preset))
+        _check_choice("method", method, get_args(Method))
         known = [field.name for field in fields(cls)]
         for name in changes:
             _check_choice("field", name, tuple(known))
-        return cls(**{**_LADDER[preset], **changes})
+        return cls(**{**_METHODS[method], **changes})
+
+    @classmethod
+    def ladder(cls, preset: Method, **changes: Any) -> "TargetedDistillationConfig":
+        """Return `for_method(preset, **changes)`; the name of version 0.1.0."""
+        return cls.for_method(preset, **changes)
 
     @property
     def distils(self) -> bool:

@@ -180,9 +180,7 @@ class UnpairedPairs:
         self.identity = f"{identity_of(images)} and {identity_of(sentences)}, seed {seed}"
         states = [state_of(side) for side in (images, sentences)]
         self.state = None if None in states else " and ".join(states)
-        self.skipped = [
-            complaint for side in (images, sentences) for complaint in getattr(side, "skipped", ())
-        ]
+        self.skipped = [reason for side in (images, sentences) for reason in getattr(side, "skipped", ())]
         # k → a·k + b (mod n) is each sentence once a round if a and n are coprime, and gcd(a - 1, n) of them stay where
         # they were at most.
         n = len(sentences)

@@ -151,7 +151,7 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
             f"{images.name}: {len(embedded.kept)} images could be read, expected {settings.neighbours} (neighbours)"
         )
     bad = [*getattr(sentences, "skipped", ()), *getattr(images, "skipped", ()), *embedded.skipped]
-    write_atomically(out / BAD, "".join(f"{complaint}\n" for complaint in bad).encode())
+    write_atomically(out / BAD, "".join(f"{reason}\n" for reason in bad).encode())
     write_atomically(out / POOL, save({"embeds": embedded.embeds.cpu()}))
     entries = np.lib.format.open_memmap(out / SCORES, mode="w+", dtype=ENTRY, shape=(len(sentences),))
     entries["score"] = np.nan

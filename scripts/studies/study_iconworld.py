@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from cliptd.targeted.config import Preset
+from cliptd.targeted.config import Method
 from cliptd.training import TrainingConfig
 from cliptd.utils.tables import print_table
 from tasks.command_line import TASKS, TaskName
@@ -32,7 +32,7 @@ class Study(Grid):
     """Settings of the study."""
 
     task: tyro.conf.Fixed[TaskName]
-    methods: tuple[Preset, ...] = (
+    methods: tuple[Method, ...] = (
         "none",
         "naive",
         "random_words",
@@ -42,7 +42,7 @@ class Study(Grid):
         "teacher_input",
     )
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    first_seeds: dict[Preset, int] = field(
+    first_seeds: dict[Method, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("random_words", "selected", "adapted_teacher", "shuffled_teacher", "teacher_input"), 3
         )

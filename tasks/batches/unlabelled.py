@@ -26,7 +26,7 @@ FEATURES = datasets.Features(
         "width": datasets.Value("int64"),
         "height": datasets.Value("int64"),
         "where": datasets.Value("string"),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -79,7 +79,7 @@ def _rows(files: tuple[str]) -> Iterator[dict[str, Any]]:
         try:
             row |= _parse_pair(lines.raw(index), row["where"])
         except ValueError as error:
-            row["complaint"] = str(error)
+            row["reason"] = str(error)
         yield row
 
 

@@ -13,7 +13,7 @@ from cliptd.adapter.distilled_model import wrap
 from cliptd.adapter.teacher_input import TeacherInput
 from cliptd.data.identity import identity_of_files, wherever
 from cliptd.store.source import Source
-from cliptd.targeted.config import Preset
+from cliptd.targeted.config import Method
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
@@ -61,7 +61,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
 
 
 def _run(
-    method: Preset,
+    method: Method,
     settings: FinetuneSettings,
     task: Task,
     material: TrainingMaterial,
@@ -110,7 +110,7 @@ def _run(
 
 
 def _ask_teacher(
-    method: Preset,
+    method: Method,
     settings: FinetuneSettings,
     task: Task,
     material: TrainingMaterial,
@@ -131,7 +131,7 @@ def _ask_teacher(
     return teacher_source(settings, teacher, config, material.questions, accelerator, shared or beside / name)
 
 
-def _identity(method: Preset, settings: FinetuneSettings, task: Task, source: Any) -> dict[str, Any]:
+def _identity(method: Method, settings: FinetuneSettings, task: Task, source: Any) -> dict[str, Any]:
     """What a run folder must agree with to be gone on with, beside the training's own settings."""
     teacher = f"{wherever(settings.teacher)} {settings.pretrained or ''}".strip()
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from cliptd.targeted.config import Preset
+from cliptd.targeted.config import Method
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.config import FREE_ON_RESUME
@@ -35,7 +35,7 @@ class Grid:
 
     out: Path
     """Folder of the cells and of the report."""
-    methods: tuple[Preset, ...] = ("none", "naive", "targeted")
+    methods: tuple[Method, ...] = ("none", "naive", "targeted")
     """Rungs of the ladder; "none" is what the others' gains are relative to."""
     fractions: tuple[float, ...] = ()
     """Shares of the training items that are labelled."""
@@ -45,7 +45,7 @@ class Grid:
     """Training steps at each number of labels, the same for every method. Empty: the task's --steps."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each draws its labelled items, fresh weights and order of examples, the same for every method."""
-    first_seeds: dict[Preset, int] = field(default_factory=dict)
+    first_seeds: dict[Method, int] = field(default_factory=dict)
     """Methods that, if they are run, run with at most so many of the seeds, the first ones."""
     lrs: tuple[float, ...] = ()
     """Learning rates tried for every method on validation items. Empty: the task's --lr for all, nothing is tuned."""
@@ -146,7 +146,7 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
 
 
 def cell_settings(
-    grid: Grid, base: FinetuneSettings, method: Preset, lr: float, number: int, seed: int, *, test: bool
+    grid: Grid, base: FinetuneSettings, method: Method, lr: float, number: int, seed: int, *, test: bool
 ) -> FinetuneSettings:
     """The settings of one run; number: which of the grid's numbers of labels; test: score the test sets."""
     labels = grid.labels[number]

@@ -10,7 +10,7 @@ from typing import Any
 from cliptd.utils.tables import column_names, formatted, markdown_table
 from tasks.low_shot.grid import Grid, Outcome, summary
 
-LADDER = {
+METHODS = {
     "none": "(a) no distillation",
     "naive": "(b) image and sentence embeddings, constant weight",
     "all_words": "(c) and regions and every word",
@@ -40,7 +40,7 @@ def write_report(
     """
     main = main if main in metrics else next(iter(metrics))  # a grid of one of VCR's two subtasks has no Q→AR
     table = summary(grid, outcome, metrics, main=main)
-    ladder = [{"method": method, "what": LADDER[method]} for method in grid.methods]
+    ladder = [{"method": method, "what": METHODS[method]} for method in grid.methods]
     command = command or " ".join(["python", *sys.argv])
     note = (
         "Mean ± standard deviation over seeds, in percent. Gain and difference are of "

@@ -32,7 +32,7 @@ FEATURES = datasets.Features(
         "hypothesis": datasets.Value("string"),
         "label": datasets.Value("string"),
         "where": datasets.Value("string"),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -199,5 +199,5 @@ def _rows(files: tuple[str]) -> Iterator[dict[str, Any]]:
         try:
             row |= parse_pair(lines.raw(index), lines.where(index))
         except ValueError as error:
-            row["complaint"] = str(error)
+            row["reason"] = str(error)
         yield {**row, "where": lines.where(index)}

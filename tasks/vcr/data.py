@@ -219,7 +219,7 @@ class VcrDataset:
                 example = self.example(position, "q_to_a")
                 name = example.item.img_fn
                 if name not in images:
-                    images[name] = example.image.complaint()
+                    images[name] = example.image.reason()
                 if images[name]:
                     raise ValueError(f"{example.item.where}: {images[name]}")
                 good.append(index)

@@ -46,7 +46,7 @@ FEATURES = datasets.Features(
         "answer_type": datasets.Value("string"),
         "answer": datasets.Value("string"),
         "answers": datasets.List(datasets.Value("string")),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -193,7 +193,7 @@ def _rows(files: tuple[str, str | None], image_split: str | None) -> Iterator[di
                 row |= annotated.pop(question_id)
             row |= _parse_question(question, where, image_split)
         except ValueError as error:
-            row["complaint"] = str(error)
+            row["reason"] = str(error)
         yield row
     if annotated:
         shown = ", ".join(map(str, list(annotated)[:5]))
@@ -211,7 +211,7 @@ def _annotations(path: str) -> dict[int, dict[str, Any]]:
         try:
             annotated[question_id] = _parse_annotation(annotation, where)
         except ValueError as error:
-            annotated[question_id] = {"complaint": str(error)}
+            annotated[question_id] = {"reason": str(error)}
     return annotated
 
 

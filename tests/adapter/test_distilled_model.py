@@ -136,7 +136,7 @@ def test_unwrap_leaves_no_trace(name):
 def test_weights_of_zero_hook_nothing():
     student = TwoTower()  # has no preset, which does not matter
     before = hooks_and_attributes(student)
-    model = wrap(student, TargetedDistillationConfig.ladder("none")).train()
+    model = wrap(student, TargetedDistillationConfig.for_method("none")).train()
     assert hooks_and_attributes(student) == before
     assert not list(model.objective.parameters())
     labels = torch.tensor([0, 1, 2, 0])

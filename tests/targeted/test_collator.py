@@ -102,13 +102,13 @@ FLAT = {"visual_temperature": 0.3, "semantic_temperature": 0.3}
     "config",
     [
         Config(**FLAT),
-        Config.ladder("visual_only", relative_to="none", word_prompt="{word}", **FLAT),
-        Config.ladder("semantic_only", **FLAT),
+        Config.for_method("visual_only", relative_to="none", word_prompt="{word}", **FLAT),
+        Config.for_method("semantic_only", **FLAT),
         Config(score="mean", mass=0.5, **FLAT),
         Config(text_target="selected", **FLAT),
-        Config.ladder("all_words"),
-        Config.ladder("naive"),
-        Config.ladder("naive", text_target="selected", **FLAT),
+        Config.for_method("all_words"),
+        Config.for_method("naive"),
+        Config.for_method("naive", text_target="selected", **FLAT),
     ],
 )
 def test_columns_are_the_reference(config):
@@ -202,7 +202,7 @@ def test_columns_do_not_depend_on_the_batch_or_on_what_was_seen(config):
 
 def test_idf_keeps_the_rare_word():
     frequency = DocumentFrequency.fit(text.split() for row in TEXTS for text in row)
-    config = Config.ladder("semantic_only", semantic="idf", selection="top_k", top_k=1)
+    config = Config.for_method("semantic_only", semantic="idf", selection="top_k", top_k=1)
     collator = DistillationCollator(None, FakeSource(), config, document_frequency=frequency)
     ids = collator.columns(make_inputs())["teacher_word_ids"]
     word_ids = make_inputs().word_ids
@@ -273,7 +273,7 @@ def test_call_adds_columns_to_the_tasks_batch_and_none_adds_nothing():
     batch = DistillationCollator(collate, FakeSource())([0, 1, 2, 0])
     assert set(batch) == COLUMNS | {"labels"}
     source = FakeSource()
-    assert set(DistillationCollator(collate, source, Config.ladder("none"))([0, 1, 2, 0])) == {"labels"}
+    assert set(DistillationCollator(collate, source, Config.for_method("none"))([0, 1, 2, 0])) == {"labels"}
     assert not source.asked_images
     with pytest.raises(ValueError, match="batch holds labels, x and no distillation_inputs"):
         DistillationCollator(lambda _: {"labels": 1, "x": 2}, source)([0])
@@ -351,11 +351,11 @@ def test_no_instance_and_a_word_that_does_not_exist():
         Config(**FLAT),
         Config(text_target="selected", **FLAT),
         Config(text_target="selected", selection="random", **FLAT),
-        Config.ladder("all_words"),
-        Config.ladder("naive"),
-        Config.ladder("visual_only", **FLAT),
-        Config.ladder("semantic_only", text_target="selected", word_weight=0, **FLAT),
-        Config.ladder("shuffled_teacher", **FLAT),
+        Config.for_method("all_words"),
+        Config.for_method("naive"),
+        Config.for_method("visual_only", **FLAT),
+        Config.for_method("semantic_only", text_target="selected", word_weight=0, **FLAT),
+        Config.for_method("shuffled_teacher", **FLAT),
     ],
 )
 def test_after_precompute_a_store_answers_everything(config):
@@ -377,7 +377,7 @@ def test_precompute_refuses_what_ends_after_one_pass():
 
 def test_precompute_of_none_asks_nothing():
     writer = RecordingWriter()
-    precompute([make_inputs()], writer, Config.ladder("none"))
+    precompute([make_inputs()], writer, Config.for_method("none"))
     assert not writer.images
     assert not writer.texts
 
@@ -448,7 +448,7 @@ def test_region_columns_are_the_sources_embeddings():
     # none where the settings or the task have no use for them
     for config, inputs in (
         (Config(region_weight=0), with_regions(make_inputs())),
-        (Config.ladder("naive"), with_regions(make_inputs())),
+        (Config.for_method("naive"), with_regions(make_inputs())),
         (Config(), make_inputs()),
         (Config(), replace(with_regions(make_inputs()), region_ids=None)),
     ):

@@ -64,7 +64,7 @@ def test_word_prompt_holds_word_once(prompt):
 def test_ladder_differs_from_the_full_method_in_settings_alone():
     full = asdict(Config())
     changes = {
-        name: {key for key, value in asdict(Config.ladder(name)).items() if value != full[key]}
+        name: {key for key, value in asdict(Config.for_method(name)).items() if value != full[key]}
         for name in (
             "none",
             "naive",
@@ -91,23 +91,23 @@ def test_ladder_differs_from_the_full_method_in_settings_alone():
 
 
 def test_ladder_takes_changes_and_refuses_unknown_names():
-    assert Config.ladder("naive", word_weight=0.5).word_weight == 0.5
+    assert Config.for_method("naive", word_weight=0.5).word_weight == 0.5
     with pytest.raises(ValueError, match="preset is 'best'; expected one of 'none'"):
-        Config.ladder("best")
+        Config.for_method("best")
     with pytest.raises(ValueError, match=r"field is 'masss'; expected one of .*'mass'"):
-        Config.ladder("naive", masss=0.5)
+        Config.for_method("naive", masss=0.5)
 
 
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (Config.ladder("none", distance="infonce"), ""),
-        (Config.ladder("selected"), ""),
+        (Config.for_method("none", distance="infonce"), ""),
+        (Config.for_method("selected"), ""),
         (Config(normalise_weights=False), ""),
-        (Config.ladder("selected", distance="infonce"), "infonce"),
-        (Config.ladder("targeted"), "normalise_weights=False"),
+        (Config.for_method("selected", distance="infonce"), "infonce"),
+        (Config.for_method("targeted"), "normalise_weights=False"),
         (Config(normalise_weights=False, confidence_over="batch"), "confidence_over"),
-        (Config.ladder("shuffled_teacher", confidence="constant"), "shuffle_teacher"),
+        (Config.for_method("shuffled_teacher", confidence="constant"), "shuffle_teacher"),
     ],
 )
 def test_couples_batch_says_why(config, why):
@@ -116,11 +116,11 @@ def test_couples_batch_says_why(config, why):
 
 
 def test_none_distils_nothing():
-    assert not Config.ladder("none").distils
-    assert replace(Config.ladder("none"), text_weight=0.1).distils
+    assert not Config.for_method("none").distils
+    assert replace(Config.for_method("none"), text_weight=0.1).distils
 
 
 def test_changes_hold_what_was_given_and_go_to_another_process():
     changes = pickle.loads(pickle.dumps(DistillationChanges(mass=0.5)))
     assert changes.given() == {"mass": 0.5}
-    assert Config.ladder("targeted", **changes.given()) == Config(mass=0.5)
+    assert Config.for_method("targeted", **changes.given()) == Config(mass=0.5)

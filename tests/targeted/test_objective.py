@@ -336,7 +336,7 @@ def test_no_word_anywhere_is_zero_without_nan_and_every_head_has_a_gradient():
 def test_constant_and_uncoupled_weights_are_a_sum_over_instances():
     """What couples_batch promises: the mean over micro-batches is the loss of the batch."""
     columns, states = make_columns(), make_states()
-    for config in (Config.ladder("selected"), Config(normalise_weights=False)):
+    for config in (Config.for_method("selected"), Config(normalise_weights=False)):
         assert not config.couples_batch
         objective = make_objective(config)
         whole = objective(columns, **states).loss.item()
@@ -360,7 +360,7 @@ def test_constant_and_uncoupled_weights_are_a_sum_over_instances():
         (Config(image_weight=0, region_weight=0, text_weight=0), ["text"]),
         (Config(image_weight=0, text_weight=0), ["image", "text"]),
         (Config(image_weight=0, region_weight=0, text_weight=0, share_heads="none"), ["words"]),
-        (Config.ladder("none"), []),
+        (Config.for_method("none"), []),
     ],
 )
 def test_heads_exist_for_terms_with_weight(config, heads):

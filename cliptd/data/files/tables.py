@@ -51,7 +51,7 @@ def _generate(rows: Callable, files: tuple, arguments: dict, made_of: tuple) -> 
 
 
 class TableDataset:
-    """Rows of a table whose column "complaint" says what is wrong with a row, or None; subclasses make examples.
+    """Rows of a table whose column "reason" says what is wrong with a row, or None; subclasses make examples.
 
     An example has an `image`, an `ImageFile`.
 
@@ -68,9 +68,9 @@ class TableDataset:
         if on_bad_sample not in ("raise", "skip"):
             raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")
         self.name, self.table, self.on_bad_sample = name, table, on_bad_sample
-        complaints = table.data.column("complaint")  # as Arrow has it: a table may have millions of rows
-        self.indices = np.flatnonzero(complaints.is_null().to_numpy())
-        self.skipped: list[str] = complaints.drop_null().to_pylist()
+        reasons = table.data.column("reason")  # as Arrow has it: a table may have millions of rows
+        self.indices = np.flatnonzero(reasons.is_null().to_numpy())
+        self.skipped: list[str] = reasons.drop_null().to_pylist()
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
                 f"{self.skipped[0]} ({len(self.skipped)} such; on_bad_sample 'skip' leaves them out)"
@@ -112,16 +112,16 @@ class TableDataset:
             self._leave_out_bad_images()
 
     def _leave_out_bad_images(self) -> None:
-        complaints: dict[Path, str | None] = {}
+        reasons: dict[Path, str | None] = {}
         good = []
         for position, index in enumerate(self.indices):
             image = self[position].image
-            if image.path not in complaints:
-                complaints[image.path] = image.complaint()
-            if complaints[image.path] is None:
+            if image.path not in reasons:
+                reasons[image.path] = image.reason()
+            if reasons[image.path] is None:
                 good.append(index)
             else:
-                self.skipped.append(f"{image.where}: {complaints[image.path]}")
+                self.skipped.append(f"{image.where}: {reasons[image.path]}")
         self.indices = np.array(good, dtype=np.int64)
         if self.skipped:
             warnings.warn(

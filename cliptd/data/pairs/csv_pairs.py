@@ -18,7 +18,7 @@ FEATURES = datasets.Features(
         "image": datasets.Value("string"),
         "text": datasets.Value("string"),
         "line": datasets.Value("int64"),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -71,7 +71,7 @@ def _rows(files: tuple[str], image_column: str, text_column: str, separator: str
     for line, row in csv_rows(path, separator):
         image, text = ((row[name] or "").strip() for name in (image_column, text_column))
         lacking = [name for name, value in ((image_column, image), (text_column, text)) if not value]
-        complaint = f"{path}:{line}: {' and '.join(lacking)} empty" if lacking else None
+        reason = f"{path}:{line}: {' and '.join(lacking)} empty" if lacking else None
         if row.get(None):
-            complaint = f"{path}:{line}: has more values than columns; quote a text that holds {separator!r}"
-        yield {"image": image, "text": text, "line": line, "complaint": complaint}
+            reason = f"{path}:{line}: has more values than columns; quote a text that holds {separator!r}"
+        yield {"image": image, "text": text, "line": line, "reason": reason}

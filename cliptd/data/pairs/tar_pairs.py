@@ -39,7 +39,7 @@ FEATURES = datasets.Features(
         "text_offset": datasets.Value("int64"),
         "text_size": datasets.Value("int64"),
         "text_is_json": datasets.Value("bool"),
-        "complaint": datasets.Value("string"),
+        "reason": datasets.Value("string"),
     }
 )
 
@@ -194,13 +194,13 @@ def _rows(files: tuple[str, ...], needs: tuple[str, ...]) -> Iterator[dict[str, 
                 elif suffix == ".txt" or (suffix == ".json" and row["text_offset"] is None):
                     row |= {"text_offset": offset, "text_size": size, "text_is_json": suffix == ".json"}
                 elif suffix == EARLY_END:
-                    row["complaint"] = (
+                    row["reason"] = (
                         f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
                     )
-            if row["complaint"] is None:
+            if row["reason"] is None:
                 lacking = [name for name in needs if row[f"{name}_offset"] is None]
                 if lacking:
-                    row["complaint"] = f"shard {path}, sample {key}: has no {' and no '.join(lacking)}"
+                    row["reason"] = f"shard {path}, sample {key}: has no {' and no '.join(lacking)}"
             yield row
 
 

@@ -493,7 +493,7 @@ def test_a_timm_tower_keeps_its_widths_and_may_lose_layers(timm_vits):
     assert_equal_bits(student.visual.head, teacher.visual.head)
     student = inherit_weights(teacher, timm_vits["vit3"], "leading")
     assert_equal_bits(student.visual.trunk.blocks, blocks[:3])
-    for name, complaint in (
+    for name, reason in (
         (
             "vit3_heads",
             r"num_heads: the student's config asks for 4, the teacher has 2.*take this setting over",
@@ -504,7 +504,7 @@ def test_a_timm_tower_keeps_its_widths_and_may_lose_layers(timm_vits):
         ),
         ("vit3_elu", r"mlp.act: the student's config asks for ELU, the teacher has GELU"),
     ):
-        with pytest.raises(ValueError, match=complaint):
+        with pytest.raises(ValueError, match=reason):
             inherit_weights(teacher, timm_vits[name])
     with pytest.raises(ValueError, match=r"asks for 6 layers, the teacher has 3.*lower layers"):
         inherit_weights(build(timm_vits["vit3"]), timm_vits["vit6"])
@@ -572,8 +572,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_inherited_is_refused(case):
-    changes, complaint = REFUSED[case]
-    with pytest.raises(ValueError, match=complaint):
+    changes, reason = REFUSED[case]
+    with pytest.raises(ValueError, match=reason):
         inherit_weights(build(CONFIGS["vit"]), changed(CONFIGS["vit"], **changes))
 
 
@@ -630,7 +630,7 @@ def test_shrunk_configs():
     for name in open_clip.list_models():
         known = open_clip.get_model_config(name)
         assert shrunk_config(known) == known
-    for changes, complaint in (
+    for changes, reason in (
         (
             {"width": 500},
             r"500 channels do not divide into heads of 64, which keep their width; take 448 or 512",
@@ -640,7 +640,7 @@ def test_shrunk_configs():
         ({"embed_dim": -1}, r"embed_dim is -1; expected at least 1"),
         ({"layers": (1, 2)}, r"layers is \(1, 2\); this image tower's are 12, so expected one number"),
     ):
-        with pytest.raises(ValueError, match=complaint):
+        with pytest.raises(ValueError, match=reason):
             shrunk_config(config, **changes)
     with pytest.raises(ValueError, match=r"layers is 2; .* are \[3, 4, 6, 3\], so expected 4 numbers"):
         shrunk_config(open_clip.get_model_config("RN50"), layers=2)

@@ -145,7 +145,7 @@ def test_only_their_distillation_is_added():
 
 
 def test_a_student_that_distils_nothing_ignores_them():
-    model = cliptd.wrap(Student(), config=TargetedDistillationConfig.ladder("none")).train()
+    model = cliptd.wrap(Student(), config=TargetedDistillationConfig.for_method("none")).train()
     batch = {name: value for name, value in batch_of(4, 1).items() if not name.startswith("teacher_")}
     labels = torch.tensor([0, 1, 2, 0])
     alone = model(**batch, labels=labels)["loss"]

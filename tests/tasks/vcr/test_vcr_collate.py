@@ -280,13 +280,13 @@ def test_align_by_hand():
 def test_visual_bert_does_not_complain_about_the_alignment(dataset, monkeypatch):
     from transformers.models.visual_bert import modeling_visual_bert
 
-    complaints = []
-    monkeypatch.setattr(modeling_visual_bert.logger, "warning", complaints.append)
+    reasons = []
+    monkeypatch.setattr(modeling_visual_bert.logger, "warning", reasons.append)
     config = tiny_config("visual_bert", len(TOKENIZER), visual_dim=2)
     model = MultipleChoice(modeling_visual_bert.VisualBertForMultipleChoice(config))
     batch = region_collator(TOKENIZER, CountingRegions())([dataset[0], dataset[1]])
     model(**batch)
-    assert not complaints
+    assert not reasons
     batch["image_text_alignment"][:] = -1
     model(**batch)
-    assert complaints  # as it would about regions that stand nowhere
+    assert reasons  # as it would about regions that stand nowhere
