@@ -1,4 +1,4 @@
-"""Settings: choices and ranges are checked, and the ladder is settings only."""
+"""Settings: choices and ranges are checked, and the methods is settings only."""
 
 import pickle
 from dataclasses import asdict, replace
@@ -92,7 +92,7 @@ def test_ladder_differs_from_the_full_method_in_settings_alone():
 
 def test_ladder_takes_changes_and_refuses_unknown_names():
     assert Config.for_method("naive", word_weight=0.5).word_weight == 0.5
-    with pytest.raises(ValueError, match="preset is 'best'; expected one of 'none'"):
+    with pytest.raises(ValueError, match="method is 'best'; expected one of 'none'"):
         Config.for_method("best")
     with pytest.raises(ValueError, match=r"field is 'masss'; expected one of .*'mass'"):
         Config.for_method("naive", masss=0.5)
