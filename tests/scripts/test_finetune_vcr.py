@@ -168,7 +168,7 @@ def test_bad_arguments_are_named(cache, tmp_path, arguments, message):
 
 def test_the_overhead_benchmark_measures_every_kind_of_step(cache):
     done = run_script(
-        "benchmark_overhead.py",
+        "benchmarks/benchmark_overhead.py",
         "--steps",
         2,
         "--batch-size",

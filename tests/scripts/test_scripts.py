@@ -27,7 +27,7 @@ def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache,
         "--sizes.train", 240, "--sizes.val", 30, "--sizes.cp-test", 30, "--sizes.shifted", 30, "--sizes.test", 3,
         "--batch-size", 8, "--warmup-steps", 1,
     )  # fmt: skip
-    first = run_script("study_iconworld.py", *arguments, launcher=None, cache=cache)
+    first = run_script("studies/study_iconworld.py", *arguments, launcher=None, cache=cache)
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     cells = {(row["method"], row["labelled"], row["seed"], row["test_set"]) for row in rows}
     assert len(cells) == len(rows) == (2 + 2 + 1) * 4  # methods by seeds, test sets and validation
@@ -38,7 +38,7 @@ def test_the_study_ends_in_a_table_and_does_not_run_a_finished_cell_again(cache,
         "validation"
     }  # no test set opened
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
-    again = run_script("study_iconworld.py", *arguments, launcher=None, cache=cache)
+    again = run_script("studies/study_iconworld.py", *arguments, launcher=None, cache=cache)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
     table = "VQA on iconworld"
     assert first.stdout[first.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]
@@ -50,7 +50,7 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
         "--out", tmp_path, "--pairs", 100, "--pictures", 30, "--lrs", 1e-3, "--seeds", 1, "--steps", 8,
         "--batch-size", 8, "--warmup-steps", 1, "--eval-every", 2,
     )  # fmt: skip
-    first = run_script("study_compression.py", *arguments, launcher=None, cache=cache)
+    first = run_script("studies/study_compression.py", *arguments, launcher=None, cache=cache)
     results = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("cells/*/results.json")}
     assert len(results) == 7
     assert all(len(result["curve"]) in (2, 4) for result in results.values())
@@ -62,7 +62,7 @@ def test_the_study_of_compression_ends_in_a_table_and_curves(cache, tmp_path):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "teacher" in (tmp_path / "report.md").read_text()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
-    again = run_script("study_compression.py", *arguments, launcher=None, cache=cache)
+    again = run_script("studies/study_compression.py", *arguments, launcher=None, cache=cache)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")} == written
     assert first.stdout.split("zero-shot top-1")[1] == again.stdout.split("zero-shot top-1")[1]
 
@@ -83,13 +83,13 @@ UNPAIRED = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "ways"), [("study_reinforcement.py", REINFORCED), ("study_unpaired.py", UNPAIRED)]
+    ("script", "ways"), [("studies/study_reinforcement.py", REINFORCED), ("study_unpaired.py", UNPAIRED)]
 )
 def test_the_other_studies_end_in_a_table_and_curves(script, ways, cache, tmp_path):
     arguments = (
         "--out", tmp_path, "--pairs", 48, "--pictures", 20, "--lrs", 1e-3, "--seeds", 1, "--steps", 2,
         "--batch-size", 8, "--warmup-steps", 1, "--eval-every", 1,
-        *(("--no-linear-probe",) if script == "study_unpaired.py" else ("--second-teacher", TEACHER)),
+        *(("--no-linear-probe",) if script == "studies/study_unpaired.py" else ("--second-teacher", TEACHER)),
     )  # fmt: skip
     done = run_script(script, *arguments, launcher=None, cache=cache)
     results = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.glob("cells/*/results.json")}
@@ -109,7 +109,9 @@ def test_the_shipped_teacher_learns_augmented_pictures(cache, tmp_path):
         *("--start-from", TEACHER, "--steps", 1, "--batch-size", 8, "--warmup-steps", 0, "--eval-every", 1),
         *("--mixed-precision", "no", "--run-dir", tmp_path / "run", "--out", tmp_path / "teacher"),
     )
-    run_script("train_iconworld_teacher.py", *arguments, "--augmented", launcher=None, cache=cache)
+    run_script(
+        "shipped_models/train_iconworld_teacher.py", *arguments, "--augmented", launcher=None, cache=cache
+    )
     card = json.loads((tmp_path / "teacher" / "card.json").read_text())
     assert (card["augmented"], card["start_from"]) == (True, str(TEACHER))
     weights = [
@@ -118,5 +120,7 @@ def test_the_shipped_teacher_learns_augmented_pictures(cache, tmp_path):
     assert weights[0].keys() == weights[1].keys()
     moved = [(weights[0][name] - weights[1][name]).abs().max() for name in weights[0]]
     assert 0 < max(moved) < 0.01  # a step from where it started
-    done = run_script("train_iconworld_teacher.py", *arguments, launcher=None, cache=cache, check=False)
+    done = run_script(
+        "shipped_models/train_iconworld_teacher.py", *arguments, launcher=None, cache=cache, check=False
+    )
     assert "augmented" in done.stdout.splitlines()[-1], done.stdout
