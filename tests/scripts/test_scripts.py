@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from tasks.iconworld.models import TEACHER
 from tests.helpers.commands import REPOSITORY, run_script
 
-SCRIPTS = sorted(path.name for path in (REPOSITORY / "scripts").glob("*.py"))
+FOLDER = REPOSITORY / "scripts"
+SCRIPTS = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.py"))
 
 
 @pytest.mark.slow
@@ -83,7 +84,8 @@ UNPAIRED = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "ways"), [("studies/study_reinforcement.py", REINFORCED), ("study_unpaired.py", UNPAIRED)]
+    ("script", "ways"),
+    [("studies/study_reinforcement.py", REINFORCED), ("studies/study_unpaired.py", UNPAIRED)],
 )
 def test_the_other_studies_end_in_a_table_and_curves(script, ways, cache, tmp_path):
     arguments = (
