@@ -9,7 +9,7 @@ import tyro
 
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.config import WEIGHTS, Method, TargetedDistillationConfig
-from cliptd.teachers.adaptation import adaptation_defaults
+from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig
 from tasks.batches.box_views import TeacherBoxes
 from tasks.labelled_split import LowShotSplit

@@ -22,13 +22,6 @@ from cliptd.training import TrainingConfig, train
 from cliptd.utils.distributed import gather, gather_with_gradient
 
 
-def adaptation_defaults() -> TrainingConfig:
-    """Low learning rate, few steps; validation (if any) chooses by recall@1."""
-    return TrainingConfig(
-        steps=300, batch_size=64, lr=1e-5, weight_decay=0.1, warmup_steps=30, metric="recall_at_1"
-    )
-
-
 def contrastive_loss(
     image_embeds: Tensor,
     text_embeds: Tensor,

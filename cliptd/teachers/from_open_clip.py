@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from cliptd.data.images import as_rgb
 from cliptd.teachers.fingerprints import hash_vocabulary
 from cliptd.teachers.teacher import Teacher, one_line
-from cliptd.utils.files import save_tensors, write_atomically
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tensor_files import save_tensors
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 HUB = "hf-hub:"

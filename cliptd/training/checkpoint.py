@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cliptd.utils.files import flush_to_disk, save_tensors
+from cliptd.utils.files import flush_to_disk
+from cliptd.utils.tensor_files import save_tensors
 
 MARKER = "COMPLETE"
 

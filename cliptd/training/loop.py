@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from cliptd.training.optimizer import make_optimizer, set_learning_rate
 from cliptd.training.sampler import MicroBatches
 from cliptd.training.seeding import deterministic_kernels, seed_generators
 from cliptd.training.tracking import ProgressLine, start_tracker, track
+from cliptd.utils.stopping import Stopped, stop_request
 
 
 @dataclass
@@ -60,11 +62,14 @@ def train(
     parameter_groups: Iterable[dict[str, Any]] | None = None,
     accelerator: Accelerator | None = None,
     settings: dict[str, Any] | None = None,
+    description: str = "training",
+    metric_names: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train `model` in place and leave the best weights (by `config.metric`) in it, in eval mode.
 
     The same call after a kill at any moment goes on from the newest complete checkpoint in `run_dir` and ends
     in the same weights. The loss of every step, the mean over the global batch, is in `run_dir`/log.jsonl.
+    At Ctrl-C and at SIGTERM the step is finished and saved on all processes first.
 
     Args:
         model: called as `model(**batch)`; its output has a scalar `loss` (attribute or key), the mean over
@@ -78,8 +83,11 @@ def train(
         accelerator: from `make_accelerator`; None: made here.
         settings: what else defines the run (task, student, distillation), as JSON values; written to
             config.json and compared like the configuration when a run is resumed.
+        description: what the progress bar calls the run.
+        metric_names: what the progress bar calls the metrics; it shows these only. None: all, by their keys.
 
     Raises:
+        Stopped: Ctrl-C or SIGTERM; the same call goes on from the step it names.
         ValueError: the run folder holds another run, the batch size cannot be shared, the objective couples
             the batch and accumulation was asked for, the metric is missing, the output has no loss.
         FloatingPointError: the loss or the gradient is not finite; names the step and the samples.
@@ -121,7 +129,7 @@ def train(
 
     log = StepLog(run_dir / "log.jsonl")
     progress, first_step = Progress(), 0
-    with restored(model), deterministic_kernels(config.deterministic):
+    with restored(model), deterministic_kernels(config.deterministic), stop_request() as request:
         optimizer = make_optimizer(model, config, parameter_groups)
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         prepared, stepper = accelerator.prepare(model, optimizer)
@@ -139,16 +147,18 @@ def train(
                 drop_other_checkpoints(checkpoint)
                 drop_other_best(run_dir, progress.best_step)
         start_tracker(accelerator, config, identity, run_dir, first_step)
-        line = ProgressLine(first_step, config.steps, shown=is_main and not progress.finished)
+        line = ProgressLine(
+            description, first_step, config.steps, metric_names, shown=is_main, finished=progress.finished
+        )
 
-        step = first_step
+        step, stopped = first_step, False
         last_step = first_step if progress.finished else config.steps
         on_gpu = accelerator.device.type == "cuda"
         stream = iter(
             batches.loader(first_step, last_step, num_workers=config.num_workers, pin_memory=on_gpu)
         )
         model.train()
-        while step < last_step and not progress.finished:
+        while step < last_step and not progress.finished and not stopped:
             learning_rate = set_learning_rate(optimizer, config.learning_rate_factor(step))
             totals: dict[str, Tensor] = {}
             for micro in range(accumulation):
@@ -161,8 +171,12 @@ def train(
                 for name, value in {"loss": loss.detach(), **_terms_of(model, loss)}.items():
                     totals[name] = totals.get(name, 0.0) + value.float() / accumulation
             norm = accelerator.clip_grad_norm_(trained, config.clip_norm or math.inf)
+            # All processes stop at the same step: each knows only its own signals.
+            totals["stop"] = torch.tensor(float(request.number > 0), device=loss.device)
             means = accelerator.reduce(torch.stack(list(totals.values())), reduction="mean")
             *means, norm = torch.cat([means, norm.detach().to(means).reshape(1)]).tolist()
+            stopped = means.pop() > 0
+            del totals["stop"]
             losses = dict(zip(totals, means, strict=True))
             # The float16 scaler leaves out a step whose gradient overflowed, by itself.
             if not math.isfinite(losses["loss"]) or not (math.isfinite(norm) or accelerator.scaler):
@@ -182,7 +196,7 @@ def train(
             track(accelerator, row)
             line.update(row)
 
-            if progress.finished or (config.save_every > 0 and step % config.save_every == 0):
+            if progress.finished or stopped or (config.save_every > 0 and step % config.save_every == 0):
                 progress.scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
                 if is_main:
                     log.flush_to_disk()
@@ -197,6 +211,8 @@ def train(
         tracker.finish()
     accelerator.trackers = []  # the next run with this accelerator has its own
     accelerator.wait_for_everyone()
+    if stopped and not progress.finished:
+        raise Stopped(request.number or signal.SIGTERM, f"at step {step} of {config.steps}")
     if progress.best_step:
         load_weights(best_path(run_dir, progress.best_step), model)
     model.eval()

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,49 @@ def track(accelerator: Accelerator, row: dict[str, Any]) -> None:
 
 
 class ProgressLine:
-    """A bar with loss and steps per second on a terminal, else a line every tenth of the run."""
+    """A bar with loss and steps per second on a terminal, else a line every tenth of the run.
 
-    def __init__(self, first_step: int, steps: int, *, shown: bool):
-        self.steps = steps
-        self.bar = None
-        self.prints = shown and not sys.stderr.isatty()
-        if shown and not self.prints:
-            self.bar = tqdm(total=steps, initial=first_step, unit="step", desc="training", dynamic_ncols=True)
+    Args:
+        description: what the run is called, such as "[2/2 targeted]".
+        metric_names: what people call the metrics; None: all, by their keys.
+        shown: False for processes that show nothing.
+        finished: the run has nothing left to do.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        first_step: int,
+        steps: int,
+        metric_names: Mapping[str, str] | None,
+        *,
+        shown: bool,
+        finished: bool,
+    ) -> None:
+        self.description, self.steps, self.metric_names = description, steps, metric_names
+        self.bar: tqdm | None = None
+        if shown and finished:
+            print(f"{description}: finished before, at step {first_step}", file=sys.stderr, flush=True)
+        elif shown and first_step:
+            print(f"{description}: goes on from step {first_step} of {steps}", file=sys.stderr, flush=True)
+        self.prints = shown and not finished and not sys.stderr.isatty()
+        if shown and not finished and not self.prints:
+            self.bar = tqdm(
+                total=steps, initial=first_step, unit="step", desc=description, dynamic_ncols=True
+            )
 
     def update(self, row: dict[str, Any]) -> None:
         """Report one row of the log."""
         step, metrics = row["step"], row.get("metrics", {})
-        note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        names = dict(zip(metrics, metrics, strict=True)) if self.metric_names is None else self.metric_names
+        note = "  ".join(f"{name} {metrics[key]:.4g}" for key, name in names.items() if key in metrics)
         if self.bar is not None:
             self.bar.update()
             self.bar.set_postfix_str(f"loss {row['loss']:.4f}", refresh=False)
             if note:
-                self.bar.write(f"step {step}: {note}", file=sys.stderr)
+                self.bar.write(f"{self.description} step {step}: {note}", file=sys.stderr)
         elif self.prints and (note or step % max(1, self.steps // 10) == 0):
-            line = f"step {step}/{self.steps}  loss {row['loss']:.4f}  {note}".rstrip()
+            line = f"{self.description} step {step}/{self.steps}  loss {row['loss']:.4f}  {note}".rstrip()
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:

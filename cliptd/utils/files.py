@@ -1,12 +1,9 @@
 """Files that are either whole or absent, whatever kills the process."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from safetensors.torch import save_file
-from torch import Tensor
 
 PARTIAL = ".partial"
 """How the names of files end that are being written."""
@@ -44,24 +41,6 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     """Stream `lines`, without their newlines, into `path`, which appears only when all of them are on disk."""
     with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
-
-
-def save_tensors(
-    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write safetensors; tensors that share memory (tied weights) are written once for each name."""
-    contents, seen = {}, set()
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(
-                f"the state {name!r} is a {type(tensor).__name__}, checkpoints hold tensors only"
-            )
-        tensor = tensor.detach().to("cpu").contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        contents[name] = tensor.clone() if storage in seen else tensor
-        seen.add(storage)
-    with whole_file(path) as partial:
-        save_file(contents, partial, metadata)
 
 
 def flush_to_disk(path: Path) -> None:

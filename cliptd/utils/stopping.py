@@ -1,6 +1,8 @@
 """Signals that end a command: Ctrl-C (SIGINT) and SIGTERM."""
 
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,3 +40,34 @@ def raising_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class StopRequest:
+    """The signal that asked a loop to stop after its current step; `number` is 0 while there is none."""
+
+    number = 0
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Note the first Ctrl-C or SIGTERM, for a loop that ends at a point of its own; a second one stops at once.
+
+    Outside the main thread, where Python handles no signals, nothing is noted.
+    """
+    request = StopRequest()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.number:
+            raise Stopped(number)
+        request.number = number
+        print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -17,7 +17,8 @@ from cliptd.targeted.config import Method
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
-from cliptd.utils.files import save_tensors, write_atomically
+from cliptd.utils.files import write_atomically
+from cliptd.utils.tensor_files import save_tensors
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.finetuning.adaptation import adapt_to_task
 from tasks.finetuning.teacher_images import WithTeacherImages

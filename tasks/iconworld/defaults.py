@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from cliptd.data.files.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
-from cliptd.teachers.adaptation import adaptation_defaults
+from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig
 from cliptd.training.acceleration import LONG_TIMEOUT
 from tasks.iconworld.files import snli_ve, vcr, vqa

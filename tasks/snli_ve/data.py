@@ -18,9 +18,8 @@ from cliptd.data.files.tables import TableDataset, cached_table
 from cliptd.data.files.text_files import csv_columns, csv_rows
 from cliptd.data.images import ImageFile
 from tasks.batches.proposals import GridProposals, Proposals, ProposedBoxes
+from tasks.snli_ve.labels import LABELS, NO_LABEL
 
-LABELS = ("entailment", "neutral", "contradiction")
-NO_LABEL = "-"  # the annotators did not agree
 IMAGE_ID_KEYS = ("Flickr30K_ID", "Flikr30kID", "Flickr30kID")
 """The three spellings in the wild."""
 IMAGES = "flickr30k_images"

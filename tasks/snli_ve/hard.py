@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from cliptd.data.files.jsonl import JsonLines, parsed_lines
 from cliptd.utils.files import write_lines
-from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
+from tasks.snli_ve.data import parse_pair, read_corrected_labels
+from tasks.snli_ve.labels import LABELS, NO_LABEL
 
 BUCKETS = 2**18
 EPOCHS = 5

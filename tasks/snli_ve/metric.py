@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from cliptd.data.files.jsonl import JsonLines
-from tasks.snli_ve.data import LABELS, NO_LABEL, parse_pair, read_corrected_labels
+from tasks.snli_ve.data import parse_pair, read_corrected_labels
+from tasks.snli_ve.labels import LABELS, NO_LABEL
 
 
 def snli_ve_metrics(predictions: Sequence[int], labels: Sequence[int]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tyro
 
@@ -10,7 +10,10 @@ from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
 from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
-from tasks.snli_ve.data import IMAGES, LABELS, SnliVeDataset
+from tasks.snli_ve.labels import LABELS
+
+if TYPE_CHECKING:  # imported when files are opened: a command line is parsed without datasets
+    from tasks.snli_ve.data import SnliVeDataset
 
 
 @dataclass(kw_only=True)
@@ -20,8 +23,10 @@ class SnliVeSplit(LowShotSplitWithProposals):
     corrected_labels: Path | None = None
     """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
 
-    def dataset(self, split: str, annotations: Path | None = None) -> SnliVeDataset:
+    def dataset(self, split: str, annotations: Path | None = None) -> "SnliVeDataset":
         """One of the official files, or other annotations of the same images."""
+        from tasks.snli_ve.data import IMAGES, SnliVeDataset
+
         if self.data_root is None:
             raise ValueError("data_root is None; give the folder of snli_ve_{train,dev,test}.jsonl")
         options = {
@@ -34,7 +39,7 @@ class SnliVeSplit(LowShotSplitWithProposals):
         return SnliVeDataset.from_root(self.data_root, split, **options)
 
 
-def training_sets(split: SnliVeSplit, seed: int) -> tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]:
+def training_sets(split: SnliVeSplit, seed: int) -> "tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]":
     """(labelled training set, validation set, description of the split); no image is in both. See
     `LowShotSplit.draw`."""
     everything = split.dataset("train")

@@ -13,8 +13,9 @@ from cliptd.data.identity import identity_of_files
 from cliptd.utils.files import write_atomically
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.batches.texts import SingleTexts
-from tasks.snli_ve.data import LABELS, SnliVeDataset
+from tasks.snli_ve.data import SnliVeDataset
 from tasks.snli_ve.hard import write_hard
+from tasks.snli_ve.labels import LABELS
 from tasks.snli_ve.metric import snli_ve_metrics
 from tasks.snli_ve.settings import FinetuneSnliVe, training_sets
 from tasks.students.inputs import StudentInput

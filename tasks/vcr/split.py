@@ -1,13 +1,14 @@
 """Which of VCR's training items are labelled, which validate, and which movies are held out."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cliptd.data.identity import identity_of_files
 from tasks.labelled_split import LowShotSplit
-from tasks.vcr.data import VcrDataset
 from tasks.vcr.names import VCR_CLASSES
-from tasks.vcr.shift import hold_out_movies
+
+if TYPE_CHECKING:  # the methods import it when they open files: a command line is parsed without torch
+    from tasks.vcr.data import VcrDataset
 
 
 @dataclass(kw_only=True)
@@ -28,8 +29,11 @@ class VcrSplit(LowShotSplit):
         classes = VCR_CLASSES if self.known_classes else None
         return {"classes": classes, "on_bad_sample": self.on_bad_sample}
 
-    def training_items(self) -> VcrDataset:
+    def training_items(self) -> "VcrDataset":
         """All training items, without held-out movies and bad samples."""
+        from tasks.vcr.data import VcrDataset
+        from tasks.vcr.shift import hold_out_movies
+
         if self.data_root is None:
             raise ValueError("data_root is None; give the folder of VCR's train.jsonl and vcr1images/")
         items = VcrDataset.from_root(self.data_root, "train", **self.dataset_options)
@@ -38,17 +42,22 @@ class VcrSplit(LowShotSplit):
             items.indices = [items.indices[k] for k in kept]
         return items
 
-    def held_out_items(self) -> VcrDataset:
+    def held_out_items(self) -> "VcrDataset":
         """The training file's items of the held-out movies: a test set."""
+        from tasks.vcr.data import VcrDataset
+        from tasks.vcr.shift import hold_out_movies
+
         items = VcrDataset.from_root(self.data_root, "train", **self.dataset_options)
         _, held = hold_out_movies(items.movies(), self.hold_out_movies)
         items.indices = [items.indices[k] for k in held]
         return items
 
 
-def training_sets(split: VcrSplit, seed: int) -> tuple[VcrDataset, VcrDataset, dict[str, Any]]:
+def training_sets(split: VcrSplit, seed: int) -> "tuple[VcrDataset, VcrDataset, dict[str, Any]]":
     """(labelled training set, validation set, description of the split); no image is in both. See
     `LowShotSplit.draw`."""
+    from tasks.vcr.data import VcrDataset
+
     everything = split.training_items()
     labelled, held_out, description = split.draw(
         everything.column("annot_id"), everything.column("img_fn"), everything.column("answer_label"), seed

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import tyro
 
@@ -10,8 +10,10 @@ from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
 from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
-from tasks.vqa.data import VqaDataset
 from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary, FrequentAnswers
+
+if TYPE_CHECKING:  # imported when files are opened: a command line is parsed without datasets
+    from tasks.vqa.data import VqaDataset
 
 
 @dataclass(kw_only=True)
@@ -27,8 +29,10 @@ class VqaSplit(LowShotSplitWithProposals):
     hold_out_question_types: str | None = None
     """Train without the question types of this prefix ("how many") and test on them: domain shift."""
 
-    def dataset(self, split: str, vocabulary: AnswerVocabulary | None = None) -> VqaDataset:
+    def dataset(self, split: str, vocabulary: "AnswerVocabulary | None" = None) -> "VqaDataset":
         """One of `tasks.vqa.data.SPLITS`."""
+        from tasks.vqa.data import VqaDataset
+
         if self.data_root is None:
             raise ValueError("data_root is None; give the folder of VQA's official files and images")
         return VqaDataset.from_root(
@@ -39,11 +43,11 @@ class VqaSplit(LowShotSplitWithProposals):
             proposals=self.proposed,
         )
 
-    def in_domain(self, dataset: VqaDataset) -> VqaDataset:
+    def in_domain(self, dataset: "VqaDataset") -> "VqaDataset":
         """Without the question types that are held out."""
         return dataset.subset([k for k, held in enumerate(self._held_out(dataset)) if not held])
 
-    def held_out_questions(self, dataset: VqaDataset) -> VqaDataset:
+    def held_out_questions(self, dataset: "VqaDataset") -> "VqaDataset":
         """Those of the question types that are held out; raises ValueError if there are none."""
         positions = [k for k, held in enumerate(self._held_out(dataset)) if held]
         if not positions:
@@ -54,7 +58,7 @@ class VqaSplit(LowShotSplitWithProposals):
             )
         return dataset.subset(positions)
 
-    def _held_out(self, dataset: VqaDataset) -> list[bool]:
+    def _held_out(self, dataset: "VqaDataset") -> list[bool]:
         if self.hold_out_question_types is None:
             return [False] * len(dataset)
         return [
@@ -62,7 +66,7 @@ class VqaSplit(LowShotSplitWithProposals):
         ]
 
 
-def training_sets(split: VqaSplit, seed: int) -> tuple[VqaDataset, VqaDataset, dict[str, Any]]:
+def training_sets(split: VqaSplit, seed: int) -> "tuple[VqaDataset, VqaDataset, dict[str, Any]]":
     """(labelled training set, validation set, description of the split); no image is in both. See
     `LowShotSplit.draw`."""
     everything = split.dataset(split.train_split)

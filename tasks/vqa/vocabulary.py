@@ -5,12 +5,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tasks.vqa.metric import answer_accuracy
 from tasks.vqa.normalisation import clean, normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_OCCURRENCES = 9  # of VQA v2's usual vocabulary of 3,129 answers, counted over train and val
 
@@ -73,8 +74,10 @@ class AnswerVocabulary:
         scores = {number: answer_accuracy(self.answers[number], annotated) for number in numbers}
         return {number: score for number, score in scores.items() if score > 0}
 
-    def target_matrix(self, annotated: Sequence[Sequence[str]]) -> Tensor:
+    def target_matrix(self, annotated: Sequence[Sequence[str]]) -> "Tensor":
         """(batch, answers) float32 soft targets."""
+        import torch  # here, as settings import this file and command lines are parsed without torch
+
         targets = torch.zeros(len(annotated), len(self))
         for row, answers in enumerate(annotated):
             for number, score in self.soft_targets(answers).items():

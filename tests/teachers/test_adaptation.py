@@ -16,11 +16,11 @@ from cliptd.teachers.adaptation import (
     ContrastiveAdapter,
     Pair,
     adapt_teacher,
-    adaptation_defaults,
     contrastive_loss,
     identity,
     positive_pairs,
 )
+from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.teachers.from_open_clip import save_open_clip
 from cliptd.teachers.teacher import ImageError
 from cliptd.training import TrainingConfig, read_log

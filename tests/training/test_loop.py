@@ -228,7 +228,7 @@ def test_trackers(tmp_path, monkeypatch):
 def test_progress_lines_when_not_on_a_terminal(tmp_path, capsys):
     run(tmp_path / "run")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("step 12/12  loss 0.")
+    assert lines[-1].startswith("training step 12/12  loss 0.")
     assert "q_to_a" in lines[-1]
 
 

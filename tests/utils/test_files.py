@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cliptd.utils.files import save_tensors, whole_file, write_atomically, write_lines
+from cliptd.utils.files import whole_file, write_atomically, write_lines
+from cliptd.utils.tensor_files import save_tensors
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from tasks.iconworld.scenes import (
     sample_scenes,
     save_pictures,
 )
-from tasks.snli_ve.data import IMAGES, LABELS
+from tasks.snli_ve.data import IMAGES
+from tasks.snli_ve.labels import LABELS
 
 FORMAT = 1
 """Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""

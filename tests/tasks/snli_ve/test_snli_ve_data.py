@@ -7,7 +7,8 @@ import pickle
 import pytest
 from PIL import Image
 
-from tasks.snli_ve.data import LABELS, SnliVeDataset, read_corrected_labels
+from tasks.snli_ve.data import SnliVeDataset, read_corrected_labels
+from tasks.snli_ve.labels import LABELS
 from tasks.snli_ve.settings import SnliVeSplit, training_sets
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tasks.snli_ve.data import LABELS
+from tasks.snli_ve.labels import LABELS
 from tasks.snli_ve.metric import main, score_predictions, snli_ve_metrics
 from tests.helpers.commands import REPOSITORY
 
