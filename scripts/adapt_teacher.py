@@ -16,8 +16,8 @@ import tyro
 from cliptd.teachers import load_teacher
 from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig, make_accelerator
-from tasks.command_line import TaskName, parse
 from tasks.finetuning.adaptation import adapt_to_task
+from tasks.known_tasks import TaskName, parse
 
 
 @dataclass(kw_only=True)

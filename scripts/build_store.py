@@ -16,9 +16,9 @@ from pathlib import Path
 from cliptd.store.reader import KINDS, TeacherStore
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
-from tasks.command_line import TaskName, parse
 from tasks.finetuning.teacher_source import build_store
 from tasks.finetuning.training_material import TrainingMaterial
+from tasks.known_tasks import TaskName, parse
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,7 @@ follows "--" are the task's own options, as of finetune_TASK.py; without --data-
 from dataclasses import dataclass
 
 from cliptd.utils.tables import print_table
-from tasks.command_line import TaskName, parse
+from tasks.known_tasks import TaskName, parse
 from tasks.low_shot.grid import Grid, run_grid
 from tasks.low_shot.report import write_report
 

@@ -22,10 +22,10 @@ from cliptd.targeted.config import Method
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.utils.files import write_atomically
-from tasks.command_line import TaskName, parse
 from tasks.finetuning.selection_page import inspect_batch, selection_page
 from tasks.finetuning.teacher_source import document_frequency
 from tasks.finetuning.training_material import TrainingMaterial
+from tasks.known_tasks import TaskName, parse
 
 
 @dataclass(kw_only=True)

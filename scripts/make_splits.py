@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cliptd.utils.files import write_atomically
 from cliptd.utils.tables import print_table
-from tasks.command_line import TaskName, parse
+from tasks.known_tasks import TaskName, parse
 from tasks.snli_ve.settings import training_sets as snli_ve_sets
 from tasks.vcr.split import training_sets as vcr_sets
 from tasks.vqa.settings import training_sets as vqa_sets

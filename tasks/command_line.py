@@ -1,66 +1,166 @@
-"""Commands that serve every task: `--task NAME`, options of their own, and after "--" the task's options."""
+"""Run a command: its options, an error in one line, a stop in one line, the exit codes that shells expect."""
 
+import contextlib
+import dataclasses
+import functools
+import io
+import os
+import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from tasks.iconworld.defaults import (
-    from_command_line,
-    snli_ve_root,
-    snli_ve_settings,
-    vcr_root,
-    vcr_settings,
-    vqa_root,
-    vqa_settings,
+from cliptd.utils.stopping import Stopped, raising_on_sigterm
+
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+"""Errors whose message says what to mend; others are faults of the program and keep their traceback."""
+NOISE = (
+    r".*'pin_memory' argument is set as true but no accelerator is found.*",
+    r".*does not have many workers which may be a bottleneck.*",
 )
-from tasks.settings import FinetuneSettings
-from tasks.snli_ve.task import SnliVeTask
-from tasks.task import Task
-from tasks.vcr.task import VcrTask
-from tasks.vqa.task import VqaTask
+"""What libraries warn of on a good run."""
 
-TaskName = Literal["vcr", "vqa", "snli_ve"]
+Body = Callable[[list[str]], None]
+Options = TypeVar("Options")
+_flags: dict[str, str] = {}
+"""Settings' fields by name, and the flags that set them; filled by `parse_options`."""
 
 
-@dataclass(frozen=True)
-class KnownTask:
-    """A task's class, and its settings and files on the embedded benchmark.
+def command(body: Body) -> Callable[[Sequence[str] | None], None]:
+    """Make a command of a function of its arguments.
 
-    root: writes the files of a seed and sizes, or the default ones. main_metric: the key of a result row that gains are
-        computed of.
+    The command takes `sys.argv[1:]` if it is called without arguments. It exits with 0 after success, 1 after an error,
+    2 after an unknown option, 130 after Ctrl-C and 143 after SIGTERM. With `--debug` among the arguments an error keeps
+    its traceback.
     """
 
-    task_class: type[Task]
-    settings: Callable[[], FinetuneSettings]
-    root: Callable[..., Path]
-    main_metric: str
+    @functools.wraps(body)
+    def main(arguments: Sequence[str] | None = None) -> None:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        debug = "--debug" in given
+        own = [argument for argument in given if argument != "--debug"]
+        try:
+            with raising_on_sigterm(), plain_warnings():
+                body(own)
+        except KeyboardInterrupt:
+            _end("stopped; the same command goes on", 130)
+        except Stopped as stop:
+            _end(f"{stop}; the same command goes on", stop.exit_code)
+        except Exception as error:
+            if debug or not _is_for_users(error):
+                raise
+            _end(f"error: {with_flags(' '.join(str(error).split()))} (--debug shows where)", 1)
+
+    return main
 
 
-TASKS: dict[TaskName, KnownTask] = {
-    "vcr": KnownTask(VcrTask, vcr_settings, vcr_root, "q_to_ar"),
-    "vqa": KnownTask(VqaTask, vqa_settings, vqa_root, "overall"),
-    "snli_ve": KnownTask(SnliVeTask, snli_ve_settings, snli_ve_root, "accuracy"),
-}
+def parse_options(
+    kind: type[Options],
+    arguments: Sequence[str],
+    *,
+    description: str | None,
+    default: Options | None = None,
+    prog: str | None = None,
+) -> Options:
+    """Parse a command line into a dataclass.
+
+    Raises:
+        ValueError: the dataclass refuses a value; the message names flags as they are typed.
+        SystemExit: after --help (0), and after an option that does not exist or does not parse (2).
+    """
+    _flags.update(flags_of(kind))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=list(arguments), default=default, description=description, prog=prog)
+    except SystemExit as end:
+        refused = _refusal(end)
+        if refused is not None:
+            raise refused from None
+        sys.stderr.write(said.getvalue())
+        raise
 
 
-class Asked(Protocol):
-    """Options of a command."""
+def _refusal(end: SystemExit) -> ValueError | None:
+    """Return the ValueError of a dataclass of ours that made tyro give up, if one did."""
+    error: BaseException | None = end
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        raised_in = "" if trace is None else trace.tb_frame.f_globals["__name__"]
+        if isinstance(error, ValueError) and raised_in.startswith(("cliptd.", "tasks.", "__main__")):
+            return error
+        error = error.__context__
+    return None
 
-    task: TaskName
+
+def flags_of(kind: Any, prefix: str = "") -> dict[str, str]:
+    """Return the flag of every field of a dataclass, and of those of its nested dataclasses, by the field's name.
+
+    >>> @dataclasses.dataclass
+    ... class Asked:
+    ...     batch_size: int = 1
+    >>> flags_of(Asked)
+    {'batch_size': '--batch-size'}
+    """
+    found: dict[str, str] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+        if dataclasses.is_dataclass(bare):
+            own = prefix if bare is not hint else f"{prefix}{field.name}."  # OmitArgPrefixes is an annotation
+            found = {**flags_of(bare, own), **found}
+        else:
+            found[field.name] = f"--{prefix}{field.name}".replace("_", "-")
+    return found
 
 
-Options = TypeVar("Options", bound=Asked)
+def with_flags(message: str) -> str:
+    """Name settings in a message as flags: those with an underscore, and those that the message begins with."""
+    message = re.sub(r"\bTrainingConfig\.", "", message)
+    message = re.sub(r"^(\w+)(?= is )", _flag, message)
+    return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(])", _flag, message)
 
 
-def parse(options: type[Options], description: str | None) -> tuple[Options, KnownTask, Any]:
-    """The command's own options, the task, and the task's settings: what follows "--", or the embedded benchmark's."""
-    arguments = sys.argv[1:]
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    own = tyro.cli(options, args=arguments[:end], description=description)
-    known = TASKS[own.task]
-    about = f"Options of the task {own.task}, as of finetune_{own.task}.py."
-    return own, known, from_command_line(known.settings(), known.root, about, arguments[end + 1 :])
+def _flag(match: re.Match[str]) -> str:
+    return _flags.get(match[1], match[1])
+
+
+def shown_default(text: str) -> Any:
+    """Annotate a field whose default, None, is decided later: --help shows this text as its default."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show warnings as one line without a line of code; leave out what libraries warn of on a good run."""
+
+    def formatted(message: Warning | str, category: type[Warning], *where: Any, **line: Any) -> str:
+        return f"note: {' '.join(str(message).split())}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = formatted  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            for pattern in NOISE:
+                warnings.filterwarnings("ignore", message=pattern)
+            yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _is_for_users(error: Exception) -> bool:
+    return isinstance(error, USER_ERRORS) or type(error).__module__.startswith(("cliptd.", "tasks."))
+
+
+def _end(line: str, exit_code: int) -> None:
+    """Say how the command ended; of several processes each but the first says which it is."""
+    rank = os.environ.get("RANK", "0")
+    print(line if rank == "0" else f"process {rank}: {line}", file=sys.stderr, flush=True)
+    raise SystemExit(exit_code)

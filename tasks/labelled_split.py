@@ -1,5 +1,6 @@
 """Which training items are labelled and which validate, for all tasks."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from tasks.batches.proposals import GridProposals, Proposals, read_proposals
 
 
 @dataclass(kw_only=True)
-class LowShotSplit:
+class LowShotSplit(ABC):
     """The data of an experiment: every script that takes these takes the same items."""
 
     data_root: Path | None = None
@@ -29,11 +30,19 @@ class LowShotSplit:
     def __post_init__(self):
         if self.fraction is not None and self.items is not None:
             raise ValueError("give fraction or items, not both")
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise ValueError(
+                f"fraction is {self.fraction}, expected a share above 0 and at most 1, such as 0.01"
+            )
 
     @property
     def has_boxes(self) -> bool:
         """Whether the items' images have boxes."""
         return True
+
+    @abstractmethod
+    def training_files(self) -> list[Path]:
+        """Return the annotation files that the training items are read from; raises ValueError without data_root."""
 
     def draw(
         self, ids: Sequence[Any], images: Sequence[Hashable], strata: Sequence[Hashable], seed: int

@@ -14,6 +14,8 @@ from cliptd.training import TrainingConfig
 from tasks.batches.box_views import TeacherBoxes
 from tasks.labelled_split import LowShotSplit
 
+DEFAULT_TEACHER, ITS_WEIGHTS = "ViT-L-14", "openai"
+
 
 @dataclass(kw_only=True)
 class FinetuneSettings(ABC):
@@ -32,15 +34,15 @@ class FinetuneSettings(ABC):
     """Region students: the backbone sees each box by itself, or the image once."""
     region_cache: Path | None = None
     """Region students: folder where region features are kept. None: inside the run folder."""
-    teacher: str = "ViT-L-14"
+    teacher: str = DEFAULT_TEACHER
     """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
     pretrained: str | None = None
-    """open_clip's tag of the teacher's weights, such as openai."""
+    """open_clip's tag of the teacher's weights. The default teacher's is openai."""
     teacher_boxes: TeacherBoxes = "crop"
     """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
     no magnified objects); "none": the teacher sees whole images only."""
-    methods: tuple[Method, ...] = ("targeted",)
-    """Rungs of the ladder to train one after the other, each from the same start."""
+    methods: tuple[Method, ...] = ("none", "targeted")
+    """Methods to train one after the other, each from the same start; "none" is what the others are compared with."""
     distillation: DistillationChanges = field(default_factory=DistillationChanges)
     """Settings that differ from each method's own."""
     source: Literal["store", "live"] = "store"
@@ -68,7 +70,9 @@ class FinetuneSettings(ABC):
         default_factory=lambda: TrainingConfig(steps=2000, batch_size=32, lr=5e-5, warmup_steps=200)
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        if self.teacher == DEFAULT_TEACHER and self.pretrained is None:
+            self.pretrained = ITS_WEIGHTS
         if self.source == "live" and self.store is not None:
             raise ValueError("source live asks the teacher at every step and reads no store; leave store out")
         if self.adaptation.resume == "never" and self.training.resume == "auto":

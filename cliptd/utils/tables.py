@@ -1,8 +1,6 @@
-"""What a run folder shows people: tables in the terminal and in markdown, and the learning curve."""
+"""Tables for people: in the terminal and in markdown."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -64,62 +62,6 @@ def print_table(
     (console or Console()).print(table)
 
 
-def plot_learning_curve(
-    log: str | Path | Sequence[Row], path: str | Path, *, metric: str | None = None
-) -> Path:
-    """Draw the loss and, where evaluated, the metrics (or only `metric`) over the steps.
-
-    Args:
-        log: a run's log.jsonl or its rows ({"step", "loss", "metrics"}).
-        path: the picture to write; its suffix chooses the format.
-
-    Raises:
-        ValueError: the log has no step.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a plot only: keep it out of every import
-    from matplotlib.figure import Figure
-
-    rows = _read_rows(Path(log)) if isinstance(log, str | Path) else list(log)
-    if not rows:
-        raise ValueError(f"{log if isinstance(log, str | Path) else 'the log'} has no step, nothing to plot")
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    losses = figure.subplots()
-    losses.plot([row["step"] for row in rows], [row["loss"] for row in rows], color="tab:gray", label="loss")
-    losses.set(xlabel="step", ylabel="training loss")
-    evaluated = [row for row in rows if "metrics" in row]
-    names = [metric] if metric else column_names([row["metrics"] for row in evaluated])
-    if evaluated:
-        scores = losses.twinx()
-        for number, name in enumerate(names):
-            points = [(row["step"], row["metrics"][name]) for row in evaluated if name in row["metrics"]]
-            scores.plot(*zip(*points, strict=True), marker="o", color=f"C{number}", label=name)
-        scores.set_ylabel("validation")
-        scores.legend(loc="center right")
-    figure.savefig(path, dpi=120)
-    return Path(path)
-
-
-def write_report(
-    run_dir: str | Path, rows: Sequence[Row], *, title: str, notes: str = "", digits: int = 2
-) -> Path:
-    """Write metrics.json, report.md and, where there is a log.jsonl, learning_curve.png into a run folder.
-
-    Returns:
-        The path of report.md.
-    """
-    run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "metrics.json").write_text(json.dumps(list(rows), indent=2) + "\n", encoding="utf-8")
-    parts = [f"# {title}", markdown_table(rows, digits=digits), notes]
-    if (run_dir / "log.jsonl").exists():
-        plot_learning_curve(run_dir / "log.jsonl", run_dir / "learning_curve.png")
-        parts.append("![learning curve](learning_curve.png)")
-    report = run_dir / "report.md"
-    report.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
-    return report
-
-
 def _checked(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
     if not rows:
         raise ValueError("a table needs at least one row, got none")
@@ -133,7 +75,3 @@ def _is_numeric(rows: Sequence[Row], name: str) -> bool:
 
 def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|").replace("\n", " ")
-
-
-def _read_rows(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -14,11 +14,11 @@ import tyro
 from cliptd.targeted.config import Method
 from cliptd.training import TrainingConfig
 from cliptd.utils.tables import print_table
-from tasks.command_line import TASKS, TaskName
 from tasks.iconworld.defaults import on_iconworld, with_data
 from tasks.iconworld.files.snli_ve import SnliVeSizes
 from tasks.iconworld.files.vcr import VcrSizes
 from tasks.iconworld.files.vqa import VqaSizes
+from tasks.known_tasks import TASKS, TaskName
 from tasks.low_shot.grid import Grid, run_grid
 from tasks.low_shot.report import write_report
 

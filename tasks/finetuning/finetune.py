@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from cliptd.targeted.config import Method
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
+from cliptd.utils.environment import environment
 from cliptd.utils.files import write_atomically
 from cliptd.utils.tensor_files import save_tensors
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.finetuning.adaptation import adapt_to_task
+from tasks.finetuning.check_first import check_first
+from tasks.finetuning.model_card import write_model_card
 from tasks.finetuning.teacher_images import WithTeacherImages
 from tasks.finetuning.teacher_source import teacher_source
 from tasks.finetuning.training_material import TrainingMaterial
@@ -30,13 +34,15 @@ from tasks.task import Task
 
 
 def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]]:
-    """Train and score every method; rows of results, also in `run_dir`/results.json.
+    """Train and score every method; return the rows of results, which are also in `run_dir`/results.json.
 
-    Each row has method, test_set, the task's scores, labelled (items), seed and best_step.
+    Each row has method, test_set, the task's scores, labelled (items), seed and best_step. Beside the rows the file
+    holds the settings, versions, hardware, memory, and the seconds that each method took in this call.
     """
     accelerator = make_accelerator(settings.training, settings.run_dir)
     task = task_class(settings, accelerator)
     material = TrainingMaterial(settings, task)
+    check_first(settings, task)
     if isinstance(task.collate, RegionCollator):
         if (
             accelerator.is_main_process
@@ -44,10 +50,14 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             for examples in material.read_by_student:
                 task.collate.regions.precompute(tqdm(examples, desc="regions", unit="example", disable=None))
         accelerator.wait_for_everyone()
-    rows = []
-    for method in settings.methods:
-        rows += _run(method, settings, task, material, accelerator)
+    rows: list[dict[str, Any]] = []
+    seconds = {}
+    for number, method in enumerate(settings.methods, start=1):
+        began = time.perf_counter()
+        label = f"[{number}/{len(settings.methods)} {method}]"
+        rows += _run(method, settings, task, material, accelerator, label)
         accelerator.free_memory()
+        seconds[method] = round(time.perf_counter() - began, 1)
     if accelerator.is_main_process:
         content = {
             "settings": json.loads(json.dumps(dataclasses.asdict(settings), default=str)),
@@ -55,6 +65,8 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
             "left_out_of_tests": {name: test.skipped for name, test in task.tests.items() if test.skipped},
             "left_out_of_unlabelled": material.left_out_of_unlabelled,
             **task.about_tests,
+            **environment(),
+            "seconds": seconds,
             "rows": rows,
         }
         write_atomically(settings.run_dir / "results.json", json.dumps(content, indent=2) + "\n")
@@ -67,8 +79,9 @@ def _run(
     task: Task,
     material: TrainingMaterial,
     accelerator: Accelerator,
+    label: str,
 ) -> list[dict[str, Any]]:
-    """Train, score and save the student of one method."""
+    """Train, score and save the student of one method; `label` is what the progress bar calls it."""
     config, run_dir, collate = settings.method_config(method), settings.run_dir / method, task.collate
     torch.manual_seed(settings.seed)
     student = task.load_student()
@@ -91,6 +104,8 @@ def _run(
         evaluate=lambda model: task.scores(model, task.validation_set),
         accelerator=accelerator,
         settings=_identity(method, settings, task, source),
+        description=label,
+        metric_names=settings.metrics,
     )
     student = model.unwrap()
     common = {
@@ -105,6 +120,7 @@ def _run(
         rows.append({**common, "test_set": name, **scores})
     if accelerator.is_main_process:
         _save(student, collate, run_dir / "student")
+        write_model_card(run_dir / "student", settings, method, rows)
     task.finish(student, run_dir)
     task.collate = collate
     return rows

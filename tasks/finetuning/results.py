@@ -1,8 +1,14 @@
-"""The end of a run: its table on the screen and in the run folder, and its learning curves."""
+"""The end of a run: its table, its learning curves, and what came of it in words."""
 
+import shlex
+import sys
 from typing import Any
 
-from cliptd.utils.tables import markdown_table, plot_learning_curve, print_table
+from cliptd.data.identity import wherever
+from cliptd.training import read_log
+from cliptd.utils.learning_curves import plot_learning_curves
+from cliptd.utils.tables import markdown_table, print_table
+from tasks.known_tasks import KnownTask
 from tasks.settings import FinetuneSettings
 
 TERMS = {
@@ -13,8 +19,34 @@ TERMS = {
 }
 
 
+def report(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownTask) -> None:
+    """Print the table and the conclusion, and write report.md and learning_curves.png into the run folder."""
+    title = (
+        f"{settings.task} in percent: student {wherever(settings.student)}, teacher {wherever(settings.teacher)}, "
+        f"{rows[0]['labelled']} labelled items, seed {settings.seed}"
+    )
+    shown = table_rows(settings, rows)
+    print_table(shown, title=title)
+    metric = settings.training.metric
+    plot_learning_curves(
+        {method: read_log(settings.run_dir / method / "log.jsonl") for method in settings.methods},
+        settings.run_dir / "learning_curves.png",
+        metric=metric,
+        metric_name=settings.metrics.get(str(metric), str(metric)),
+        title=f"{settings.task}, {rows[0]['labelled']} labelled items, seed {settings.seed}",
+    )
+    said = conclusion(settings, rows, known.main_metric)
+    curves = "![learning curves](learning_curves.png)"
+    text = "\n\n".join([f"# {title}", *said, markdown_table(shown), curves])
+    (settings.run_dir / "report.md").write_text(text + "\n", encoding="utf-8")
+    print("\n".join(said))
+    print(f"Run folder: {settings.run_dir.resolve()}")
+    for line in next_commands(settings):
+        print(line)
+
+
 def table_rows(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Result rows as a reader sees them."""
+    """Return result rows as people read them."""
     shown = []
     for row in rows:
         config = settings.method_config(row["method"])
@@ -33,21 +65,40 @@ def table_rows(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> list[d
     return shown
 
 
-def report(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> None:
-    """Print the table, write report.md and learning curves into the run folder, say where it is."""
-    title = (
-        f"{settings.task} in percent: student {settings.student}, teacher {settings.teacher}, "
-        f"{rows[0]['labelled']} labelled items, seed {settings.seed}"
-    )
-    shown = table_rows(settings, rows)
-    print_table(shown, title=title)
-    curves = []
+def conclusion(settings: FinetuneSettings, rows: list[dict[str, Any]], main_metric: str) -> list[str]:
+    """Say for every method and test set what it gains over "none"; one seed proves nothing, and the text says so."""
+    metric = main_metric if main_metric in settings.metrics else next(iter(settings.metrics))
+    name = settings.metrics[metric]
+    scores = {(row["method"], row["test_set"]): row.get(metric) for row in rows}
+    tests = list(dict.fromkeys(row["test_set"] for row in rows if row["test_set"] != "validation"))
+    said = []
     for method in settings.methods:
-        run_dir = settings.run_dir / method
-        plot_learning_curve(
-            run_dir / "log.jsonl", run_dir / "learning_curve.png", metric=settings.training.metric
+        gains = [
+            f"{scores[method, test] - scores['none', test]:+.1f} on {test}"
+            for test in tests
+            if method != "none" and None not in (scores.get((method, test)), scores.get(("none", test)))
+        ]
+        if gains:
+            said.append(
+                f"{method} against none, points of {name}: {', '.join(gains)} (one seed: not conclusive)."
+            )
+    return said
+
+
+def next_commands(settings: FinetuneSettings) -> list[str]:
+    """Name the commands that decide and that explain: several seeds, and the words that are distilled."""
+    task = {"VCR": "vcr", "VQA": "vqa", "SNLI-VE": "snli_ve"}[settings.task]
+    own = (
+        ""
+        if "--data-root" not in sys.argv
+        else " -- " + shlex.join(sys.argv[sys.argv.index("--data-root") :][:2])
+    )
+    lines = [f"Next: python scripts/evaluate_low_shot.py --task {task} --seeds 0 1 2{own}"]
+    distilled = [method for method in settings.methods if settings.method_config(method).distils]
+    if distilled:
+        student = settings.run_dir / distilled[-1] / "student"
+        lines.append(
+            f"      python scripts/inspect_selection.py --task {task} -- --student {shlex.quote(str(student))}"
+            + own.replace(" -- ", " ")
         )
-        curves.append(f"![{method}]({method}/learning_curve.png)")
-    text = "\n\n".join([f"# {title}", markdown_table(shown), *curves])
-    (settings.run_dir / "report.md").write_text(text + "\n", encoding="utf-8")
-    print(f"Run folder: {settings.run_dir.resolve()}")
+    return lines

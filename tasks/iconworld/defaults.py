@@ -1,24 +1,15 @@
 """The tasks' settings on the embedded benchmark: its data, its teacher, its students."""
 
 import dataclasses
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
-
-import tyro
-from accelerate import PartialState
+from typing import TYPE_CHECKING, TypeVar
 
 from cliptd.data.files.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig
-from cliptd.training.acceleration import LONG_TIMEOUT
-from tasks.iconworld.files import snli_ve, vcr, vqa
-from tasks.iconworld.files.snli_ve import SnliVeSizes, write_snli_ve
-from tasks.iconworld.files.vcr import VcrSizes, write_vcr
-from tasks.iconworld.files.vqa import VqaSizes, write_vqa
+from tasks.iconworld.files.folder import PROPOSALS
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.settings import FinetuneSnliVe, SnliVeSplit
@@ -26,28 +17,39 @@ from tasks.vcr.settings import FinetuneVcr
 from tasks.vcr.split import VcrSplit
 from tasks.vqa.settings import FinetuneVqa, VqaSplit
 
+if TYPE_CHECKING:  # the functions import what writes the files: a command line is parsed without torch
+    from tasks.iconworld.files.snli_ve import SnliVeSizes
+    from tasks.iconworld.files.vcr import VcrSizes
+    from tasks.iconworld.files.vqa import VqaSizes
+
 Settings = TypeVar("Settings", bound=FinetuneSettings)
 
 
-def vcr_root(*, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
-    """The folder of iconworld's VCR files, written on first use."""
-    sizes = sizes or VcrSizes()
-    return write_vcr(_folder("vcr", vcr.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+def vcr_root(*, seed: int = 0, sizes: "VcrSizes | None" = None) -> Path:
+    """Return the folder of iconworld's VCR files, which are written on first use."""
+    from tasks.iconworld.files import vcr
+
+    sizes = sizes or vcr.VcrSizes()
+    return vcr.write_vcr(_folder("vcr", vcr.FORMAT, seed, sizes), seed=seed, sizes=sizes)
 
 
-def vqa_root(*, seed: int = 0, sizes: VqaSizes | None = None) -> Path:
-    """The folder of iconworld's VQA files, written on first use."""
-    sizes = sizes or VqaSizes()
-    return write_vqa(_folder("vqa", vqa.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+def vqa_root(*, seed: int = 0, sizes: "VqaSizes | None" = None) -> Path:
+    """Return the folder of iconworld's VQA files, which are written on first use."""
+    from tasks.iconworld.files import vqa
+
+    sizes = sizes or vqa.VqaSizes()
+    return vqa.write_vqa(_folder("vqa", vqa.FORMAT, seed, sizes), seed=seed, sizes=sizes)
 
 
-def snli_ve_root(*, seed: int = 0, sizes: SnliVeSizes | None = None) -> Path:
-    """The folder of iconworld's SNLI-VE files, written on first use."""
-    sizes = sizes or SnliVeSizes()
-    return write_snli_ve(_folder("snli_ve", snli_ve.FORMAT, seed, sizes), seed=seed, sizes=sizes)
+def snli_ve_root(*, seed: int = 0, sizes: "SnliVeSizes | None" = None) -> Path:
+    """Return the folder of iconworld's SNLI-VE files, which are written on first use."""
+    from tasks.iconworld.files import snli_ve
+
+    sizes = sizes or snli_ve.SnliVeSizes()
+    return snli_ve.write_snli_ve(_folder("snli_ve", snli_ve.FORMAT, seed, sizes), seed=seed, sizes=sizes)
 
 
-def _folder(task: str, version: int, seed: int, sizes: VcrSizes | VqaSizes | SnliVeSizes) -> Path:
+def _folder(task: str, version: int, seed: int, sizes: "VcrSizes | VqaSizes | SnliVeSizes") -> Path:
     counts = "-".join(map(str, asdict(sizes).values()))
     return cache_folder() / "iconworld" / f"{task}-{version}-{seed}-{counts}"
 
@@ -122,31 +124,7 @@ def on_iconworld(settings: Settings, root: Path) -> Settings:
     boxes come from proposals, as a detector would give them.
     """
     changes = {"data_root": root}
-    if (root / vqa.PROPOSALS).exists() and settings.data.proposals is None and not settings.data.grid:
-        changes["proposals"] = root / vqa.PROPOSALS
+    if (root / PROPOSALS).exists() and settings.data.proposals is None and not settings.data.grid:
+        changes["proposals"] = root / PROPOSALS
     region_cache = settings.region_cache or root / "regions"
     return dataclasses.replace(with_data(settings, **changes), region_cache=region_cache)
-
-
-def names_data_root(arguments: list[str]) -> bool:
-    """Whether a command line asks for the user's own data."""
-    return any(argument.split("=")[0] in ("--data-root", "--data_root") for argument in arguments)
-
-
-def from_command_line(
-    embedded: Settings, root: Callable[[], Path], description: str | None, arguments: list[str] | None = None
-) -> Settings:
-    """What the command line says; without --data-root the defaults are `embedded` and the data `root`'s.
-
-    arguments: None: this process's.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    own_data = names_data_root(arguments)
-    settings = tyro.cli(
-        type(embedded), default=None if own_data else embedded, description=description, args=arguments
-    )
-    if own_data:
-        return settings
-    # The first to start the process group.
-    with PartialState(**LONG_TIMEOUT.to_kwargs()).main_process_first():
-        return on_iconworld(settings, root())

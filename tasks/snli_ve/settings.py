@@ -23,20 +23,28 @@ class SnliVeSplit(LowShotSplitWithProposals):
     corrected_labels: Path | None = None
     """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
 
+    def training_files(self) -> list[Path]:
+        corrected = [] if self.corrected_labels is None else [self.corrected_labels]
+        return [self._checked_root() / "snli_ve_train.jsonl", *corrected]
+
+    def _checked_root(self) -> Path:
+        if self.data_root is None:
+            raise ValueError("data_root is None; give the folder of snli_ve_{train,dev,test}.jsonl")
+        return self.data_root
+
     def dataset(self, split: str, annotations: Path | None = None) -> "SnliVeDataset":
         """One of the official files, or other annotations of the same images."""
         from tasks.snli_ve.data import IMAGES, SnliVeDataset
 
-        if self.data_root is None:
-            raise ValueError("data_root is None; give the folder of snli_ve_{train,dev,test}.jsonl")
+        root = self._checked_root()
         options = {
             "corrected_labels": self.corrected_labels,
             "on_bad_sample": self.on_bad_sample,
             "proposals": self.proposed,
         }
         if annotations is not None:
-            return SnliVeDataset(annotations, self.data_root / IMAGES, **options)
-        return SnliVeDataset.from_root(self.data_root, split, **options)
+            return SnliVeDataset(annotations, root / IMAGES, **options)
+        return SnliVeDataset.from_root(root, split, **options)
 
 
 def training_sets(split: SnliVeSplit, seed: int) -> "tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]":
@@ -46,9 +54,8 @@ def training_sets(split: SnliVeSplit, seed: int) -> "tuple[SnliVeDataset, SnliVe
     labelled, held_out, description = split.draw(
         everything.unique_ids(), everything.column("image_id"), everything.column("label"), seed
     )
-    files = [everything.name, *([split.corrected_labels] if split.corrected_labels else [])]
     description |= {
-        "training_files": identity_of_files(files),
+        "training_files": identity_of_files(split.training_files()),
         "pairs_without_label": everything.without_label,
         "labels_corrected": everything.corrected,
         "bad_samples_left_out": everything.skipped,

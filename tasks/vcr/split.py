@@ -1,6 +1,7 @@
 """Which of VCR's training items are labelled, which validate, and which movies are held out."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cliptd.data.identity import identity_of_files
@@ -29,14 +30,15 @@ class VcrSplit(LowShotSplit):
         classes = VCR_CLASSES if self.known_classes else None
         return {"classes": classes, "on_bad_sample": self.on_bad_sample}
 
+    def training_files(self) -> list[Path]:
+        return [_checked_root(self) / "train.jsonl"]
+
     def training_items(self) -> "VcrDataset":
         """All training items, without held-out movies and bad samples."""
         from tasks.vcr.data import VcrDataset
         from tasks.vcr.shift import hold_out_movies
 
-        if self.data_root is None:
-            raise ValueError("data_root is None; give the folder of VCR's train.jsonl and vcr1images/")
-        items = VcrDataset.from_root(self.data_root, "train", **self.dataset_options)
+        items = VcrDataset.from_root(_checked_root(self), "train", **self.dataset_options)
         if self.hold_out_movies:
             kept, _ = hold_out_movies(items.movies(), self.hold_out_movies)
             items.indices = [items.indices[k] for k in kept]
@@ -51,6 +53,12 @@ class VcrSplit(LowShotSplit):
         _, held = hold_out_movies(items.movies(), self.hold_out_movies)
         items.indices = [items.indices[k] for k in held]
         return items
+
+
+def _checked_root(split: VcrSplit) -> Path:
+    if split.data_root is None:
+        raise ValueError("data_root is None; give the folder of VCR's train.jsonl and vcr1images/")
+    return split.data_root
 
 
 def training_sets(split: VcrSplit, seed: int) -> "tuple[VcrDataset, VcrDataset, dict[str, Any]]":
@@ -68,7 +76,7 @@ def training_sets(split: VcrSplit, seed: int) -> "tuple[VcrDataset, VcrDataset, 
     training_set = VcrDataset.from_root(split.data_root, "train", tasks=split.tasks, indices=lines, **options)
     validation_set = VcrDataset.from_root(split.data_root, "train", indices=held_lines, **options)
     description |= {
-        "training_files": identity_of_files([everything.lines.path]),
+        "training_files": identity_of_files(split.training_files()),
         "bad_samples_left_out": everything.skipped,
     }
     return training_set, validation_set, description

@@ -126,26 +126,8 @@ class VqaDataset(TableDataset):
     def from_root(cls, data_root: str | Path, split: str, **options: Any) -> "VqaDataset":
         """The dataset of one of `SPLITS`, or of the files of VQA v2 whose names hold `split`; options as for the
         class."""
-        root = Path(data_root)
-        questions, annotations, image_split = SPLITS.get(split) or (
-            f"v2_OpenEnded_mscoco_{split}_questions.json",
-            f"v2_mscoco_{split}_annotations.json",
-            split,
-        )
-        for name in (questions, annotations):
-            if name is not None and not (root / name).is_file():
-                raise FileNotFoundError(
-                    f"{root / name} does not exist; the split {split!r} is made of {questions}"
-                    + (f" and {annotations}" if annotations else "")
-                    + f" (https://visualqa.org/download.html; splits by name: {', '.join(SPLITS)})"
-                )
-        return cls(
-            root / questions,
-            None if annotations is None else root / annotations,
-            root,
-            image_split=image_split,
-            **options,
-        )
+        questions, annotations, image_split = files_of_split(Path(data_root), split)
+        return cls(questions, annotations, Path(data_root), image_split=image_split, **options)
 
     def __getitem__(self, position: int) -> VqaExample:
         row = self.row(position)
@@ -167,6 +149,28 @@ class VqaDataset(TableDataset):
         folder = self.images_root / image_split
         folder = folder if folder.is_dir() else self.images_root
         return ImageFile(folder / name, where, f"unpack {image_split}.zip whole into {self.images_root}")
+
+
+def files_of_split(root: Path, split: str) -> tuple[Path, Path | None, str | None]:
+    """Return the questions, the annotations if it has any, and the images' split of one of `SPLITS`, or of the files of
+    VQA v2 whose names hold `split`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    questions, annotations, image_split = SPLITS.get(split) or (
+        f"v2_OpenEnded_mscoco_{split}_questions.json",
+        f"v2_mscoco_{split}_annotations.json",
+        split,
+    )
+    for name in (questions, annotations):
+        if name is not None and not (root / name).is_file():
+            raise FileNotFoundError(
+                f"{root / name} does not exist; the split {split!r} is made of {questions}"
+                + (f" and {annotations}" if annotations else "")
+                + f" (https://visualqa.org/download.html; splits by name: {', '.join(SPLITS)})"
+            )
+    return root / questions, None if annotations is None else root / annotations, image_split
 
 
 def image_name(image_split: str, image_id: int) -> str:

@@ -29,14 +29,18 @@ class VqaSplit(LowShotSplitWithProposals):
     hold_out_question_types: str | None = None
     """Train without the question types of this prefix ("how many") and test on them: domain shift."""
 
+    def training_files(self) -> list[Path]:
+        from tasks.vqa.data import files_of_split
+
+        questions, annotations, _ = files_of_split(self._checked_root(), self.train_split)
+        return [path for path in (questions, annotations) if path is not None]
+
     def dataset(self, split: str, vocabulary: "AnswerVocabulary | None" = None) -> "VqaDataset":
         """One of `tasks.vqa.data.SPLITS`."""
         from tasks.vqa.data import VqaDataset
 
-        if self.data_root is None:
-            raise ValueError("data_root is None; give the folder of VQA's official files and images")
         return VqaDataset.from_root(
-            self.data_root,
+            self._checked_root(),
             split,
             vocabulary=vocabulary,
             on_bad_sample=self.on_bad_sample,
@@ -57,6 +61,11 @@ class VqaSplit(LowShotSplitWithProposals):
                 f"begins so; it has {found}"
             )
         return dataset.subset(positions)
+
+    def _checked_root(self) -> Path:
+        if self.data_root is None:
+            raise ValueError("data_root is None; give the folder of VQA's official files and images")
+        return self.data_root
 
     def _held_out(self, dataset: "VqaDataset") -> list[bool]:
         if self.hold_out_question_types is None:
@@ -87,7 +96,7 @@ def training_sets(split: VqaSplit, seed: int) -> "tuple[VqaDataset, VqaDataset, 
         seed,
     )
     description |= {
-        "training_files": identity_of_files(everything.files),
+        "training_files": identity_of_files(split.training_files()),
         "answers": len(everything.vocabulary),
         "bad_samples_left_out": everything.skipped,
     }

@@ -9,6 +9,9 @@ from typing import Any
 from cliptd.utils.files import write_lines
 from tasks.iconworld.glyphs import FAMILIES, font_file
 
+PROPOSALS = "proposals.jsonl"
+"""The file of the icons' boxes, for tasks whose own files have none."""
+
 
 def write_once(folder: Path, description: dict[str, Any], write: Callable[[], None]) -> Path:
     """Call `write` unless `folder` already holds what `description` and the installed fonts say; returns the folder."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from cliptd.utils.files import write_lines
 from tasks.batches.proposals import write_proposals
-from tasks.iconworld.files.folder import write_once
+from tasks.iconworld.files.folder import PROPOSALS, write_once
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import PRONOUNS, article
 from tasks.iconworld.scenes import (
@@ -65,7 +65,6 @@ COLOUR_SHARE = {"entailment": 0.5, "neutral": 0.5, "contradiction": 0.7}
 """How often a hypothesis names the colour; a false colour always does."""
 NO_AGREEMENT = 0.02
 """Share of the pairs with the label "-"."""
-PROPOSALS = "proposals.jsonl"
 
 
 @dataclass(frozen=True)

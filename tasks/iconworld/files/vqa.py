@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.batches.proposals import write_proposals
-from tasks.iconworld.files.folder import write_once
+from tasks.iconworld.files.folder import PROPOSALS, write_once
 from tasks.iconworld.glyphs import CONCEPTS, SEEN_FAMILIES, UNSEEN_FAMILIES
 from tasks.iconworld.language import article
 from tasks.iconworld.scenes import (
@@ -37,7 +37,6 @@ YES = 0.7
 """How often yes is right in the training prior; turned round, as often as no was."""
 SKEW = 3.0
 """How much more often than the last the first colour, noun or number is asked for in the training prior."""
-PROPOSALS = "proposals.jsonl"
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 
