@@ -154,7 +154,7 @@ def public_name(name: str) -> str:
 
 
 def _is_sigmoid(student: Student) -> bool:
-    return getattr(student.model, "logit_bias", None) is not None
+    return student.model.logit_bias is not None
 
 
 def _loading(student: Student) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import open_clip
 from PIL import Image
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
 from cliptd.data.files.text_files import read_text
 from cliptd.data.images import ImageFile

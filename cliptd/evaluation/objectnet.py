@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
 from cliptd.data.images import ImageFile
 from cliptd.evaluation.image_folder import ImageFolder, read_names

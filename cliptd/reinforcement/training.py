@@ -18,10 +18,11 @@ from cliptd.data.pairs.pair import OnBadSample
 from cliptd.embedding import losses
 from cliptd.embedding.collator import Reader
 from cliptd.embedding.config import Distillation
-from cliptd.embedding.distillation import Evaluate, student_identity, train_student
+from cliptd.embedding.distillation import student_identity
 from cliptd.embedding.distiller import StudentInTraining
-from cliptd.embedding.pruning.masks import Tower
+from cliptd.embedding.options import Tower
 from cliptd.embedding.student import Student
+from cliptd.embedding.student_run import Evaluate, train_student
 from cliptd.reinforcement.dataset import Reinforced, ReinforcedDataset, ReinforcementCard
 from cliptd.training import TrainingResult
 
