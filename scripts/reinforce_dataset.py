@@ -126,7 +126,7 @@ def _say_what_is_known(
 ) -> None:
     for known in known_pictures(pairs, teacher, asked.card(teacher, None).policy):
         print(
-            f"{known.teacher} finds the own text among those of 64 at most for {known.whole:.0%} of {known.pictures} "
+            f"{known.teacher} finds the own text among those of 64 at most for {known.whole:.0%} of {known.images} "
             f"whole and {known.augmented:.0%} of as many augmented pictures"
         )
         if known.augmented < known.whole / 2:

@@ -23,7 +23,8 @@ from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.config import Distillation
 from cliptd.embedding.student import load_student
 from cliptd.reinforcement.checks import check_replay, known_pictures
-from cliptd.reinforcement.compact_layout import ReinforcedStore, bytes_of, read_part
+from cliptd.reinforcement.compact_layout import ReinforcedStore
+from cliptd.reinforcement.compact_part import bytes_of, read_part
 from cliptd.reinforcement.dataset import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.reinforcement.loading import load_reinforced
 from cliptd.reinforcement.making import Reinforcement, reinforce
@@ -115,7 +116,7 @@ def test_what_teachers_know_of_augmented_pictures_is_counted(teacher, pairs, tmp
                 scores = member.encode_images([image]).double() @ member.encode_texts(texts).double().T
                 hits += texts[int(scores.argmax())] == own
             assert share == pytest.approx(hits / PAIRS)
-        assert known.pictures == PAIRS
+        assert known.images == PAIRS
     assert known_pictures(mixed[-1:], teacher, policy) == []
 
 
@@ -215,7 +216,7 @@ def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys
     reinforce(data, teacher, settings(on_bad_sample="skip"), tmp_path / "out")
     told = (tmp_path / "out" / "bad_samples.txt").read_text()
     assert told == f"{tmp_path}/pairs.tsv:4: title empty\n"
-    assert "1 bad samples were left out" in capsys.readouterr().out
+    assert "1 samples were skipped" in capsys.readouterr().out
     reinforce(data, teacher, settings(), tmp_path / "raise")  # nothing is wrong with what it was given
     assert (tmp_path / "raise" / "bad_samples.txt").read_text() == told
     assert ReinforcedStore(tmp_path / "out", data).skipped == told.splitlines()
@@ -224,7 +225,7 @@ def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"captions": ()}, "has no synthetic caption, and the card promises 2"),
+        ({"captions": ()}, "has no synthetic caption, but the card promises 2"),
         ({"image_embeds": np.full((3, 24), np.nan)}, "a teacher's image embedding is not finite"),
         ({"text_embeds": np.full((3, 24), np.inf)}, "a teacher's text embedding is not finite"),
     ],
@@ -293,7 +294,7 @@ def test_what_stopped_at_a_bad_pair_goes_on_without_it(pairs, tmp_path):
     dataset = ReinforcedStore(out, data)
     assert [dataset[k].text[-1] for k in range(len(dataset))] == list("012356")
     with pytest.raises(
-        ValueError, match=r"\(2 such, left out when this was begun with 'skip'\); ask for 'skip'"
+        ValueError, match=r"\(2 such, skipped when the folder was begun with 'skip'\); use 'skip'"
     ):
         reinforce(data, teacher, settings(chunk=3), out)
 
@@ -451,7 +452,7 @@ def test_the_public_shards_are_read_as_they_are(public):
     encoded = [a.encode() for a in one.augmentations]
     public(paug={"param_aug": json.dumps(encoded)})  # as public tables have it
     assert ReinforcedTars(shards, card, pictures=pictures)[0].augmentations == one.augmentations
-    with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of pictures"):
+    with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of images"):
         ReinforcedTars(shards, card)
     with pytest.raises(FileNotFoundError, match=r"reinforcement\.json does not exist"):
         ReinforcedTars(shards)

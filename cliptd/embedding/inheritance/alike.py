@@ -42,8 +42,8 @@ def check_same_function(teacher: OpenClipModel, student: OpenClipModel, layers: 
         original = expected.get(source_of(name, layers))
         if value != original and not (value in TRAINING_ONLY and original in TRAINING_ONLY):
             raise ValueError(
-                f"{name}: the student's config asks for {value}, the teacher has {original}; the inherited weights were "
-                "trained with the teacher's, so copy this setting from the teacher's config"
+                f"{name}: the student's config asks for {value}, the teacher has {original}; the weights were trained "
+                "with the teacher's, so copy this setting from the teacher's config"
             )
 
 
