@@ -93,7 +93,7 @@ def checksum(row: dict[str, np.ndarray]) -> int:
     found = 0
     for name in ARRAYS:
         if name != "checksum":
-            found = zlib.crc32(np.ascontiguousarray(row[name]), found)
+            found = zlib.crc32(row[name].tobytes(), found)
     return found
 
 

@@ -92,7 +92,7 @@ def test_scores_and_drops_are_those_by_hand(file, model):
         ),
         (
             "- {name: a, images: base}\n- {name: b, images: base, shifted_from: a, linear_probe: probe}",
-            r"b is tested by the probe of a; leave linear_probe out",
+            r"b is tested by the probe of a; remove its linear_probe",
         ),
     ],
 )

@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_named(teacher, images, tmp_path):
         SentenceSelection(share=1.5)
     with pytest.raises(ValueError, match="no more neighbours than images"):
         SentenceSelection(keep=1, neighbours=9, pool=8)
-    with pytest.raises(ValueError, match="found 7 images and 30 sentences; expected 8 and 1 at least"):
+    with pytest.raises(ValueError, match="found 7 images and 30 sentences; expected at least 8 and 1"):
         select_sentences(
             texts_of(CORPUS), images, teacher, SentenceSelection(keep=3, neighbours=8), tmp_path / "a"
         )
