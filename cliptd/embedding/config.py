@@ -28,8 +28,8 @@ class Distillation:
     """
 
     objective: ObjectiveName | Literal["reinforced"] = "affinity"
-    """What the student learns: one loss; clip_kd, a mix of four; dime-fm, for images and sentences that are no pairs;
-    or reinforced, MobileCLIP's loss on a reinforced dataset."""
+    """The loss: one of the names; or clip_kd, a mix of four; or dime-fm, for images and sentences that are no pairs; or
+    reinforced, MobileCLIP's loss on a reinforced dataset."""
     weights: dict[str, float] = field(default_factory=dict)
     """A mix of your own instead of an objective, such as affinity 1 contrastive 0.5."""
     affinity_scale: float | None = AFFINITY_SCALE
@@ -56,7 +56,7 @@ class Distillation:
     towers: tuple[Tower, ...] = TOWERS
     """Towers that progressive stages shrink."""
     how: How = "even"
-    """How layers and channels to inherit are chosen: even, leading or magnitude. See inherit_weights.py."""
+    """The choice of layers and channels to inherit: even, leading or magnitude. See inherit_weights.py."""
     mask_lr: float = 0.02
     """Learning rate of learned masks and of their price."""
     ramp_steps: int = 1000

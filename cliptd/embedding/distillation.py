@@ -33,7 +33,7 @@ from cliptd.unpaired.images_and_sentences import UnpairedPairs
 LEAST_COSINE = 0.3
 """A frozen tower whose embeddings have a lower mean cosine to the teacher's is refused."""
 COMPARED_PAIRS = 16
-"""How many pairs decide that."""
+"""The number of pairs in this mean."""
 
 
 def distil(

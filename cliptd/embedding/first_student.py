@@ -38,7 +38,7 @@ def named_student(
     if shrinks and student.fresh:
         raise ValueError(
             f"the student {name} has no weights, and progressive stages inherit the first student's; name one with "
-            "weights, or leave student out to begin with the teacher"
+            "weights, or none to begin with the teacher"
         )
     if settings.takes_the_place and student.fresh:
         if teacher is None:

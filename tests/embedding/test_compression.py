@@ -1,4 +1,4 @@
-"""Distilling and compressing tiny dual encoders: stages, masks, stores, resumption; every model an ordinary one."""
+"""Distillation and compression of tiny dual encoders: stages, masks, stores, resuming. Every model is an ordinary one."""
 
 import dataclasses
 import json
@@ -102,7 +102,7 @@ def test_stages_shrink_the_model_and_each_leaves_an_ordinary_one(
 
 
 def matrices(model):
-    """Numbers in the matrices of the image tower's blocks."""
+    """Count the parameters of the matrices in the image tower's blocks."""
     return sum(p.numel() for p in model.visual.transformer.parameters() if p.ndim > 1)
 
 

@@ -1,4 +1,4 @@
-"""The model card: what the Hub reads of it, how it loads the model, and that it tells nothing of this machine."""
+"""The model card: its head for the Hub, its code that loads the model, and no path of this machine."""
 
 import json
 import os

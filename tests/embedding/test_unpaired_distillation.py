@@ -1,4 +1,4 @@
-"""DIME-FM as a run: a tower in the teacher's place, taught by images and sentences that never met."""
+"""Runs of DIME-FM: a tower in the teacher's place learns from images and sentences that are no pairs."""
 
 import json
 
@@ -30,7 +30,7 @@ def teacher(folder):
 
 @pytest.fixture
 def student(folder, tmp_path):
-    """Of a config of other widths, fresh."""
+    """A fresh student of a config with other widths."""
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["embed_dim"] = 8
     config["model_cfg"]["vision_cfg"]["layers"] = 1

@@ -23,7 +23,7 @@ OF_IMAGENET = {"Chair": "barber chair; folding chair; rocking chair, rocker", "B
 
 
 def framed(path, number):
-    """A picture in a red frame of two pixels."""
+    """An image in a red frame of two pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", (6, 6), (255, 0, 0))
     image.paste(picture(number), (2, 2))
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def model():
-    """Pictures 0 to 3 are of the four classes of ImageNet."""
+    """A model for which images 0 to 3 show the four classes of ImageNet."""
     eye = torch.eye(4)
     texts = {f"a {name}": eye[k] for k, name in enumerate(NUMBERS)} | {"a chair": eye[:3].mean(dim=0)}
     return TableEncoder(eye, texts, batch_size=30)

@@ -1,4 +1,4 @@
-"""A suite of plain and shifted sets: scores and drops by hand, and what is wrong with its file."""
+"""A suite of base sets and shifted sets: scores and drops by hand, and the messages about errors in its file."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from tests.helpers.tiny_clip import IMAGE_SIZE, tiny_image, tiny_open_clip_folde
 
 
 def write_classes(folder, counts):
-    """Pictures numbered from 0, class after class; → the ImageFolder."""
+    """Write images numbered from 0, class after class, and return the ImageFolder."""
     number = 0
     for name, count in counts.items():
         for _ in range(count):

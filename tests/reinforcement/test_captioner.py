@@ -1,4 +1,4 @@
-"""Captioners on tiny image-to-text models: captions of a picture and a seed, whatever the batch; one clear refusal."""
+"""Captioners on tiny image-to-text models: captions depend on image and seed only, and bad input is refused."""
 
 import pytest
 import torch

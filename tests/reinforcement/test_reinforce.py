@@ -56,7 +56,7 @@ class Words:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """An ensemble whose members see pictures of different sizes."""
+    """An ensemble whose members see images of different sizes."""
     one = tiny_open_clip_folder(tmp_path_factory.mktemp("one"), embed_dim=16, seed=1)
     other = tiny_hf_folder(tmp_path_factory.mktemp("other"), embed_dim=8, seed=2)
     return load_teacher(f"{one},hf:{other}")

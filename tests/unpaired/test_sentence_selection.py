@@ -1,4 +1,4 @@
-"""Which sentences are grounded: by hand in float64, once each, resumed, asked anew without the teacher."""
+"""The selection of sentences: by hand in float64, once each, resumed, chosen again without the teacher."""
 
 import typing
 
@@ -120,7 +120,7 @@ def test_a_bad_image_of_the_pool_is_left_out_and_listed(teacher, images, tmp_pat
 
 
 class Skipping(TextsOf):
-    """As a shard's texts are under "skip"."""
+    """Texts like a shard's under "skip"."""
 
     skipped: typing.ClassVar = ["sample 3: its text is empty"]
 

@@ -174,7 +174,7 @@ def build_student(config: ModelConfig, preprocess: dict[str, Any] | None = None)
     try:
         with torch.random.fork_rng(devices=[]):
             student = model_class(**config)
-    except Exception as error:  # open_clip raises whatever its parts do
+    except Exception as error:  # open_clip raises errors of many kinds
         raise ValueError(
             f"open_clip cannot build the student's config: {type(error).__name__} {one_line(error)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Weight inheritance: bits, slices by hand, teachers whose dropped parts say nothing, and everything refused."""
+"""Weight inheritance: equal bits, slices by hand, teachers whose dropped parts compute nothing, and all refusals."""
 
 import copy
 import json
@@ -72,7 +72,7 @@ OPEN_CLIP_FAILS = ("cosine attention",)
 
 
 def randomised(model, seed=0):
-    """In eval mode, every tensor drawn anew: no norm is 1, no bias 0."""
+    """Draw every tensor anew, so that no norm is 1 and no bias 0, and set eval mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if name == "logit_scale":
@@ -320,7 +320,7 @@ def test_a_resnet_that_says_no_more_than_its_leading_parts_gives_its_function():
 
 
 def test_importance_is_the_sum_of_weights_that_read_or_write():
-    """By numpy in float64, for a channel of the stream, a head, a unit and a dimension of the embedding."""
+    """Compare with numpy in float64: a channel of the stream, a head, a unit and a dimension of the embedding."""
     teacher = build(CONFIGS["vit"], seed=3)
     t = {name: np.abs(tensor.numpy().astype(np.float64)) for name, tensor in teacher.state_dict().items()}
     channel = t["visual.conv1.weight"].sum((1, 2, 3)) + t["visual.positional_embedding"].sum(0)
