@@ -60,7 +60,7 @@ def embed_images(
         description: the label of the progress bar.
 
     Raises:
-        ValueError: no image can be opened, or an embedding is not finite; and the errors of an image that cannot be opened.
+        ValueError: no image can be opened, or an embedding is not finite; or as an image that cannot be opened.
     """
     if on_bad_sample not in ("raise", "skip"):
         raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")

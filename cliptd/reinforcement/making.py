@@ -4,9 +4,8 @@ import itertools
 import json
 import math
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,8 +14,9 @@ from tqdm import tqdm
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
 from cliptd.data.map_style import MapStyle
-from cliptd.data.pairs.pair import OnBadSample, Pair
+from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.compact_part import bytes_of, read_part, shapes_of, write_part
+from cliptd.reinforcement.config import Layout, Reinforcement
 from cliptd.reinforcement.dataset import BAD, CARD, Reinforced, ReinforcementCard, TeacherCard
 from cliptd.reinforcement.public_layout_writer import image_file, write_tar
 from cliptd.reinforcement.samples import Captions, SampleMaker, members_of
@@ -26,91 +26,47 @@ from cliptd.utils.files import write_atomically
 from cliptd.utils.read_ahead import batches, read_ahead
 from cliptd.utils.run_folder import differences
 
-Layout = Literal["public", "compact"]
+
+def card_of(
+    settings: Reinforcement, teacher: Teacher | TeacherEnsemble, captioner: Captions | None
+) -> ReinforcementCard:
+    """Return the description of the dataset that these models will make."""
+    members = members_of(teacher)
+    return ReinforcementCard(
+        teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
+        policy=AugmentationPolicy(
+            size=settings.size or max(member.pixel_shape[-1] for member in members),
+            scale=settings.scale,
+            ratio=settings.ratio,
+            operations=settings.operations,
+            magnitude=settings.magnitude,
+        ),
+        augmentations=settings.augmentations,
+        captions=settings.captions if captioner is not None else 0,
+        captioner=captioner.name if captioner is not None else None,
+    )
 
 
-@dataclass(kw_only=True)
-class Reinforcement:
-    """The settings of a reinforcement: what is added to every pair, and how it is saved.
+def bytes_of_a_pair(
+    settings: Reinforcement,
+    pairs: MapStyle[Pair],
+    teacher: Teacher | TeacherEnsemble,
+    captioner: Captions | None,
+) -> int:
+    """Estimate the bytes on disk of a pair without its texts.
 
-    Raises:
-        ValueError: a value is out of range; the message names the field.
+    Public shards also hold the images, so a few of these are read.
     """
-
-    augmentations: int = 10
-    """Number of augmented images of each pair. In the paper five are about as good as more (arXiv 2311.17049)."""
-    captions: int = 5
-    """Number of synthetic captions of each image, with a captioner. In the paper two are about as good as more."""
-    size: int | None = None
-    """Height and width in pixels at which augmentations are drawn. None: the largest input of the teachers."""
-    scale: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest share of the image that a crop shows."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest ratio of a crop's width to its height."""
-    operations: int = 2
-    """Number of RandAugment operations on a crop."""
-    magnitude: int = 9
-    """Strength of these operations, from 0 to 30."""
-    layout: Layout = "compact"
-    """compact: embeddings in float16 in a folder beside the data. public: webdataset shards with the images and
-    embeddings in float32, which other code reads too."""
-    shard_size: int = 1000
-    """Number of pairs in a shard. A kill costs each process the shard it is making."""
-    chunk: int = 32
-    """Number of pairs that the teachers embed together, while as many are read ahead."""
-    seed: int = 0
-    """Decides the augmentations and captions."""
-    on_bad_sample: OnBadSample = "raise"
-    """Stop at a pair that cannot be read (raise), or skip it and list it in bad_samples.txt (skip). A run that stopped
-    goes on with skip."""
-
-    def __post_init__(self) -> None:
-        least = {"augmentations": 1, "captions": 0, "shard_size": 1, "chunk": 1, "operations": 0}
-        least |= {} if self.size is None else {"size": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {smallest}")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale is {self.scale}, expected two shares of an image, such as 0.08 1.0")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(
-                f"ratio is {self.ratio}, expected two ratios of width to height, such as 0.75 1.33"
-            )
-
-    def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
-        """Return the description of the dataset that these models will make."""
-        members = members_of(teacher)
-        return ReinforcementCard(
-            teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
-            policy=AugmentationPolicy(
-                size=self.size or max(member.pixel_shape[-1] for member in members),
-                scale=self.scale,
-                ratio=self.ratio,
-                operations=self.operations,
-                magnitude=self.magnitude,
-            ),
-            augmentations=self.augmentations,
-            captions=self.captions if captioner is not None else 0,
-            captioner=captioner.name if captioner is not None else None,
-        )
-
-    def bytes_of_a_pair(
-        self, pairs: MapStyle[Pair], teacher: Teacher | TeacherEnsemble, captioner: Captions | None
-    ) -> int:
-        """Estimate the bytes on disk of a pair without its texts.
-
-        Public shards also hold the images, so a few of these are read.
-        """
-        card = self.card(teacher, captioner)
-        if self.layout == "compact":
-            return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
-        images = []
-        for k in range(0, len(pairs), max(1, len(pairs) // 16)):
-            with suppress(ValueError, OSError):  # `reinforce` reports it
-                images.append(len(image_file(pairs[k].image)[1]))
-        embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
-        members = 6 * 1024  # each of a sample's six files has a head and half a block of padding
-        return round(sum(images) / max(1, len(images))) + embeddings + 60 * card.augmentations + members
+    card = card_of(settings, teacher, captioner)
+    if settings.layout == "compact":
+        return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
+    images = []
+    for k in range(0, len(pairs), max(1, len(pairs) // 16)):
+        with suppress(ValueError, OSError):  # `reinforce` reports it
+            images.append(len(image_file(pairs[k].image)[1]))
+    embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
+    members = 6 * 1024  # each of a sample's six files has a head and half a block of padding
+    return round(sum(images) / max(1, len(images))) + embeddings + 60 * card.augmentations + members
 
 
 def reinforce(
@@ -142,7 +98,7 @@ def reinforce(
     """
     if not len(pairs):
         raise ValueError("the data holds no pair; give at least one")
-    out, card = Path(out), settings.card(teacher, captioner)
+    out, card = Path(out), card_of(settings, teacher, captioner)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)

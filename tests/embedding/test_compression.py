@@ -1,4 +1,4 @@
-"""Distillation and compression of tiny dual encoders: stages, masks, stores, resuming. Every model is an ordinary one."""
+"""Distillation and compression of tiny dual encoders: stages, masks, stores, resuming. Each model is ordinary."""
 
 import dataclasses
 import json

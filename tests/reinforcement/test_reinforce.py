@@ -25,9 +25,10 @@ from cliptd.embedding.student import load_student
 from cliptd.reinforcement.checks import check_replay, known_pictures
 from cliptd.reinforcement.compact_layout import ReinforcedStore
 from cliptd.reinforcement.compact_part import bytes_of, read_part
+from cliptd.reinforcement.config import Reinforcement
 from cliptd.reinforcement.dataset import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.reinforcement.loading import load_reinforced
-from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.making import bytes_of_a_pair, reinforce
 from cliptd.reinforcement.public_layout import ReinforcedTars
 from cliptd.reinforcement.samples import SampleMaker
 from cliptd.reinforcement.training import (
@@ -610,7 +611,7 @@ def test_options_without_effect_on_the_reinforced_objective_are_refused():
 @pytest.mark.parametrize("layout", ["public", "compact"])
 def test_the_size_that_is_announced_is_about_what_is_written(teacher, pairs, tmp_path, layout):
     asked = settings(layout=layout, augmentations=40, shard_size=PAIRS)
-    announced = asked.bytes_of_a_pair(pairs, teacher, Words()) * PAIRS
+    announced = bytes_of_a_pair(asked, pairs, teacher, Words()) * PAIRS
     reinforce(pairs, teacher, asked, tmp_path, captioner=Words())
     (shard,) = (*tmp_path.glob("*.tar"), *tmp_path.glob("*.safetensors"))
     assert announced == pytest.approx(shard.stat().st_size, rel=0.15)

@@ -9,8 +9,9 @@ import torch
 from cliptd.data.pairs.pair import Pair
 from cliptd.teachers import load_teacher
 from cliptd.unpaired import score_table, sentence_selection
+from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf
-from cliptd.unpaired.sentence_selection import SentenceSelection, select_sentences
+from cliptd.unpaired.sentence_selection import select_sentences
 from tests.helpers.tiny_clip import tiny_image, tiny_open_clip_folder
 
 COLOURS = ("red", "green", "blue", "small", "big")
