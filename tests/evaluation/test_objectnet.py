@@ -8,7 +8,8 @@ from PIL import Image
 
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.objectnet import ObjectNet, labelled_images
-from cliptd.evaluation.suite import evaluate_suite, read_suite
+from cliptd.evaluation.suite import evaluate_suite
+from cliptd.evaluation.suite_file import read_suite
 from cliptd.evaluation.zero_shot import zero_shot
 from tests.helpers.table_encoder import TableEncoder, picture, write_picture
 

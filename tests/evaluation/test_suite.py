@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
+from cliptd.evaluation.suite import averages, evaluate_suite
+from cliptd.evaluation.suite_file import read_suite
 from tests.helpers.table_encoder import TableEncoder, write_picture
 
 CLASSES = ("ape", "bee", "cat")
