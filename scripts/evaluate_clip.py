@@ -7,7 +7,7 @@ Writes OUT/results.json and OUT/results.md, in percent, anew after every data se
     python scripts/evaluate_clip.py --model runs/student/model --zero-shot imagenet/val --out runs/student/evaluation
     python scripts/evaluate_clip.py --model runs/student/model --suite sets.yaml --out runs/student/suite
 
-A suite is a YAML list of data sets and shifted versions of them; see cliptd/evaluation/suite.py.
+A suite is a YAML list of data sets and shifted versions of them; see cliptd/evaluation/suite_file.py.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,8 @@ from cliptd.evaluation.linear_probe import linear_probe, probe_folders
 from cliptd.evaluation.objectnet import labelled_images
 from cliptd.evaluation.results import TITLES, table_rows, write_results
 from cliptd.evaluation.retrieval import retrieval
-from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
+from cliptd.evaluation.suite import averages, evaluate_suite
+from cliptd.evaluation.suite_file import read_suite
 from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.teachers import load_teacher
 from cliptd.utils.tables import print_table

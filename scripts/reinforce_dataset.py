@@ -29,7 +29,8 @@ from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.captioner import Captioner
 from cliptd.reinforcement.checks import check_replay, known_pictures
 from cliptd.reinforcement.compact_layout import ReinforcedStore
-from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.config import Reinforcement
+from cliptd.reinforcement.making import bytes_of_a_pair, card_of, reinforce
 from cliptd.reinforcement.public_layout import ReinforcedTars
 from cliptd.teachers import load_teacher
 from cliptd.teachers.ensemble import TeacherEnsemble
@@ -103,7 +104,7 @@ def main(asked: ReinforceDataset) -> None:
         else Captioner(name, device=accelerator.device, top_p=asked.top_p, max_tokens=asked.caption_tokens)
     )
     captions = asked.captions if captioner is not None else 0
-    size = asked.bytes_of_a_pair(pairs, teacher, captioner)
+    size = bytes_of_a_pair(asked, pairs, teacher, captioner)
     there = len(list(asked.out.glob(f"reinforced-*.{'tar' if asked.layout == 'public' else 'safetensors'}")))
     accelerator.print(
         f"{len(pairs):,} pairs, {asked.augmentations} augmentations and {captions} captions each: about {size:,} bytes "
@@ -124,9 +125,9 @@ def main(asked: ReinforceDataset) -> None:
 def _say_what_is_known(
     asked: ReinforceDataset, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble
 ) -> None:
-    for known in known_pictures(pairs, teacher, asked.card(teacher, None).policy):
+    for known in known_pictures(pairs, teacher, card_of(asked, teacher, None).policy):
         print(
-            f"{known.teacher} finds the own text among those of 64 at most for {known.whole:.0%} of {known.pictures} "
+            f"{known.teacher} finds the own text among those of 64 at most for {known.whole:.0%} of {known.images} "
             f"whole and {known.augmented:.0%} of as many augmented pictures"
         )
         if known.augmented < known.whole / 2:

@@ -16,8 +16,9 @@ from accelerate import Accelerator
 
 from cliptd.teachers import load_teacher
 from cliptd.training.acceleration import LONG_TIMEOUT
+from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import load_images, load_sentences
-from cliptd.unpaired.sentence_selection import SELECTED, SentenceSelection, select_sentences
+from cliptd.unpaired.sentence_selection import SELECTED, select_sentences
 from cliptd.utils.tables import print_table
 
 

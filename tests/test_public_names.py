@@ -44,6 +44,9 @@ LIGHT = {
     "cliptd": ("torch", "transformers", "open_clip"),
     "cliptd.store": ("torch", "transformers", "open_clip"),
     "cliptd.embedding.losses": ("transformers", "open_clip"),
+    "cliptd.embedding.config": ("torch", "open_clip", "PIL"),
+    "cliptd.reinforcement.config": ("torch", "open_clip", "PIL"),
+    "cliptd.unpaired.config": ("torch", "open_clip", "PIL"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Image–text pairs as a dual encoder and its teacher read them: opened, cropped, by each one's transform."""
+"""Batches of image–text pairs for a student and its teachers: opened, cropped, read by each one's transform."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -9,30 +9,31 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.bad_samples import BadSample, BadSampleList
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
-from cliptd.embedding.crops import DrawnCrops
+from cliptd.embedding.crops import Crop, DrawnCrops, pil_image
 from cliptd.store.reader import TeacherStore
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import PROBES, Teacher
 
 
 class OpenedPairs:
-    """Map-style: the pairs with their images opened, and cropped if asked.
+    """A map-style data set of pairs with opened images, which are cropped if there is a crop.
 
-    crop: an image to an image, drawing from torch's generators, which the training loop seeds for each example: the
-        same sample is cropped alike whatever the number of processes. Student and teacher see the same crop. Or
-        `DrawnCrops`, of which one is drawn likewise and a store holds all.
-    on_bad_sample: "raise" at an image that cannot be read, or "skip": give a `BadSample`, which the collator leaves out
-        of its batch and counts.
-    read: what is made of a pair in the end, such as `StudentTeacherCollator.read`: a batch of transformed pictures
-        takes little memory, one of photographs much.
+    crop: a random crop, which student and teacher both see. It draws from torch's generator, which the training loop
+        seeds for each example, so an example's crop does not depend on the number of processes. Of `DrawnCrops` one is
+        drawn in the same way, and a store holds all.
+    on_bad_sample: "raise" at an image that cannot be read, or "skip": return a `BadSample`, which the collator skips
+        and lists.
+    read: turns a pair into what the data set returns, such as `StudentTeacherCollator.read`. A batch of transformed
+        images takes less memory than one of photographs.
     """
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: MapStyle[Pair],
         *,
-        crop: Callable[[Image.Image], Image.Image] | DrawnCrops | None = None,
+        crop: Crop | None = None,
         on_bad_sample: OnBadSample = "raise",
         read: Callable[[Pair], Any] | None = None,
     ) -> None:
@@ -48,13 +49,14 @@ class OpenedPairs:
         if isinstance(self.crop, DrawnCrops):
             pair = self.crop.drawn(pair)
         elif self.crop is not None:
-            pair = pair._replace(image=self.crop(pair.image))
+            pair = pair._replace(image=self.crop(pil_image(pair)))
         return pair if self.read is None else self.read(pair)
 
     def lacking(self, index: int, lacks: Callable[[str], bool]) -> tuple[str, list[Pair]] | BadSample:
-        """The pair's text, and of its whole image or its drawn crops those that a store lacks by their keys.
+        """Return the pair's text and the views of its image that a store lacks.
 
-        The image is opened only if there are any; `lacks` is asked once of each key.
+        The views are the whole image or, with `DrawnCrops`, its drawn crops. The image is opened only if the store
+        lacks any of them. `lacks` is called once for each view's key.
         """
         crops = self.crop if isinstance(self.crop, DrawnCrops) else None
         numbers: list[int] = []
@@ -72,7 +74,7 @@ class OpenedPairs:
         return pair.text, [pair if crops is None else crops.crop(pair, number) for number in numbers]
 
     def _read(self, index: int, opens: Callable[[str], Any] = lambda key: True) -> Pair | BadSample:
-        """The pair, its whole image opened if `opens` says so of its key."""
+        """Return the pair, with its whole image opened if `opens` returns true for its key."""
         try:
             pair = self.pairs[index]
             if opens(pair.key) and callable(pair.image):
@@ -85,15 +87,31 @@ class OpenedPairs:
 
 
 class Reader(Protocol):
-    """What a dual encoder brings: its image transform and its tokenizer."""
+    """A dual encoder's image transform and tokenizer."""
 
-    def image_transform(self, image: Image.Image) -> Tensor: ...
+    def image_transform(self, image: Image.Image) -> Tensor:
+        """Return (3, height, width) pixels of an image."""
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor: ...
+    def tokenize(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+        """Return (texts, tokens) ids, or several such columns."""
+
+
+class StudentReader(Protocol):
+    """A student's image transform and tokenizer."""
+
+    def image_transform(self, image: Image.Image) -> Tensor:
+        """Return (3, height, width) pixels of an image."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Return (texts, tokens) ids."""
 
 
 class ReadPair(NamedTuple):
-    """pixels: (3, height, width) by the student's transform. of_teachers: by each teacher's; None: as the student's."""
+    """A pair as the models read it.
+
+    pixels: (3, height, width) by the student's transform. of_teachers: the same by each teacher's transform. None: the
+    teacher reads the student's.
+    """
 
     key: str
     text: str
@@ -102,23 +120,23 @@ class ReadPair(NamedTuple):
 
 
 class StudentTeacherCollator:
-    """Opened pairs, or what `read` made of each → the columns of `EmbeddingDistiller.forward`.
+    """Turns opened pairs, or the results of `read`, into the columns of `EmbeddingDistiller.forward`.
 
-    Each model reads by its own transform and tokenizer.
+    Each model has its own transform and tokenizer.
 
     Args:
-        student: see `Reader`.
-        teacher: a live one, whose inputs are prepared here and which is asked in forward; None: see source.
-        source: a store whose embeddings the batch brings; None and no teacher: the objective needs none.
-        bad_samples: where pairs that were left out are listed.
+        student: reads the images and texts.
+        teacher: a live teacher, whose inputs are prepared here. It embeds them in forward.
+        source: a store whose embeddings go into the batch. Without teacher and source the objective needs neither.
+        bad_samples: lists the pairs that are skipped.
 
     Raises:
-        ValueError: for a batch without a single good pair, and as the store.
+        ValueError: from a call, if no pair of a batch could be read; and as the store.
     """
 
     def __init__(
         self,
-        student: Reader,
+        student: StudentReader,
         *,
         teacher: Teacher | TeacherEnsemble | None = None,
         source: TeacherStore | None = None,
@@ -127,19 +145,20 @@ class StudentTeacherCollator:
         self.student, self.source = student, source
         self.bad_samples = bad_samples or BadSampleList()
         self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
-        # What a member reads as the student does, it reads of the student's columns: half the work of a batch.
+        # A member that reads as the student does gets the student's columns, which halves the work of a batch.
         self.own_pixels = [not _same_pixels(student, member) for member in self.members]
         self.own_tokens = [not _same_tokens(student, member) for member in self.members]
 
     def read(self, pair: Pair) -> ReadPair:
-        """A pair's picture as student and teachers see it."""
+        """Return a pair with its image as student and teachers see it."""
         of_teachers = [
-            member.pixels([pair.image], [pair.key])[0] if own else None
+            member.pixels([pil_image(pair)], [pair.key])[0] if own else None
             for member, own in zip(self.members, self.own_pixels, strict=True)
         ]
-        return ReadPair(pair.key, pair.text, self.student.image_transform(pair.image), of_teachers)
+        return ReadPair(pair.key, pair.text, self.student.image_transform(pil_image(pair)), of_teachers)
 
-    def __call__(self, pairs: Sequence[Pair | ReadPair | BadSample]) -> dict[str, Any]:
+    def __call__(self, pairs: Sequence[Pair | ReadPair | BadSample], /) -> dict[str, Any]:
+        """Return the columns of a batch."""
         good = self.bad_samples.good(pairs)
         read = [self.read(pair) if isinstance(pair, Pair) else pair for pair in good]
         keys, texts, pixels, of_teachers = map(list, zip(*read, strict=True))
@@ -166,7 +185,7 @@ class StudentTeacherCollator:
 
 
 def _same_pixels(one: Reader, other: Reader) -> bool:
-    """Whether two image transforms agree, to the bit, on noise of several shapes."""
+    """Return whether two image transforms give the same bits for noise of several shapes."""
     rng = np.random.default_rng(0)
     shapes = ((37, 61), (61, 37), (300, 420), (420, 300))
     noise = [Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)) for shape in shapes]
@@ -174,6 +193,6 @@ def _same_pixels(one: Reader, other: Reader) -> bool:
 
 
 def _same_tokens(one: Reader, other: Reader) -> bool:
-    """Whether two tokenizers agree on texts that most of them cut differently."""
-    found = [reader.tokenize(PROBES) for reader in (one, other)]
-    return all(isinstance(tokens, Tensor) for tokens in found) and torch.equal(*found)
+    """Return whether two tokenizers agree on texts that most tokenizers cut differently."""
+    first, second = one.tokenize(PROBES), other.tokenize(PROBES)
+    return isinstance(first, Tensor) and isinstance(second, Tensor) and torch.equal(first, second)

@@ -1,4 +1,4 @@
-"""A small dual encoder out of a large one: shrink, distil, and shrink again (TinyCLIP, arXiv 2309.12314)."""
+"""The compression of a dual encoder in stages: shrink, distil, and shrink again (TinyCLIP, arXiv 2309.12314)."""
 
 import dataclasses
 import json
@@ -10,13 +10,16 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.config import Distillation
-from cliptd.embedding.distillation import Evaluate, distil, run_identity
+from cliptd.embedding.distillation import distil, run_identity
 from cliptd.embedding.inheritance import inherit_weights, share_config
-from cliptd.embedding.pruning.masks import MaskedDualEncoder, TowerMasks, tower_shape
+from cliptd.embedding.pruning.masked_model import MaskedDualEncoder, tower_shape
 from cliptd.embedding.pruning.prune import prune, uniform_shape
+from cliptd.embedding.pruning.tower_masks import TowerMasks
 from cliptd.embedding.student import Student, load_student
+from cliptd.embedding.student_run import Evaluate
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.from_open_clip import CONFIG
 from cliptd.teachers.teacher import Teacher
@@ -24,13 +27,13 @@ from cliptd.training.config import refuse_other_config, resolved
 from cliptd.utils.files import write_atomically
 
 SPARSITY_TOLERANCE = 0.05
-"""A sparsity that masks miss by more is worth a warning."""
+"""If masks miss the sparsity to reach by more, a warning says so."""
 
 
 def compress(
     student: Student,
     teacher: Teacher | TeacherEnsemble | None,
-    pairs: Sequence[Pair],
+    pairs: MapStyle[Pair],
     settings: Distillation,
     shares: Sequence[float],
     *,
@@ -39,37 +42,46 @@ def compress(
     evaluate: Evaluate,
     accelerator: Accelerator,
 ) -> list[dict[str, Any]]:
-    """Shrink the student stage by stage and distil it after each; a row of results a stage.
+    """Shrink the student in stages and distil it after each; return one row of results per stage.
 
-    Each stage inherits from the model of the last one, by hand (`inherit_weights`) or by masks that are learned and
-    then pruned, and leaves an open_clip folder `run_dir`/stage-SHARE/model. Killed, the same call goes on; finished
-    stages are not run again, and stages may be added at the end.
+    Each stage shrinks the model of the last one, by `inherit_weights` or by masks that are learned and then pruned. It
+    leaves an open_clip folder `run_dir`/stage-SHARE/model. After a kill the same call goes on. Finished stages are not
+    run again, and stages may be added at the end.
 
-    shares: of the first student's matrices, descending, such as 0.75, 0.5, 0.25; 1 is the student as it is.
+    Args:
+        student: the first student, which has weights. Its model is used up.
+        teacher, pairs, settings, evaluate: as for `distil`.
+        shares: the share of the first student's matrices in each stage, descending, such as 0.75, 0.5, 0.25. With 1 the
+            stage distils the student as it is.
+        learned_masks: If true, masks choose the channels, heads and units that stay. They are learned in a run of as
+            many steps before each stage.
+        run_dir: the folder of the stages.
 
-    Raises ValueError for shares that do not descend, a tower that is frozen or cannot be shrunk, too few steps for
-    masks to close, or a run folder that holds stages of other settings: all before anything is trained.
+    Returns: {"share", "parameters", "best_step", and the best metrics} of each stage.
+    Raises:
+        ValueError: before anything is trained: shares that do not descend, a tower that is frozen or cannot be shrunk,
+            too few steps for masks to close, or a run folder with stages of other settings.
     """
     if any(not 0 < share <= 1 for share in shares) or list(shares) != sorted(set(shares), reverse=True):
         raise ValueError(f"shares are {tuple(shares)}; expected descending ones from 1 to above 0")
     if len({_stage(run_dir, share) for share in shares}) < len(shares):
-        raise ValueError(f"shares are {tuple(shares)}, of which two are alike to six digits; leave one out")
+        raise ValueError(f"shares are {tuple(shares)}, and two are alike to six digits; remove one of them")
     if set(settings.freeze) & set(settings.towers):
         raise ValueError(
-            f"freeze is {settings.freeze} and towers {settings.towers}: what is shrunk has to be trained; name other "
-            "towers in one of the two"
+            f"freeze is {settings.freeze} and towers is {settings.towers}, but a tower that shrinks must be trained; "
+            "name other towers in one of the two"
         )
     if learned_masks and settings.ramp_steps >= settings.training.steps:
         raise ValueError(
             f"ramp_steps is {settings.ramp_steps} of {settings.training.steps} training steps, so masks would be "
-            "pruned before they are as sparse as asked; lower ramp_steps or raise steps"
+            "pruned before they reach their sparsity; lower ramp_steps or raise steps"
         )
     _check_towers(student, settings, [share for share in shares if share < 1], learned_masks)
     identity = resolved(
         settings.training, **run_identity(student, teacher, pairs, settings), learned_masks=learned_masks
     )
     _begin(run_dir, shares, identity, settings, accelerator)
-    if settings.source == "store":  # one for all stages
+    if settings.source == "store":  # all stages share one store
         settings = dataclasses.replace(settings, store=settings.store or run_dir / "store")
     rows, before, whole = [], 1.0, student.config["model_cfg"]
     for share in shares:
@@ -79,7 +91,7 @@ def compress(
             options = {"evaluate": evaluate, "accelerator": accelerator}
             if share < before and learned_masks:
                 student = _pruned(
-                    student, teacher, pairs, settings, share / before, folder / "masks", options
+                    student, teacher, pairs, settings, share / before, folder / "masks", **options
                 )
             elif share < before:
                 config = share_config(
@@ -102,7 +114,7 @@ def compress(
 def _check_towers(
     student: Student, settings: Distillation, shares: Sequence[float], learned_masks: bool
 ) -> None:
-    """Refuse towers that have no such shares."""
+    """Refuse towers that cannot have these shares."""
     whole = within = student.config["model_cfg"]
     for share in shares:
         if not learned_masks:
@@ -113,9 +125,13 @@ def _check_towers(
 
 
 def _begin(
-    run_dir: Path, shares: Sequence[float], identity: dict, settings: Distillation, accelerator
+    run_dir: Path,
+    shares: Sequence[float],
+    identity: dict[str, Any],
+    settings: Distillation,
+    accelerator: Accelerator,
 ) -> None:
-    """Refuse a folder of other stages, or empty it if the settings say so."""
+    """Refuse a folder with other stages, or empty it if the settings say so."""
     path = run_dir / "stages.json"
     if settings.training.resume == "auto":
         refuse_other_config(path, identity)
@@ -124,7 +140,7 @@ def _begin(
         if begun != set(asked[: len(begun)]):
             raise ValueError(
                 f"{run_dir} holds {', '.join(sorted(begun, reverse=True))}, and shares are {tuple(shares)}; give the "
-                "same ones, with others behind them if you like, or another run_dir"
+                "same shares, with smaller ones at the end if you like, or another run_dir"
             )
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -140,9 +156,19 @@ def _stage(run_dir: Path, share: float) -> Path:
     return run_dir / f"stage-{share:g}"
 
 
-def _pruned(student, teacher, pairs, settings, share: float, folder: Path, options: dict) -> Student:
-    """Learn masks that leave a share of the towers' matrices, and prune."""
-    if not (folder / "pruned" / CONFIG).exists():  # which is written last
+def _pruned(
+    student: Student,
+    teacher: Teacher | TeacherEnsemble | None,
+    pairs: MapStyle[Pair],
+    settings: Distillation,
+    share: float,
+    folder: Path,
+    *,
+    evaluate: Evaluate,
+    accelerator: Accelerator,
+) -> Student:
+    """Learn masks that keep a share of the towers' matrices, prune, and return the smaller student."""
+    if not (folder / "pruned" / CONFIG).exists():  # the config is written last
         masked = MaskedDualEncoder(
             student.model,
             settings.towers,
@@ -151,21 +177,22 @@ def _pruned(student, teacher, pairs, settings, share: float, folder: Path, optio
             seed=settings.training.seed,
         )
         student.encoder = masked
+        options = {"evaluate": evaluate, "accelerator": accelerator}
         distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
         real = masked.real_sparsity()
         for tower, expected in masked.expected_sparsity().items():
             missed = max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower]))
             if missed > SPARSITY_TOLERANCE:
                 warnings.warn(
-                    f"masks of the {tower} tower were asked for a sparsity of {masked.sparsity:.2f} and came to "
-                    f"{expected.item():.2f} expected and {real[tower]:.2f} real; what is pruned beyond that was not "
-                    "learned: raise steps or mask_lr",
+                    f"the masks of the {tower} tower should reach a sparsity of {masked.sparsity:.2f} but reached "
+                    f"{expected.item():.2f} expected and {real[tower]:.2f} real, so some channels are pruned that the "
+                    "masks did not learn to close; raise steps or mask_lr",
                     stacklevel=2,
                 )
         model, config = prune(masked.cpu(), student.config["model_cfg"], masked.sparsity)
         student.model = student.encoder = model
         student.config = {**student.config, "model_cfg": config}
-        if options["accelerator"].is_main_process:
+        if accelerator.is_main_process:
             student.save(folder / "pruned")
-        options["accelerator"].wait_for_everyone()
+        accelerator.wait_for_everyone()
     return load_student(str(folder / "pruned"))

@@ -1,4 +1,4 @@
-"""A dual encoder for inference elsewhere: both towers as ONNX, fused where they can be, checked and timed."""
+"""The export of a dual encoder for inference elsewhere: both towers as ONNX, fused if possible, checked and timed."""
 
 import copy
 import json
@@ -13,18 +13,23 @@ import torch
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
+from cliptd.embedding.inheritance.towers import OpenClipModel
 from cliptd.embedding.student import Student
 from cliptd.teachers.teacher import PROBES
 from cliptd.utils.files import write_atomically
 
 TOLERANCE = 1e-4
-"""The largest difference of an element of a unit embedding that still counts as rounding."""
+"""The largest difference in an element of a unit embedding that counts as rounding."""
 FILES = {"image": "image.onnx", "text": "text.onnx"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how far it is from the model: the largest difference of an element of an embedding."""
+    """The files that were written.
+
+    differences: the largest difference in an element of a unit embedding between the model and each tower's file.
+    fused: how many parameters fewer the fused model has.
+    """
 
     folder: Path
     differences: dict[str, float]
@@ -32,33 +37,33 @@ class Exported:
 
 
 class ImageTower(nn.Module):
-    """(batch, 3, height, width) pixels → (batch, dim) of unit length."""
+    """The image tower of an open_clip model as a module of one input."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: OpenClipModel) -> None:
         super().__init__()
-        self.model = model
+        self.model: OpenClipModel = model
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """The embeddings."""
+        """Embed (batch, 3, height, width) pixels: (batch, dim) of unit length."""
         return self.model.encode_image(pixel_values, normalize=True)
 
 
 class TextTower(nn.Module):
-    """(batch, tokens) ids → (batch, dim) of unit length."""
+    """The text tower of an open_clip model as a module of one input."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: OpenClipModel) -> None:
         super().__init__()
-        self.model = model
+        self.model: OpenClipModel = model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """The embeddings."""
+        """Embed (batch, tokens) ids: (batch, dim) of unit length."""
         return self.model.encode_text(input_ids, normalize=True)
 
 
-def fused(model: nn.Module) -> tuple[nn.Module, int]:
-    """A copy whose branches that train side by side are one convolution each (MobileCLIP's RepMixer, RepVGG, …).
+def fused(model: OpenClipModel) -> tuple[OpenClipModel, int]:
+    """Return a copy whose parallel branches are fused into one convolution each (MobileCLIP's RepMixer, RepVGG, …).
 
-    Returns: the copy and how many parameters fewer it has: 0 if its architecture has nothing to fuse.
+    Returns: the copy, and how many parameters fewer it has: 0 if its architecture has nothing to fuse.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     small = reparameterize_model(model)
@@ -67,23 +72,24 @@ def fused(model: nn.Module) -> tuple[nn.Module, int]:
 
 
 def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = False) -> Exported:
-    """Write image.onnx and text.onnx, for batches of any size, and export.json, which says what goes in.
+    """Write image.onnx and text.onnx for batches of any size, and export.json, which describes their inputs.
 
-    Inputs are `pixel_values` (batch, 3, height, width) float32 and `input_ids` (batch, tokens) int64, outputs
-    `image_embeds` and `text_embeds` (batch, dim) of unit length. Weights of more than 1 GiB go beside them. The
-    tokenizer's files are written too, if it has any; open_clip's own BPE has none.
+    The inputs are `pixel_values` (batch, 3, height, width) float32 and `input_ids` (batch, tokens) int64. The outputs
+    are `image_embeds` and `text_embeds` (batch, dim) of unit length. Weights of more than 1 GiB go into a file beside
+    the .onnx. The tokenizer's files are written too, if it has any; open_clip's own BPE has none.
 
     Args:
-        student: an open_clip model, exported in float32.
-        reparameterize: fuse first what can be; see `fused`.
+        student: holds the model, which is exported in float32.
+        folder: the folder of the files. It is created if it does not exist.
+        reparameterize: If true, fuse the model first; see `fused`.
 
     Raises:
-        ImportError: without `pip install "cliptd[onnx]"`.
+        ImportError: a package of `pip install "cliptd[onnx]"` is missing.
         ValueError: there is nothing to fuse, or onnxruntime's embeddings are further than 1e-4 from the model's.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  torch.onnx needs it
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError as error:
         raise ImportError(f'exporting needs {error.name}; pip install "cliptd[onnx]"') from error
     folder, original = Path(folder), copy.deepcopy(student.model).eval().requires_grad_(False)
@@ -93,7 +99,7 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
         model, saved = fused(original)
         if not saved:
             raise ValueError(
-                f"{student.name} has no branches to fuse, as MobileCLIP's RepMixer has; leave reparameterize out"
+                f"{student.name} has no branches to fuse, as MobileCLIP's RepMixer has; export without reparameterize"
             )
     folder.mkdir(parents=True, exist_ok=True)
     differences = {}
@@ -106,7 +112,7 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
             (torch.from_numpy(session.run(None, {key: part.numpy()})[0]) - other(part)).abs().max().item()
             for part in (inputs, inputs[:1])
         )
-        if not differences[name] <= TOLERANCE:  # NaN, too
+        if not differences[name] <= TOLERANCE:  # also true for NaN
             raise ValueError(
                 f"{folder / FILES[name]}: onnxruntime's embeddings differ from the model's by {differences[name]:.2g}, "
                 f"expected at most {TOLERANCE:g}; do not use it"
@@ -116,20 +122,23 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
 
 
 def example_inputs(student: Student, batch: int = 2) -> dict[str, Tensor]:
-    """{"image": noise as the transform gives it, "text": tokens of a few texts}, `batch` each."""
+    """Return `batch` inputs of each tower: {"image": noise as pixels, "text": token ids of a few texts}."""
     size = student.model.visual.image_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     pixels = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     return {"image": pixels, "text": student.tokenize([PROBES[k % len(PROBES)] for k in range(batch)])}
 
 
-def tower_of(model: nn.Module, name: str) -> nn.Module:
-    """The image or the text tower of an open_clip model, as a module of one input."""
+def tower_of(model: OpenClipModel, name: str) -> nn.Module:
+    """Return the image or the text tower of an open_clip model as a module of one input."""
     return (ImageTower if name == "image" else TextTower)(model).eval()
 
 
 def latencies(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each way's call; a round calls every way once, after one that does not count."""
+    """Return the median milliseconds of each way's call.
+
+    Each round calls every way once. One more round comes first and does not count.
+    """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, call in ways.items():
@@ -142,7 +151,7 @@ def latencies(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, f
 
 def _write(tower: nn.Module, inputs: Tensor, path: Path, name: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter about itself
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own code
         program = torch.onnx.export(
             tower,
             (inputs,),
@@ -152,6 +161,7 @@ def _write(tower: nn.Module, inputs: Tensor, path: Path, name: str) -> None:
             dynamo=True,
             verbose=False,
         )
+    assert program is not None  # with dynamo=True it is always a program
     size = sum(p.numel() * p.element_size() for p in tower.parameters())
     program.save(path, external_data=size > 2**30)
 
@@ -159,7 +169,7 @@ def _write(tower: nn.Module, inputs: Tensor, path: Path, name: str) -> None:
 def _describe(student: Student, folder: Path, differences: dict[str, float], saved: int) -> None:
     if hasattr(student.tokenizer, "save_pretrained"):
         student.tokenizer.save_pretrained(folder)
-    bias = getattr(student.model, "logit_bias", None)
+    bias = student.model.logit_bias
     described = {
         "model": student.name,
         "files": FILES,

@@ -1,4 +1,4 @@
-"""A teacher's embeddings of pairs, or of images and sentences that never met, written once to be looked up."""
+"""A store of a teacher's embeddings of pairs, or of images and sentences that are no pairs, written before training."""
 
 import hashlib
 import json
@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from cliptd.data.bad_samples import BadSample
 from cliptd.data.identity import state_of
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.collator import OpenedPairs
-from cliptd.embedding.crops import DrawnCrops
+from cliptd.embedding.crops import DrawnCrops, pil_image
 from cliptd.store.reader import TeacherStore
 from cliptd.store.writer import StoreWriter, absorb_parts
 from cliptd.teachers.ensemble import TeacherEnsemble
@@ -33,19 +34,20 @@ def store_pairs(
     batch_size: int = 256,
     accelerator: Accelerator | None = None,
 ) -> list[str]:
-    """Write the teacher's embeddings of every pair's image, or its drawn crops, and text.
+    """Write the teacher's embeddings of every pair's text and of its image or its drawn crops.
 
-    What the store holds already is not asked again, and its image not opened; a store that was found to hold all of
-    these data is not gone through again. Of `UnpairedPairs` each side is gone through once. Killed, it goes on from
-    whole shards.
+    Embeddings that the store holds are not computed again, and their images are not opened. A complete pass over data
+    is noted in the store, and the same data are not read again. `UnpairedPairs` are read once on each side. After a
+    kill the same call goes on after the last whole shard.
 
     Args:
-        batch_size: pairs that are embedded together while as many are read ahead; of a single teacher's, transformed
-            pictures are in memory, of an ensemble's whole ones.
-        accelerator: shares the pairs between its processes, all of which call this: each writes a store of its own, and
-            the main one brings them together.
+        path: the folder of the store.
+        batch_size: the number of pairs that are embedded together, while as many are read ahead. For a single teacher
+            transformed images are in memory, for an ensemble whole ones.
+        accelerator: shares the pairs between its processes, which all make this call. Each process writes a store of
+            its own, and the main process merges them.
 
-    Returns what is wrong with the pairs that could not be read, the same on every process.
+    Returns: the reasons of the pairs that could not be read, the same on every process.
     """
     path = Path(path)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
@@ -72,15 +74,14 @@ def store_pairs(
 
 
 class _Pass:
-    """A note in the store that these data were gone through to the end, with nothing wrong with them."""
+    """A note in the store that these data were read to the end and nothing was skipped."""
 
     def __init__(self, path: Path, teacher: Teacher | TeacherEnsemble, pairs: OpenedPairs) -> None:
         self.path, self.teacher = path, teacher
         data, crop = pairs.pairs, pairs.crop
         self.of = {
-            "data": state_of(
-                data
-            ),  # None: they may change without a sign of it, and are gone through each time
+            # None: the data may change unnoticed, so they are read every time
+            "data": state_of(data),
             "keys": [_key(data, index) for index in sorted({0, len(data) // 2, len(data) - 1})],
             "crops": f"{crop.count} of {crop.name}" if isinstance(crop, DrawnCrops) else None,
         }
@@ -88,7 +89,7 @@ class _Pass:
         self.file = path / "passes" / f"{digest}.json"
 
     def is_noted(self) -> bool:
-        """Whether there was such a pass, and as many embeddings are there as then."""
+        """Return whether there was such a pass and the store still holds at least as many embeddings as then."""
         if self.of["data"] is None or not self.file.exists():
             return False
         counts = TeacherStore.open(self.path, self.teacher).counts
@@ -96,7 +97,7 @@ class _Pass:
         return all(counts[kind] >= n for kind, n in found.items())
 
     def note(self) -> None:
-        """That it came to its end. A store that cannot be written is complete without a note."""
+        """Write the note. A store that cannot be written is complete without it."""
         if self.of["data"] is not None and (self.path / "index.json").exists():
             counts = TeacherStore.open(self.path, self.teacher).counts
             with suppress(OSError):
@@ -104,7 +105,7 @@ class _Pass:
                 write_atomically(self.file, json.dumps({"of": self.of, "counts": counts}, indent=1))
 
 
-def _key(data: Sequence[Pair], index: int) -> str | None:
+def _key(data: MapStyle[Pair], index: int) -> str | None:
     try:
         return data[index].key
     except (ValueError, OSError, IndexError):
@@ -112,9 +113,9 @@ def _key(data: Sequence[Pair], index: int) -> str | None:
 
 
 class _Filling:
-    """Writes to a store what neither it nor the known one holds.
+    """Writes the embeddings to a store that neither it nor the known store holds.
 
-    A store that lacks nothing is not opened to write: any number of runs may share it.
+    A complete store is not opened for writing, so any number of runs may share it.
     """
 
     def __init__(self, path: Path, known: Path, teacher: Teacher | TeacherEnsemble, batch_size: int) -> None:
@@ -126,7 +127,7 @@ class _Filling:
         self.lock = threading.Lock()
 
     def fill(self, pairs: OpenedPairs, rank: int, processes: int) -> list[str]:
-        """Go through a process's share; what is wrong with some of it."""
+        """Read this process's share of the pairs and return the reasons of those that could not be read."""
 
         def share(count: int) -> range:
             return range(count * rank // processes, count * (rank + 1) // processes)
@@ -140,7 +141,9 @@ class _Filling:
             return bad + self._sentences(data.sentences, share(len(data.sentences)))
 
     def _pairs(self, pairs: OpenedPairs, positions: range) -> list[str]:
-        pixels = getattr(self.teacher, "pixels", None)  # an ensemble's members have each their own
+        teacher = (
+            self.teacher if isinstance(self.teacher, Teacher) else None
+        )  # an ensemble has several transforms
 
         def read(position: int) -> tuple[str, list[Pair]] | BadSample:
             own: list[str] = []
@@ -148,10 +151,12 @@ class _Filling:
             if isinstance(found, BadSample):
                 with self.lock:
                     self.underway.difference_update(own)
-            if isinstance(found, BadSample) or pixels is None:
+            if isinstance(found, BadSample) or teacher is None:
                 return found
             text, views = found
-            return text, [view._replace(image=pixels([view.image], [view.key])[0]) for view in views]
+            return text, [
+                view._replace(image=teacher.pixels([pil_image(view)], [view.key])[0]) for view in views
+            ]
 
         bad: list[str] = []
         found = read_ahead(read, positions, ahead=self.batch_size)
@@ -171,7 +176,10 @@ class _Filling:
         return list(getattr(sentences, "skipped", ()))[known:]
 
     def _lacks(self, key: str, own: list[str]) -> bool:
-        """Whether an image is to be read, and then among its reader's own; of one that is under way not again."""
+        """Return whether an image must be embedded, and if so add its key to `own`, its reader's keys.
+
+        An image that another reader is reading need not be.
+        """
         with self.lock:
             lacks = key not in self.underway
             lacks = lacks and (self.held is None or self.held.lacks(key))
@@ -195,7 +203,7 @@ class _Filling:
 
 
 class _Alone:
-    """Images as pairs without texts."""
+    """A map-style data set of images as pairs with an empty text."""
 
     def __init__(self, images: Images) -> None:
         self.images = images

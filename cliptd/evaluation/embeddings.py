@@ -1,8 +1,8 @@
-"""The embeddings of a data set: images read in threads, everything embedded a batch at a time, bad ones named."""
+"""The embeddings of a data set: images are read in threads, and images and texts are embedded in batches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from PIL import Image
@@ -13,24 +13,28 @@ from cliptd.data.pairs.pair import OnBadSample
 from cliptd.store.source import finite
 from cliptd.utils.read_ahead import read_ahead
 
-Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
+AnyImage: TypeAlias = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
+"""An image, or a function that opens it."""
 BATCH_SIZE = 256
-"""Of a model that has no `batch_size`."""
+"""The batch size of a model that has no `batch_size`."""
 
 
 class DualEncoder(Protocol):
-    """What is evaluated: a teacher of `cliptd.load_teacher`, or anything that embeds likewise."""
+    """A model to evaluate: a teacher of `cliptd.load_teacher`, a student, or another class with these methods."""
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """(n, dim) of unit length."""
+    def encode_images(self, images: Sequence[Image.Image | Tensor], /) -> Tensor:
+        """Embed images: (images, dim) of unit length."""
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(n, dim) of unit length."""
+    def encode_texts(self, texts: Sequence[str], /) -> Tensor:
+        """Embed texts: (texts, dim) of unit length."""
 
 
 @dataclass(frozen=True)
 class EmbeddedImages:
-    """embeds: (kept, dim), on the model's device. kept: positions of their images. skipped: what the others suffer."""
+    """The embeddings of the images that could be read.
+
+    embeds: (kept, dim), on the model's device. kept: the positions of these images. skipped: the reasons of the others.
+    """
 
     embeds: Tensor
     kept: list[int]
@@ -39,28 +43,31 @@ class EmbeddedImages:
 
 def embed_images(
     model: DualEncoder,
-    images: Sequence[Picture],
+    images: Sequence[AnyImage],
     names: Sequence[str],
     *,
     on_bad_sample: OnBadSample = "raise",
     description: str = "images",
 ) -> EmbeddedImages:
-    """Read and embed images; two batches of them are in memory at most, transformed where the model says how.
+    """Read and embed images.
+
+    At most two batches of images are in memory. If the model has `pixels`, they are transformed images.
 
     Args:
-        images: pictures, or functions that open them.
-        names: what to call each in an error.
-        on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave it out and list it.
-        description: of the progress bar.
+        images: images, or functions that open them.
+        names: the name of each image for messages.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip" it and list it.
+        description: the label of the progress bar.
 
-    Raises: what the image raises; ValueError if none can be opened, or for an embedding that is not finite.
+    Raises:
+        ValueError: no image can be opened, or an embedding is not finite; or as an image that cannot be opened.
     """
     if on_bad_sample not in ("raise", "skip"):
         raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose 'raise' or 'skip'")
     parts: list[Tensor] = []
     kept: list[int] = []
     skipped: list[str] = []
-    pixels = getattr(model, "pixels", None)  # of one image, by the model's transform, in the threads, too
+    pixels = getattr(model, "pixels", None)  # the model's transform, run in the threads
 
     def read(position: int) -> Image.Image | Tensor | str:
         try:
@@ -91,7 +98,7 @@ def embed_images(
 
 
 def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = "texts") -> Tensor:
-    """(texts, dim), on the model's device. Raises ValueError for an embedding that is not finite."""
+    """Embed texts: (texts, dim), on the model's device. Raises ValueError for an embedding that is not finite."""
     size, parts = _batch_size(model), []
     with tqdm(total=len(texts), desc=description, unit="text", disable=None) as bar:
         for start in range(0, len(texts), size):
@@ -101,7 +108,7 @@ def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = 
     return torch.cat(parts)
 
 
-def _open(image: Picture) -> Image.Image | Tensor:
+def _open(image: AnyImage) -> Image.Image | Tensor:
     return image() if callable(image) else image
 
 

@@ -1,13 +1,14 @@
-"""A folder of class folders: the labelled images of a classification data set."""
+"""The labelled images of a classification data set, in a folder of class folders."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import open_clip
 from PIL import Image
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
 from cliptd.data.files.text_files import read_text
 from cliptd.data.images import ImageFile
@@ -16,20 +17,50 @@ from cliptd.data.pairs.pair import IMAGE_SUFFIXES
 JSON_NAMES, TEXT_NAMES = "classes.json", "classnames.txt"
 
 
+class LabelledImages(Protocol):
+    """A classification data set: an `ImageFolder`, or another class with these attributes."""
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder, or a name in its place, for messages."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Return the keys of the classes."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Return the names of the classes in texts, in the same order."""
+
+    @property
+    def images(self) -> Sequence[Callable[[], Image.Image]]:
+        """Return functions that open the images."""
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """Return the position in `classes` of each image's class."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Return the name of each image for messages."""
+
+
 class ImageFolder:
-    """FOLDER/CLASS/*.jpg (or .png, …): which images there are and of which class; none is opened here.
+    """The images FOLDER/CLASS/*.jpg (or .png, …) with their classes. Creating it opens no image.
 
-    A class is called by its folder's name, "_" read as a space, unless the folder holds names: classes.json
-    ({"n01440764": "tench"}) or classnames.txt (a line each, "n01440764 tench", or with a tab between). Folders of
-    ImageNet's WordNet numbers, all of them or a part, have open_clip's names of ImageNet's classes; folders 0 to 999
-    (ImageNet-V2) without such a file are these classes in ImageNet's order, and `classes` gives their WordNet numbers.
+    A class has the name of its folder, with "_" read as a space, unless the folder has a file with names: classes.json
+    ({"n01440764": "tench"}) or classnames.txt (one per line, "n01440764 tench", with a space or a tab between). If all
+    class folders are WordNet numbers of ImageNet, they get open_clip's names of ImageNet's classes. If they are 0 to
+    999 (ImageNet-V2), they are ImageNet's classes in its order, and `classes` holds their WordNet numbers.
 
-    `classes`: the class folders' names, sorted. `class_names`: what texts call them, in the same order. `images`: an
-    `ImageFile` each, sorted by class and file name; a call opens it. `labels`: their positions in `classes`. `ids`:
-    "CLASS/file.jpg" of each. `counterparts`: what each class is in a set that this one is shifted from, by the other's
-    class folders; here itself.
+    classes: the class folders' names, sorted. class_names: the names of the classes in texts, in the same order.
+    images: functions that open the images, sorted by class and file name. labels: their positions in `classes`. ids:
+    "CLASS/file.jpg" of each. counterparts: for each class the equal classes of a set that this one is shifted from, by
+    the names of its class folders; here the class itself.
 
-    Raises FileNotFoundError for no folder, no class or a class without images, ValueError for a wrong file of names.
+    Raises:
+        FileNotFoundError: there is no folder, no class, or a class without images.
+        ValueError: the file with names is wrong.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -48,7 +79,7 @@ class ImageFolder:
             )
         folders = dict(zip(self.classes, self.classes, strict=True))
         named = any((self.folder / name).is_file() for name in (JSON_NAMES, TEXT_NAMES))
-        if not named and set(self.classes) == set(map(str, range(1000))):  # which sort as texts otherwise
+        if not named and set(self.classes) == set(map(str, range(1000))):  # these would sort as texts
             folders = {number: str(k) for k, number in enumerate(_imagenet_numbers())}
             self.classes = list(folders)
         self.class_names = _class_names(self.folder, self.classes)
@@ -88,13 +119,13 @@ def _class_names(folder: Path, classes: list[str]) -> list[str]:
     if missing:
         raise ValueError(
             f"{file}: has no name for the class folder {missing[0]!r} ({len(missing)} such); add it, or remove the "
-            "file to call classes by their folders"
+            "file to use the folders' names"
         )
     return [names[name] for name in classes]
 
 
 def _imagenet_numbers() -> list[str]:
-    """WordNet numbers of ImageNet's classes, in its order, which is also that of the texts."""
+    """Return the WordNet numbers of ImageNet's classes in its order, which is also that of open_clip's names."""
     return ImageNetInfo("imagenet-1k").label_names()
 
 
@@ -103,15 +134,15 @@ def _imagenet_names(folder: Path, classes: list[str]) -> list[str]:
     unknown = [number for number in classes if number not in names]
     if unknown:
         raise ValueError(
-            f"{folder}: its class folder {unknown[0]} ({len(unknown)} such) is called by a WordNet number, none of "
-            f"ImageNet's 1,000, so no text can say what it shows; name the classes in {JSON_NAMES}: "
+            f"{folder}: its class folder {unknown[0]} ({len(unknown)} such) is a WordNet number that is none of "
+            f"ImageNet's 1,000, so its name is unknown; name the classes in {JSON_NAMES}: "
             f'{{"{unknown[0]}": "its name"}}'
         )
     return [names[number] for number in classes]
 
 
 def read_names(file: Path) -> dict[str, str]:
-    """A JSON object of texts. Raises FileNotFoundError, ValueError naming the file and what is wrong with it."""
+    """Read a JSON object of texts. Raises FileNotFoundError or ValueError naming the file and what was found."""
     expected = f'{file}: expected one JSON object of names by class folder, such as {{"n01440764": "tench"}}'
     try:
         names = json.loads(read_text(file))

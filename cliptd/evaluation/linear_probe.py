@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,31 +10,33 @@ from torch import Tensor
 from cliptd.data.pairs.pair import OnBadSample
 from cliptd.data.splits import low_shot_split
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
-from cliptd.evaluation.image_folder import ImageFolder
+from cliptd.evaluation.image_folder import ImageFolder, LabelledImages
 from cliptd.evaluation.logistic_regression import LogisticRegression, choose_strength, fit
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
 
 VALIDATION_SHARE = 0.2
-"""Of the training images, where none are given to validate on."""
+"""The share of the training images that validate if there is no `val` folder."""
 
 
 class ProbeFolders(NamedTuple):
-    """The three parts of a data set; `val` may be missing."""
+    """The three parts of a data set. `val` may be missing."""
 
-    train: ImageFolder
-    val: ImageFolder | None
-    test: ImageFolder
+    train: LabelledImages
+    val: LabelledImages | None
+    test: LabelledImages
 
 
 def probe_folders(folder: str | Path) -> ProbeFolders:
-    """FOLDER/train, FOLDER/val if there is one, FOLDER/test, each a folder of class folders.
+    """Return FOLDER/train, FOLDER/val if there is one, and FOLDER/test, each a folder of class folders.
 
-    Raises FileNotFoundError as `ImageFolder`, ValueError for a class of val or test that train lacks.
+    Raises:
+        FileNotFoundError: as for `ImageFolder`.
+        ValueError: val or test has a class that train lacks.
     """
     train, test = ImageFolder(Path(folder) / "train"), ImageFolder(Path(folder) / "test")
     val = ImageFolder(Path(folder) / "val") if (Path(folder) / "val").is_dir() else None
-    for part in (val, test):
-        unknown = sorted(set(part.classes) - set(train.classes)) if part else []
+    for part in (test,) if val is None else (val, test):
+        unknown = sorted(set(part.classes) - set(train.classes))
         if unknown:
             raise ValueError(
                 f"{part.folder}: has the class {unknown[0]!r} ({len(unknown)} such), which {train.folder} lacks; give "
@@ -45,21 +47,24 @@ def probe_folders(folder: str | Path) -> ProbeFolders:
 
 def linear_probe(
     model: DualEncoder, folders: ProbeFolders, *, on_bad_sample: OnBadSample = "raise", seed: int = 0
-) -> dict:
-    """Fit a linear classifier on frozen embeddings and test it; λ is swept on validation images.
+) -> dict[str, Any]:
+    """Fit a linear classifier on frozen embeddings and test it.
 
-    After the sweep it is fitted again on training and validation images together. CLIP's authors probe the features
-    before the projection; this probes `encode_images`, which every model has.
+    A sweep chooses λ by the accuracy on validation images. Then the classifier is fitted again on training and
+    validation images together. CLIP's authors probe the features before the projection. This function probes
+    `encode_images`, which every model has.
 
     Args:
-        folders: as `probe_folders` gives them. Without `val` every fifth training image validates, stratified by class.
-        on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave it out and list it.
+        folders: the data set, such as `probe_folders` returns. Without `val` a fifth of the training images of each
+            class validates.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip" it and list it.
         seed: draws the training images that validate.
 
     Returns: {"training_images", "validation_images", "images" (tested), "top1", "mean_per_class", "per_class": {class
-        folder: …}, "validation_top1", "lambda", "skipped": [what is wrong with an image, …]}, in percent. λ weighs
-        ½‖W‖² against the sum of the training images' cross-entropies.
-    Raises: ValueError, FileNotFoundError naming image or folder.
+        folder: …}, "validation_top1", "lambda", "skipped": [the reason of an image, …]}, in percent. λ is the weight of
+        ½‖W‖² beside the sum of the training images' cross-entropies.
+    Raises:
+        ValueError, FileNotFoundError: the message names image or folder.
     """
     return fit_probe(model, folders, on_bad_sample=on_bad_sample, seed=seed).found
 
@@ -67,20 +72,20 @@ def linear_probe(
 class Probe(NamedTuple):
     """A fitted classifier of the training folder's classes.
 
-    features, labels: (images, dim) and (images,) of the test images. found: what `linear_probe` returns.
+    features, labels: (images, dim) and (images,) of the test images. found: the result of `linear_probe`.
     """
 
     classifier: LogisticRegression
-    classes: list[str]
+    classes: Sequence[str]
     features: Tensor
     labels: Tensor
-    found: dict
+    found: dict[str, Any]
 
 
 def fit_probe(
     model: DualEncoder, folders: ProbeFolders, *, on_bad_sample: OnBadSample = "raise", seed: int = 0
 ) -> Probe:
-    """Fit and test as `linear_probe`, and keep the classifier."""
+    """Fit and test as `linear_probe` does, and return the classifier too."""
     classes = folders.train.classes
     train, test = (_embed(model, part, classes, on_bad_sample) for part in (folders.train, folders.test))
     skipped = train.skipped + test.skipped
@@ -109,7 +114,11 @@ def fit_probe(
 
 
 class _Part(NamedTuple):
-    """features: (images, dim). labels: (images,). ids: of the images. skipped: what is wrong with others."""
+    """The embeddings of one part of a data set.
+
+    features: (images, dim). labels: (images,). ids: the images' names. skipped: the reasons of images that were not
+    read.
+    """
 
     features: Tensor
     labels: Tensor
@@ -117,13 +126,14 @@ class _Part(NamedTuple):
     skipped: list[str]
 
     def rows(self, rows: list[int]) -> "_Part":
+        """Return a part of these images."""
         return _Part(self.features[rows], self.labels[rows], [self.ids[row] for row in rows], [])
 
 
 def _embed(
-    model: DualEncoder, part: ImageFolder, classes: Sequence[str], on_bad_sample: OnBadSample
+    model: DualEncoder, part: LabelledImages, classes: Sequence[str], on_bad_sample: OnBadSample
 ) -> _Part:
-    """labels: positions in `classes`, the training classes."""
+    """Embed a part of a data set. Its labels become positions in `classes`, the training classes."""
     embedded = embed_images(
         model, part.images, part.ids, on_bad_sample=on_bad_sample, description=part.folder.name
     )
@@ -134,7 +144,7 @@ def _embed(
 
 
 def _hold_out(train: _Part, folder: Path, seed: int) -> tuple[_Part, _Part]:
-    """What is fitted and what validates."""
+    """Split training images into those that are fitted and those that validate, stratified by class."""
     fitted = low_shot_split(
         train.ids, train.labels.tolist(), fraction=1 - VALIDATION_SHARE, seed=seed
     ).indices

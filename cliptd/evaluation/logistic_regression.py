@@ -1,4 +1,4 @@
-"""Multinomial logistic regression with L2 regularisation, by L-BFGS in float64, and the sweep of its strength."""
+"""Multinomial logistic regression with L2 regularisation by L-BFGS in float64, and the sweep of the strength."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from cliptd.evaluation.ranking import block_rows, class_ranks, hits
 
 MAX_ITERATIONS = 1000
 STEPS_PER_DECADE = 8
+"""The finest steps of the sweep."""
 DECADES = 6
-"""λ is between 10^-6 and 10^6."""
+"""The sweep tries λ between 10^-6 and 10^6."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,27 @@ class LogisticRegression:
 def fit(
     features: Tensor, labels: Tensor, classes: int, strength: float, start: LogisticRegression | None = None
 ) -> LogisticRegression:
-    """The minimum of Σ CE(label, softmax(W x + b)) + λ/2 ‖W‖² over the images; the bias is free.
+    """Minimise Σ CE(label, softmax(W x + b)) + λ/2 ‖W‖² over the images and return the solution.
 
-    With scikit-learn's names C = 1/λ. L-BFGS stops after 1,000 iterations at most, as CLIP's authors let it (arXiv
-    2103.00020, appendix A.3).
+    The bias is not regularised. scikit-learn's C is 1/λ. L-BFGS stops after at most 1,000 iterations, as for CLIP's
+    authors (arXiv 2103.00020, appendix A.3).
 
     Args:
         features: (images, dim).
-        labels: (images,), 0 to classes - 1.
+        labels: (images,), from 0 to classes - 1.
+        classes: the number of classes.
         strength: λ, above 0.
-        start: where the search begins, a solution for another λ; zeros otherwise. The minimum is the same.
+        start: a solution for another λ, at which the search begins. None: it begins at zeros. The minimum is the same.
     """
     if not strength > 0:
         raise ValueError(f"strength is {strength}; expected λ above 0")
-    # The bias absorbs the features' mean, and without it L-BFGS needs far fewer steps.
+    # The bias absorbs the features' mean. Without the mean L-BFGS needs far fewer steps.
     mean = features.mean(dim=0, dtype=torch.float64)
     weight = features.new_zeros(classes, features.shape[1], dtype=torch.float64)
     bias = weight.new_zeros(classes)
     if start is not None:
         weight, bias = start.weight.clone(), start.bias + start.weight @ mean
-    # So that a large λ curves the objective no more by the weights than by the bias: L-BFGS would hardly get ahead.
+    # Scaled, the weights curve the objective no more than the bias. With a large λ L-BFGS would hardly move otherwise.
     scale = math.sqrt(1 + classes * strength / len(features))
     weight *= scale
     search = torch.optim.LBFGS(
@@ -72,7 +74,10 @@ def fit(
 def mean_objective(
     weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, strength: float, mean: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The objective of `fit` for features - mean, and its gradients by weight and bias; all divided by the images."""
+    """Return the objective of `fit` for features - mean, and its gradients by weight and bias.
+
+    All three are divided by the number of images.
+    """
     loss = strength / 2 * weight.square().sum()
     of_weight, of_bias = strength * weight, torch.zeros_like(bias)
     rows = block_rows(len(weight))
@@ -91,12 +96,15 @@ def mean_objective(
 def choose_strength(
     features: Tensor, labels: Tensor, validation_features: Tensor, validation_labels: Tensor, classes: int
 ) -> tuple[float, float]:
-    """The λ of the best validation accuracy: every second decade first, then ever closer to the best one, down to
-    eight steps a decade (CLIP, arXiv 2103.00020, appendix A.3); of equal accuracies the lower cross-entropy.
+    """Return the λ with the best validation accuracy.
+
+    The sweep tries every second decade first, and then steps ever closer to the best one, down to eight per decade
+    (CLIP, arXiv 2103.00020, appendix A.3). If accuracies are equal, the lower cross-entropy decides.
 
     Args:
-        features, labels: (images, dim) and (images,), to fit.
-        validation_features, validation_labels: likewise, to choose.
+        features, labels: (images, dim) and (images,) to fit.
+        validation_features, validation_labels: (images, dim) and (images,) to choose by.
+        classes: the number of classes.
 
     Returns: λ, and its validation accuracy in percent.
     """
@@ -108,8 +116,9 @@ def choose_strength(
     with tqdm(total=len(steps) + 2 * halvings, desc="sweep of λ", unit="fit", disable=None) as bar:
         while True:
             for step in steps:
-                stronger = min((other for other in fitted if other > step), default=None)
-                fitted[step] = fit(features, labels, classes, strength_of(step), fitted.get(stronger))
+                stronger = [other for other in fitted if other > step]
+                start = fitted[min(stronger)] if stronger else None
+                fitted[step] = fit(features, labels, classes, strength_of(step), start)
                 scores[step] = _score(fitted[step], validation_features, validation_labels)
                 bar.update()
             best = max(scores, key=scores.__getitem__)
@@ -120,7 +129,7 @@ def choose_strength(
 
 
 def strength_of(step: int) -> float:
-    """λ of a step of the sweep.
+    """Return the λ of a step of the sweep.
 
     >>> [strength_of(step) for step in (-48, 0, 48)]
     [1e-06, 1.0, 1000000.0]
@@ -129,6 +138,7 @@ def strength_of(step: int) -> float:
 
 
 def _score(model: LogisticRegression, features: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the accuracy in percent, and minus the cross-entropy."""
     accuracy = hits(class_ranks(features, labels, model.weight, model.bias), 1)
     no_mean = torch.zeros_like(model.weight[0])
     cross_entropy, *_ = mean_objective(model.weight, model.bias, features, labels, 0.0, no_mean)

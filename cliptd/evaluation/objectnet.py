@@ -1,28 +1,30 @@
-"""ObjectNet (objectnet.dev) as a test set shifted from ImageNet: the classes that both have, borders cut off."""
+"""ObjectNet (objectnet.dev) as a test set shifted from ImageNet: the classes that both have, without the borders."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
-from cliptd.data.images import ImageFile
 from cliptd.evaluation.image_folder import ImageFolder, read_names
 
 OF_FOLDERS = Path("mappings", "folder_to_objectnet_label.json")
 OF_IMAGENET = Path("mappings", "objectnet_to_imagenet_1k.json")
 BORDER = 2
-"""Pixels that are cut off each side: the red frame that its authors ask to remove, and what a JPEG blurs of it."""
+"""Pixels to cut off each side: the red frame that its authors ask to remove, and its blur in a JPEG."""
 
 
 class ObjectNet(ImageFolder):
-    """FOLDER/images/CLASS/*.png and its FOLDER/mappings, as they come out of the archive.
+    """The images FOLDER/images/CLASS/*.png with FOLDER/mappings, as they come out of the archive.
 
-    Class folders that are in `mappings/objectnet_to_imagenet_1k.json` count (113 in all), others are left out. A class
-    may be several of ImageNet's (a chair is a barber chair, a folding chair or a rocking chair): `counterparts` gives
-    their WordNet numbers, and whoever finds one of them is right (as in arXiv 2109.01903). Else as an `ImageFolder`.
+    Only class folders in `mappings/objectnet_to_imagenet_1k.json` are read, 113 in all. A class may equal several of
+    ImageNet's: a chair is a barber chair, a folding chair or a rocking chair. `counterparts` holds their WordNet
+    numbers, and each of them counts as right (as in arXiv 2109.01903). Everything else is as in an `ImageFolder`.
 
-    Raises as `ImageFolder`, and ValueError for a name that the mappings lack or ImageNet does not have.
+    Raises:
+        FileNotFoundError, ValueError: as for `ImageFolder`; or the mappings lack a class, or name one that ImageNet
+            does not have.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -34,11 +36,15 @@ class ObjectNet(ImageFolder):
         unlabelled = [name for name in self.classes if name not in labels]
         if unlabelled:
             raise ValueError(
-                f"{folder / OF_FOLDERS}: has no label for the class folder {unlabelled[0]!r} ({len(unlabelled)} such)"
+                f"{folder / OF_FOLDERS}: has no label for the class folder {unlabelled[0]!r} ({len(unlabelled)} such); "
+                "use images and mappings of one release"
             )
         kept = [k for k, name in enumerate(self.classes) if labels[name] in of_imagenet]
         if not kept:
-            raise ValueError(f"{folder / 'images'}: none of its class folders is in {folder / OF_IMAGENET}")
+            raise ValueError(
+                f"{folder / 'images'}: none of its class folders is in {folder / OF_IMAGENET}; use images and mappings "
+                "of one release"
+            )
         self.counterparts = []
         for k in kept:
             label = labels[self.classes[k]]
@@ -46,7 +52,8 @@ class ObjectNet(ImageFolder):
             unknown = [name for name in names if name not in numbers]
             if unknown:
                 raise ValueError(
-                    f"{folder / OF_IMAGENET}: {label!r} is {unknown[0]!r}, which is no class of ImageNet"
+                    f"{folder / OF_IMAGENET}: {label!r} is {unknown[0]!r}, which is no class of ImageNet; take the "
+                    "file from the archive"
                 )
             self.counterparts.append([numbers[name] for name in names])
         place = {k: position for position, k in enumerate(kept)}
@@ -60,15 +67,16 @@ class ObjectNet(ImageFolder):
 
 @dataclass(frozen=True)
 class Unframed:
-    """Call it for the image without its border."""
+    """A function that opens an image without its border."""
 
-    image: ImageFile
+    image: Callable[[], Image.Image]
 
     def __call__(self) -> Image.Image:
+        """Return the image without its border."""
         image = self.image()
         return image.crop((BORDER, BORDER, image.width - BORDER, image.height - BORDER))
 
 
 def labelled_images(folder: str | Path) -> ImageFolder:
-    """ObjectNet, if its mappings are in the folder; else a folder of class folders."""
+    """Return an `ObjectNet` if its mappings are in the folder, or else an `ImageFolder`."""
     return ObjectNet(folder) if (Path(folder) / OF_IMAGENET).is_file() else ImageFolder(folder)

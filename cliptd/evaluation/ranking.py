@@ -1,24 +1,25 @@
-"""Where the right answer ranks among candidates, and the accuracies that follow; in percent."""
+"""The rank of the right answer among candidates, and the accuracies that follow, in percent."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 BLOCK_PAIRS = 2**22
-"""Scores that are held at once, whatever the number of images."""
+"""The number of scores that are held at once, for any number of images."""
 
 
 def wrong_before_right(scores: Tensor, right: Tensor) -> Tensor:
-    """How many wrong candidates rank before the best right one: below k is a hit at k.
+    """Return how many wrong candidates rank before the best right one. A number below k is a hit at k.
 
-    Equal scores rank in the order of the candidates, as a stable sort has it. A model that embeds everything alike is
-    then about as good as chance, neither perfect nor worthless.
+    Equal scores rank in the order of the candidates, as in a stable sort. A model that embeds everything alike is then
+    about as good as chance.
 
     Args:
         scores: (queries, candidates), finite.
-        right: (queries, candidates) bool, at least one a row.
+        right: (queries, candidates) bool, at least one true per row.
 
     Returns: (queries,) int64.
 
@@ -40,14 +41,15 @@ def class_ranks(
     *,
     classes: Tensor | None = None,
 ) -> Tensor:
-    """How many wrong rows rank before the true class's best, by the logits `weight` · feature + `bias`, a block at a
-    time.
+    """Return how many wrong rows rank before the true class's best row, by the logits `weight` · feature + `bias`.
+
+    Blocks of images are ranked one after the other.
 
     Args:
         features: (images, dim).
-        labels: (images,), classes.
-        weight, bias: (rows, dim) and (rows,); their precision is that of the logits.
-        classes: (rows,), of which class each row is. None: each is a class of its own, in their order.
+        labels: (images,), the true classes.
+        weight, bias: (rows, dim) and (rows,). Their precision is that of the logits.
+        classes: (rows,), the class of each row. None: row k is class k.
 
     Returns: (images,) int64.
     """
@@ -63,20 +65,21 @@ def class_ranks(
 
 
 def block_rows(columns: int) -> int:
-    """How many rows of scores of so many columns are held at once, one at least."""
+    """Return how many rows of scores with this many columns are held at once, at least one."""
     return max(1, BLOCK_PAIRS // columns)
 
 
 def hits(ranks: Tensor, k: int) -> float:
-    """Percent of queries with a right candidate among the first `k`; ranks as of `wrong_before_right`."""
+    """Return the percent of queries with a right candidate among the first `k`, from ranks of `wrong_before_right`."""
     return 100 * (ranks < k).double().mean().item()
 
 
-def class_accuracies(ranks: Tensor, labels: Tensor, classes: Sequence[str]) -> dict:
-    """Accuracy of each class and its mean over classes; classes without images count in neither.
+def class_accuracies(ranks: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the accuracy of each class and the mean over classes. Classes without images count in neither.
 
     Args:
-        ranks, labels: (images,), the true class's rank and position in `classes`.
+        ranks, labels: (images,), the rank of the true class and its position in `classes`.
+        classes: the names of the classes.
 
     Returns: {"mean_per_class", "per_class": {class: …}}, in percent.
     """

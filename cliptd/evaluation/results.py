@@ -1,4 +1,4 @@
-"""What evaluations found, for programs (results.json) and for people (results.md)."""
+"""The results of evaluations as files, for programs (results.json) and for people (results.md)."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ COLUMNS = {
         "linear_probe_drop": "drop of the probe",
     },
 }  # fmt: skip
-"""Of each evaluation: what of a result a table shows, and its heading."""
+"""For each evaluation the parts of a result that a table shows, and their headings."""
 TITLES = {
     "zero_shot": "Zero-shot classification",
     "retrieval": "Retrieval",
@@ -37,7 +37,10 @@ TITLES = {
 
 
 def table_rows(evaluation: str, results: list[dict[str, Any]]) -> list[Row]:
-    """An evaluation's results as a reader sees them, one row a data set; images left out only where there are any."""
+    """Return an evaluation's results as the rows of a table, one per data set.
+
+    Columns without a value are missing. Skipped images are counted only if there are any.
+    """
     columns = COLUMNS[evaluation]
     shown = [name for name in columns if any(name in result for result in results)]
     rows = [{columns[name]: result.get(name) for name in shown} for result in results]
@@ -45,15 +48,17 @@ def table_rows(evaluation: str, results: list[dict[str, Any]]) -> list[Row]:
         if "lambda" in result:
             row["λ"] = f"{result['lambda']:.3g}"
         if result.get("skipped"):
-            row["left out"] = len(result["skipped"])
+            row["skipped"] = len(result["skipped"])
     return rows
 
 
 def write_results(folder: str | Path, results: dict[str, Any]) -> None:
-    """Write results.json and results.md, each in one move.
+    """Write results.json and results.md into a folder. Each file appears complete or not at all.
 
-    results: {"model", …, "zero_shot": [a result with its "name", …], "retrieval": […], "linear_probe": […], "suite":
-        […]}, in percent; an evaluation may be missing.
+    Args:
+        folder: is created if it does not exist.
+        results: {"model", …, "zero_shot": [a result with its "name", …], "retrieval": […], "linear_probe": […],
+            "suite": […]}, in percent. An evaluation may be missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

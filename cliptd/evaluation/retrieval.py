@@ -1,11 +1,12 @@
-"""Image–text retrieval, R@1, R@5 and R@10 both ways (CLIP, arXiv 2103.00020)."""
+"""Image–text retrieval: R@1, R@5 and R@10 in both directions (CLIP, arXiv 2103.00020)."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.evaluation.embeddings import DualEncoder, embed_images, embed_texts
 from cliptd.evaluation.ranking import block_rows, hits, wrong_before_right
@@ -13,20 +14,23 @@ from cliptd.evaluation.ranking import block_rows, hits, wrong_before_right
 RECALLS = (1, 5, 10)
 
 
-def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBadSample = "raise") -> dict:
-    """How often one of the k nearest is right: of all texts for an image, of all images for a text.
+def retrieval(
+    model: DualEncoder, pairs: MapStyle[Pair], *, on_bad_sample: OnBadSample = "raise"
+) -> dict[str, Any]:
+    """Measure how often a right answer is among the k nearest: all texts for an image, all images for a text.
 
-    Pairs of one `key` show one image, and each of its texts is right for it; a text that stands with several images is
-    right for each of them. Images are distinct; texts count as often as they stand there, as queries and as candidates.
+    Pairs with one `key` show one image, and each of their texts is right for it. A text in pairs with several images is
+    right for each of them. Each image counts once. A text counts as often as it occurs, as a query and as a candidate.
     Equally near candidates rank in the order of `pairs`.
 
     Args:
-        pairs: as `cliptd.data.pairs.loading.load_pairs` gives them.
-        on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave its pairs out and list it.
+        pairs: a map-style data set, such as `cliptd.data.pairs.loading.load_pairs` returns.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip" its pairs and list it.
 
     Returns: {"images", "texts", "image_to_text_r1", "image_to_text_r5", "image_to_text_r10", "text_to_image_r1",
-        "text_to_image_r5", "text_to_image_r10", "skipped": [what is wrong with a line or an image, …]}, in percent.
-    Raises: ValueError, FileNotFoundError naming the image.
+        "text_to_image_r5", "text_to_image_r10", "skipped": [the reason of a line or an image, …]}, in percent.
+    Raises:
+        ValueError, FileNotFoundError: the message names the image.
     """
     images: dict[str, Pair] = {}
     listed: list[tuple[str, str]] = []
@@ -63,14 +67,15 @@ def retrieval(model: DualEncoder, pairs: Sequence[Pair], *, on_bad_sample: OnBad
 def ranks_both_ways(
     image_embeds: Tensor, text_embeds: Tensor, image_of: Tensor, text_of: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How many wrong texts are nearer than each image's nearest right one, and images than each pair's text's.
+    """Return the ranks of each image's nearest right text, and of each pair's text's nearest right image.
 
-    A block of similarities is held at a time, never those of all images and texts.
+    A rank is the number of wrong candidates that are nearer. One block of similarities is held at a time, never those
+    of all images and texts.
 
     Args:
-        image_embeds: (images, dim), distinct images.
-        text_embeds: (texts, dim), distinct texts.
-        image_of, text_of: (pairs,) rows of them that belong together.
+        image_embeds: (images, dim) of distinct images.
+        text_embeds: (texts, dim) of distinct texts.
+        image_of, text_of: (pairs,), the rows that belong together.
 
     Returns: (images,) and (pairs,) int64.
     """
@@ -83,7 +88,7 @@ def ranks_both_ways(
 def _ranks(
     queries: Tensor, candidates: Tensor, query_of: Tensor, candidate_of: Tensor, listed: Tensor
 ) -> Tensor:
-    """(queries,) ranks among the candidates that `listed` (places,) names, some of them more than once."""
+    """Return (queries,) ranks among the candidates that `listed` (places,) names, which may name one several times."""
     rows = block_rows(max(len(candidates), len(listed)))
     ranks = []
     for start in tqdm(range(0, len(queries), rows), desc="ranking", unit="block", disable=None):

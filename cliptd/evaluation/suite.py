@@ -1,139 +1,26 @@
-"""A suite of classification data sets, plain ones and shifted versions of them, in one table (as ELEVATER's).
-
-A YAML list; paths are relative to its file:
-
-    - {name: imagenet, images: imagenet/val, linear_probe: imagenet, templates: imagenet.txt}
-    - {name: imagenet-r, images: imagenet-r, shifted_from: imagenet}
-    - {name: objectnet, images: objectnet-1.0, shifted_from: imagenet}
-    - {name: pets, images: pets/test, linear_probe: pets, metric: mean_per_class}
-
-`images` is a folder of class folders, or ObjectNet's with its mappings, classified zero-shot; `linear_probe` one with
-train/, test/ and perhaps val/. A shifted set has some or all classes of the other; it is classified by the other's
-names, templates (unless it has its own) and probe, and its drop is against the other's images of these very classes.
-"""
+"""The evaluation of a suite of data sets and shifted versions of them, in one table (like ELEVATER)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from cliptd.data.files.text_files import read_text
 from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.embeddings import DualEncoder, embed_images
-from cliptd.evaluation.image_folder import ImageFolder
-from cliptd.evaluation.linear_probe import Probe, ProbeFolders, fit_probe, probe_folders
-from cliptd.evaluation.objectnet import labelled_images
+from cliptd.evaluation.linear_probe import Probe, fit_probe
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
-from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot_classifier
-
-Metric = Literal["top1", "mean_per_class"]
-
-
-@dataclass(frozen=True)
-class SuiteEntry:
-    """One data set.
-
-    images: to classify zero-shot. linear_probe: to fit and test a probe on. shifted_from: the name of the entry whose
-    classes it has. templates: for zero-shot; None: those of the entry it is shifted from, or general ones. metric: what
-    of it counts.
-    """
-
-    name: str
-    images: ImageFolder
-    linear_probe: ProbeFolders | None = None
-    shifted_from: str | None = None
-    templates: Sequence[str] | None = None
-    metric: Metric = "top1"
-
-
-def read_suite(path: str | Path) -> list[SuiteEntry]:
-    """The entries of a YAML file, their folders listed. Raises ValueError, FileNotFoundError naming file and entry."""
-    path = Path(path)
-    try:
-        items = yaml.safe_load(read_text(path))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a YAML list of data sets") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(items, list) or not items:
-        raise ValueError(
-            f"{path}: found {type(items).__name__}, expected a list of data sets, {{name: …, images: …}} each"
-        )
-    return checked_suite(
-        [_entry(path, number, item) for number, item in enumerate(items, start=1)], str(path)
-    )
-
-
-def checked_suite(entries: list[SuiteEntry], where: str = "the suite") -> list[SuiteEntry]:
-    """The entries, if every name is one entry's and every shifted set's classes are its base's; else ValueError."""
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{where}: the name {name!r} occurs twice")
-    by_name = {entry.name: entry for entry in entries}
-    for entry in entries:
-        if entry.shifted_from is None:
-            continue
-        base = by_name.get(entry.shifted_from)
-        if entry.linear_probe is not None:
-            raise ValueError(
-                f"{where}: {entry.name} is tested by the probe of {entry.shifted_from}; leave linear_probe out"
-            )
-        if base is None or base.shifted_from is not None:
-            plain = ", ".join(other.name for other in entries if other.shifted_from is None)
-            raise ValueError(
-                f"{where}: {entry.name} is shifted_from {entry.shifted_from!r}; expected one of the "
-                f"plain sets ({plain})"
-            )
-        probed = set() if base.linear_probe is None else set(base.linear_probe.train.classes)
-        for of, known in ((base.name, set(base.images.classes)), (f"{base.name}'s train/", probed)):
-            unknown = sorted({name for own in counterparts(entry.images) for name in own} - known)
-            if known and unknown:
-                raise ValueError(
-                    f"{where}: {entry.name} has the class {unknown[0]!r} ({len(unknown)} such), which {of} lacks; "
-                    "folders of a class need one name in both"
-                )
-    return entries
-
-
-def counterparts(images: ImageFolder) -> list[list[str]]:
-    """What each class is in the set that this one is shifted from: one class or several."""
-    return getattr(images, "counterparts", [[name] for name in images.classes])
-
-
-def _entry(path: Path, number: int, item: Any) -> SuiteEntry:
-    where = f"{path}, data set {number}"
-    known = [field.name for field in fields(SuiteEntry)]
-    if not isinstance(item, dict) or not {"name", "images"} <= set(item) or set(item) - set(known):
-        raise ValueError(f"{where}: found {item!r}, expected name, images and perhaps {', '.join(known[2:])}")
-    metric = item.get("metric", "top1")
-    if metric not in get_args(Metric):
-        raise ValueError(f"{where}: metric is {metric!r}, expected one of {', '.join(get_args(Metric))}")
-    folder = path.parent
-    probe, templates = item.get("linear_probe"), item.get("templates")
-    try:
-        return SuiteEntry(
-            name=str(item["name"]),
-            images=labelled_images(folder / item["images"]),
-            linear_probe=probe_folders(folder / probe) if probe else None,
-            shifted_from=item.get("shifted_from"),
-            templates=read_templates(folder / templates) if templates else None,
-            metric=metric,
-        )
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{where}: {error}") from None
+from cliptd.evaluation.suite_file import Metric, SuiteEntry, checked_suite, counterparts
+from cliptd.evaluation.zero_shot import TEMPLATES, zero_shot_classifier
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a base set leaves for its shifted versions."""
+    """The facts of a base set that its shifted versions need."""
 
-    classes: list[str]
-    class_names: list[str]
+    classes: Sequence[str]
+    class_names: Sequence[str]
     features: Tensor
     labels: Tensor
     classifier: Tensor
@@ -146,17 +33,24 @@ def evaluate_suite(
     *,
     templates: Sequence[str] = TEMPLATES,
     on_bad_sample: OnBadSample = "raise",
-    after_each: Callable[[list[dict]], None] = lambda rows: None,
+    after_each: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
 ) -> list[dict[str, Any]]:
-    """One row a data set, in the order of the entries, bases first.
+    """Evaluate a model on every data set of a suite and return one row for each, base sets first.
 
-    templates: of plain sets without their own. after_each: is told the rows so far.
+    Args:
+        templates: the prompt templates of base sets without their own.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip" it and list it.
+        after_each: called with the rows so far after each data set.
 
     Returns: [{"name", "shifted_from", "metric", "images", "zero_shot", "zero_shot_drop", "linear_probe",
-        "linear_probe_drop", "skipped"}, …]: percent and points by each one's metric; None where there is none.
-    Raises: ValueError, FileNotFoundError naming image, class or entry.
+        "linear_probe_drop", "skipped"}, …], in percent and percentage points of each set's metric. A value that does
+        not exist is None.
+    Raises:
+        ValueError, FileNotFoundError: the message names image, class or entry.
     """
-    entries, known, rows = checked_suite(list(entries)), {}, []
+    entries = checked_suite(list(entries))
+    known: dict[str, _Known] = {}
+    rows: list[dict[str, Any]] = []
     for entry in sorted(entries, key=lambda entry: entry.shifted_from is not None):
         images = entry.images
         embedded = embed_images(
@@ -188,8 +82,11 @@ def evaluate_suite(
 
 
 def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over the plain sets and over the shifted ones of each, as further rows; only where there are several."""
-    groups: dict[str, list[dict]] = {}
+    """Return rows with the means over the base sets and over the shifted sets of each base set.
+
+    A group of one set has no row.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         of = row["shifted_from"]
         groups.setdefault("mean" if of is None else f"mean of shifted {of}", []).append(row)
@@ -207,12 +104,18 @@ def averages(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _shifted_scores(
     model: DualEncoder, entry: SuiteEntry, features: Tensor, labels: Tensor, base: _Known
 ) -> dict[str, float]:
-    """Accuracies by the base's classifiers, and how much better they are on the base's images of the same classes."""
+    """Return a shifted set's accuracies by the base set's classifiers, and their drops."""
     own = counterparts(entry.images)
     names = [name for several in own for name in several]
     of_class = torch.tensor([k for k, several in enumerate(own) for _ in several], device=labels.device)
 
-    def scores(what, known, weight, bias=None, here=None) -> dict[str, float]:
+    def scores(
+        what: str,
+        known: _Known | Probe,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        here: Tensor | None = None,
+    ) -> dict[str, float]:
         places = [known.classes.index(name) for name in names]
         rows, bias = weight[places], None if bias is None else bias[places]
         score = _score(entry.metric, features, labels, rows if here is None else here, bias, of_class)
@@ -221,7 +124,9 @@ def _shifted_scores(
         label_there = shifted[known.labels]
         both = label_there >= 0
         if not both.any():
-            raise ValueError("the base set has no image of the shifted set's classes")
+            raise ValueError(
+                f"{entry.name}: its base set {entry.shifted_from} has no image of its classes; add images of one"
+            )
         on_base = _score(entry.metric, known.features[both], label_there[both], rows, bias, of_class)
         return {what: score, f"{what}_drop": on_base - score}
 
@@ -243,7 +148,7 @@ def _score(
     bias: Tensor | None = None,
     classes: Tensor | None = None,
 ) -> float:
-    """Arguments as of `class_ranks`."""
+    """Return the accuracy in percent by a metric; the other arguments are those of `class_ranks`."""
     ranks = class_ranks(features, labels, weight, bias, classes=classes)
     if metric == "top1":
         return hits(ranks, 1)

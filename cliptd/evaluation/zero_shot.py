@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from cliptd.data.files.text_files import read_text
 from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.embeddings import DualEncoder, embed_images, embed_texts
-from cliptd.evaluation.image_folder import ImageFolder
+from cliptd.evaluation.image_folder import LabelledImages
 from cliptd.evaluation.ranking import class_accuracies, class_ranks, hits
 
 TEMPLATES = (
@@ -25,37 +26,44 @@ TEMPLATES = (
 
 
 def read_templates(path: str | Path) -> list[str]:
-    """The templates of a UTF-8 file, a line each with "{}" where the class name goes; blank lines count for nothing.
+    """Read prompt templates from a UTF-8 file, one per line with "{}" in the place of the class name.
 
-    Raises ValueError naming file and line, FileNotFoundError for no file.
+    Blank lines are ignored.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: a line has no "{}" or several; the message names file and line.
     """
     try:
         lines = read_text(path).splitlines()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a template a line") from None
+        raise FileNotFoundError(f"{path}: no such file; expected one template per line") from None
     templates = {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
     for number, template in templates.items():
         _check_template(template, f"{path}:{number}")
     if not templates:
-        raise ValueError(f"{path}: is empty; expected a template a line, such as {TEMPLATES[0]!r}")
+        raise ValueError(f"{path}: is empty; expected one template per line, such as {TEMPLATES[0]!r}")
     return list(templates.values())
 
 
 def zero_shot_classifier(
     model: DualEncoder, class_names: Sequence[str], templates: Sequence[str] = TEMPLATES
 ) -> Tensor:
-    """A class's weight is the mean of its texts' unit embeddings, made unit length again (arXiv 2103.00020).
+    """Return a linear classifier whose weight for a class is the mean of the embeddings of its texts, of unit length.
+
+    Source: arXiv 2103.00020, section 3.1.4.
 
     Args:
-        class_names: what goes into the templates.
-        templates: texts with "{}" once.
+        class_names: the names of the classes, which go into the templates.
+        templates: texts with one "{}" each.
 
     Returns: (classes, dim) on the model's device.
-    Raises: ValueError for no class, no template or a template without its "{}".
+    Raises:
+        ValueError: there is no class or no template, or a template has no "{}" or several.
     """
     if not class_names or not templates:
         raise ValueError(
-            f"found {len(class_names)} classes and {len(templates)} templates; expected one at least"
+            f"found {len(class_names)} classes and {len(templates)} templates; expected at least one of each"
         )
     for template in templates:
         _check_template(template, "templates")
@@ -66,20 +74,22 @@ def zero_shot_classifier(
 
 def zero_shot(
     model: DualEncoder,
-    dataset: ImageFolder,
+    dataset: LabelledImages,
     templates: Sequence[str] = TEMPLATES,
     *,
     on_bad_sample: OnBadSample = "raise",
-) -> dict:
-    """Classify images by the text that is nearest; of equally near classes the first one counts.
+) -> dict[str, Any]:
+    """Classify each image by the class whose texts are nearest. Of equally near classes the first one counts.
 
     Args:
-        dataset: an `ImageFolder`, or anything with its `classes`, `class_names`, `images`, `labels` and `ids`.
-        on_bad_sample: "raise" at an image that cannot be opened, or "skip": leave it out and list it.
+        dataset: an `ImageFolder`, or another class with its attributes.
+        templates: see `zero_shot_classifier`.
+        on_bad_sample: "raise" at an image that cannot be opened, or "skip" it and list it.
 
-    Returns: {"images", "top1", "top5" (of five classes or more), "mean_per_class", "per_class": {class folder: …},
-        "skipped": [what is wrong with an image, …]}, in percent.
-    Raises: ValueError, FileNotFoundError naming image, class or template.
+    Returns: {"images", "top1", "top5" (with five classes or more), "mean_per_class", "per_class": {class folder: …},
+        "skipped": [the reason of an image, …]}, in percent.
+    Raises:
+        ValueError, FileNotFoundError: the message names image, class or template.
     """
     classifier = zero_shot_classifier(model, dataset.class_names, templates)
     embedded = embed_images(model, dataset.images, dataset.ids, on_bad_sample=on_bad_sample)
@@ -98,6 +108,6 @@ def zero_shot(
 def _check_template(template: str, where: str) -> None:
     if template.count("{}") != 1:
         raise ValueError(
-            f'{where}: {template!r} holds "{{}}" {template.count("{}")} times; expected it once, where the class name '
-            f"goes, as in {TEMPLATES[0]!r}"
+            f'{where}: {template!r} holds "{{}}" {template.count("{}")} times; expected it once, in the place of the '
+            f"class name, as in {TEMPLATES[0]!r}"
         )

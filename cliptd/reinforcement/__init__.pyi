@@ -2,10 +2,10 @@ from .captioner import Captioner as Captioner
 from .checks import check_replay as check_replay
 from .checks import known_pictures as known_pictures
 from .compact_layout import ReinforcedStore as ReinforcedStore
+from .config import Reinforcement as Reinforcement
 from .dataset import ReinforcedDataset as ReinforcedDataset
 from .dataset import ReinforcementCard as ReinforcementCard
 from .loading import load_reinforced as load_reinforced
-from .making import Reinforcement as Reinforcement
 from .making import reinforce as reinforce
 from .public_layout import ReinforcedTars as ReinforcedTars
 from .training import distil_reinforced as distil_reinforced

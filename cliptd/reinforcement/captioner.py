@@ -1,4 +1,4 @@
-"""Captioners: transformers image-to-text models that write several captions of a picture, always the same ones."""
+"""Captioners: transformers image-to-text models whose sampled captions depend on the image and a seed only."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,19 +8,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, LogitsProcessor
-from transformers.generation import LogitsProcessorList, TopPLogitsWarper
+from transformers.generation.logits_process import LogitsProcessorList, TopPLogitsWarper
 
 from cliptd.data.identity import wherever
 from cliptd.teachers.fingerprints import hash_weights
 
 
 class Captioner:
-    """Any transformers model that generates a text from `pixel_values` alone: BLIP, GIT, ViT + GPT-2, ….
+    """A transformers model that generates a text from `pixel_values` alone, such as BLIP, GIT or ViT + GPT-2.
 
     Args:
-        name: its id on the hub or a local folder.
-        top_p: nucleus out of which tokens are sampled (arXiv 1904.09751). max_tokens: of a caption, if the model has as
-            many positions.
+        name: the model's id on the hub, or a local folder.
+        top_p: the share of probability of the nucleus that tokens are sampled from (arXiv 1904.09751).
+        max_tokens: the most tokens of a caption, if the model has as many positions.
+        batch_size: captions that are generated together.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, or it is none that writes captions.
@@ -37,11 +38,13 @@ class Captioner:
     ) -> None:
         if not 0 < top_p <= 1 or max_tokens < 1:
             raise ValueError(
-                f"found top_p {top_p} and max_tokens {max_tokens}; expected in (0, 1] and 1 at least"
+                f"found top_p {top_p} and max_tokens {max_tokens}; expected top_p above 0 to 1 and at least one token"
             )
         self.name, self.top_p, self.batch_size = wherever(name), top_p, batch_size
         if "/" in name and name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-            raise FileNotFoundError(f"captioner folder {name} does not exist")
+            raise FileNotFoundError(
+                f"captioner folder {name} does not exist; give a folder or an id on the hub"
+            )
         try:
             self.processor = AutoImageProcessor.from_pretrained(name)
             self.tokenizer = AutoTokenizer.from_pretrained(name)
@@ -49,7 +52,7 @@ class Captioner:
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"captioner {name!r} could not be loaded as an image-to-text model ({' '.join(str(error).split())}); "
-                "give the id or the folder of one"
+                "give the id or the folder of such a model"
             ) from error
         self.fingerprint = (
             f"{hash_weights(self.model).hexdigest()[:16]}, top_p {top_p:g}, {max_tokens} tokens"
@@ -61,16 +64,18 @@ class Captioner:
 
     @torch.no_grad()
     def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
-        """Sampled captions of each image, one for each of its seeds.
+        """Sample captions of each image, one for each of its seeds.
 
-        A caption depends on its picture and its seed, not on the batch it is made in.
+        A caption depends on its image and its seed, not on the rest of the batch.
 
-        Raises ValueError if images have different numbers of seeds.
+        Raises:
+            ValueError: images have different numbers of seeds.
         """
         counts = {len(own) for own in seeds}
         if len(counts) > 1 or len(seeds) != len(images):
             raise ValueError(
-                f"{len(images)} images came with {len(seeds)} groups of {counts} seeds; expected as many each"
+                f"{len(images)} images came with {len(seeds)} groups of {counts} seeds; expected one group for each "
+                "image, all with one number of seeds"
             )
         if not any(counts):
             return [[] for _ in images]
@@ -82,7 +87,7 @@ class Captioner:
         device, count = next(self.model.parameters()).device, len(seeds[0])
         pixels = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")
         sampling = SeededSampling(list(itertools.chain(*seeds)), self.top_p)
-        # transformers' own sampling, of what `sampling` leaves: it alone decodes one encoded picture several times
+        # transformers samples from the one token that `sampling` leaves: only its sampling reuses an encoded image
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             tokens = self.model.generate(
                 pixel_values=pixels["pixel_values"].to(device),
@@ -102,9 +107,9 @@ class Captioner:
 
 
 class SeededSampling(LogitsProcessor):
-    """Leaves one token of each sequence: a sample of the nucleus, by Gumbel noise of the sequence's own generator.
+    """Leaves one token for each sequence: a sample from the nucleus, by Gumbel noise of the sequence's own generator.
 
-    What is sampled for a sequence depends on its seed and its logits alone, whatever else is in the batch.
+    The sample depends only on the sequence's seed and logits, not on the rest of the batch.
     """
 
     def __init__(self, seeds: Sequence[int], top_p: float) -> None:
@@ -112,6 +117,7 @@ class SeededSampling(LogitsProcessor):
         self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores of -inf, and 0 for the sampled token: (sequences, vocabulary)."""
         scores = scores.float()
         kept = scores if self.nucleus is None else self.nucleus(input_ids, scores)
         uniform = torch.stack(

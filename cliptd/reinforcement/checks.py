@@ -1,4 +1,4 @@
-"""Is a reinforced dataset worth training on: replays are what its teachers saw, and they know what they see."""
+"""Checks of a reinforced dataset: teachers recognise augmented images, and replays equal what the teachers saw."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +9,7 @@ from PIL import Image
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.data.images import as_rgb
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.dataset import ReinforcedDataset
 from cliptd.reinforcement.samples import crops_of, image_embeds, members_of, text_embeds
@@ -16,37 +17,40 @@ from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 
 AMONG = 64
+"""Texts among which a teacher looks for the one of an image."""
 
 
 class Known(NamedTuple):
-    """The share of pictures whose own text a teacher finds among those of up to 64.
+    """The share of images, from 0 to 1, whose own text a teacher finds among those of up to 64 images.
 
-    whole: of pictures by the teacher's own transform. augmented: of one augmentation of each.
+    whole: for whole images, by the teacher's own transform. augmented: for one augmentation of each. images: how many
+    images were read.
     """
 
     teacher: str
     whole: float
     augmented: float
-    pictures: int
+    images: int
 
 
 def known_pictures(
-    pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble, policy: AugmentationPolicy, *, batches: int = 4
+    pairs: MapStyle[Pair], teacher: Teacher | TeacherEnsemble, policy: AugmentationPolicy, *, batches: int = 4
 ) -> list[Known]:
-    """Whether teachers still know pictures that are augmented: of others they say what is not so.
+    """Measure how often the teachers still recognise augmented images.
 
-    Pictures are spread evenly over the pairs, `batches` times 64 at most; what cannot be read is left out.
+    If they do not, their embeddings of these images teach the student noise. At most `batches` times 64 images are
+    read, spread evenly over the pairs. Images that cannot be read are skipped.
 
-    Returns: a line a teacher; none if there are not two pictures to tell apart.
+    Returns: one row per teacher; none if fewer than two images can be read.
     """
     found = {member: np.zeros(2) for member in members_of(teacher)}
-    count, pictures = min(len(pairs), batches * AMONG), 0
+    count, read = min(len(pairs), batches * AMONG), 0
     positions = [k * len(pairs) // count for k in range(count)]
     for start in range(0, count, AMONG):
         keys, images, texts = _read(pairs, positions[start : start + AMONG])
         if len(keys) < 2:
             continue
-        pictures += len(keys)
+        read += len(keys)
         drawn = [policy.draw((image.height, image.width), seed) for seed, image in enumerate(images, start)]
         for member, counts in found.items():
             size = member.pixel_shape[-1]
@@ -55,13 +59,16 @@ def known_pictures(
             for k, seen in enumerate((images, crops)):
                 best = (member.encode_images(seen, keys) @ of_texts.T).argmax(1).tolist()
                 counts[k] += sum(texts[one] == own for one, own in zip(best, texts, strict=True))
-    if not pictures:
+    if not read:
         return []
-    return [Known(member.name, *(counts / pictures).tolist(), pictures) for member, counts in found.items()]
+    return [
+        Known(member.name, float(counts[0] / read), float(counts[1] / read), read)
+        for member, counts in found.items()
+    ]
 
 
-def _read(pairs: Sequence[Pair], positions: Sequence[int]) -> tuple[list[str], list[Image.Image], list[str]]:
-    """Keys, pictures and texts; without those that `reinforce` complains about."""
+def _read(pairs: MapStyle[Pair], positions: Sequence[int]) -> tuple[list[str], list[Image.Image], list[str]]:
+    """Return keys, images and texts, without the pairs that cannot be read; `reinforce` reports those."""
     read = []
     for position in positions:
         with suppress(ValueError, OSError):
@@ -76,13 +83,16 @@ def _read(pairs: Sequence[Pair], positions: Sequence[int]) -> tuple[list[str], l
 def check_replay(
     dataset: ReinforcedDataset, teacher: Teacher | TeacherEnsemble, samples: Sequence[int] | None = None
 ) -> float:
-    """The largest difference between a stored element and what the teacher makes of the replayed crop or the text.
+    """Return the largest difference between a stored element and the teacher's embedding of the replayed crop or text.
 
-    In float16 at most 2⁻¹¹ · |x| + 2⁻²⁵ is rounding; more means other pictures, another decoder or another teacher.
+    In float16 rounding explains at most 2⁻¹¹ · |x| + 2⁻²⁵. A larger difference means other images, another decoder or
+    another teacher.
 
-    samples: which ones; None: all.
+    Args:
+        samples: the indices of the samples to check. None: all.
 
-    Raises ValueError if other teachers made the dataset.
+    Raises:
+        ValueError: other teachers made the dataset.
     """
     found = [(member.embed_dim, member.fingerprint) for member in members_of(teacher)]
     stored = [(card.embed_dim, card.fingerprint) for card in dataset.card.teachers]
@@ -99,6 +109,6 @@ def check_replay(
         crops = crops_of(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
         embeds = image_embeds([crops], [sample.key], teacher)
         texts = text_embeds([sample.text, *sample.captions], teacher)
-        for ours, stored in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
-            largest = max(largest, float(np.abs(ours - stored.astype(np.float32)).max()))
+        for ours, theirs in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):
+            largest = max(largest, float(np.abs(ours - theirs.astype(np.float32)).max()))
     return largest

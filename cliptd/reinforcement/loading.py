@@ -1,4 +1,4 @@
-"""Open the reinforced shards that a user names."""
+"""The opening of reinforced shards that a user names."""
 
 from pathlib import Path
 
@@ -11,20 +11,22 @@ from cliptd.reinforcement.public_layout import ReinforcedTars
 def load_reinforced(
     source: str | Path, *, pictures: Path | None = None, on_bad_sample: OnBadSample = "raise"
 ) -> ReinforcedDataset:
-    """Reinforced shards ("data/{000..099}.tar", or a folder of them) of the public layout, written by us or public.
+    """Open reinforced shards of the public layout, public ones or those that reinforce_dataset.py wrote.
 
-    What lies beside the data it was made of opens as `cliptd.reinforcement.compact_layout.ReinforcedStore`.
+    A dataset of the compact layout opens as `cliptd.reinforcement.compact_layout.ReinforcedStore`.
 
     Args:
-        pictures: a folder with KEY.jpg and KEY.txt, for public shards, which bring none.
-        on_bad_sample: "raise" at a sample that is wrong, or "skip": leave it out and list it in `skipped`.
+        source: a pattern of shards ("data/{000..099}.tar"), or a folder of them.
+        pictures: a folder with KEY.jpg and KEY.txt, for public shards, which hold no images and texts.
+        on_bad_sample: "raise" at a sample that lacks something, or "skip" it and list it in `skipped`.
 
-    Raises FileNotFoundError, ValueError: they name the file, what was found and what to do.
+    Raises:
+        FileNotFoundError, ValueError: the message names the file, what was found and what to do.
     """
     folder = Path(source)
     if (folder / CARD).exists() and not list(folder.glob("*.tar")):
         raise ValueError(
-            f"{folder} is what reinforce_dataset.py wrote beside its data: give it as reinforced, and as data what it "
+            f"{folder} is what reinforce_dataset.py wrote beside its data; give it as reinforced, and as data what it "
             "was made of"
         )
     shards = shards_of(f"{folder}/*.tar" if folder.is_dir() else str(source))
@@ -32,8 +34,8 @@ def load_reinforced(
     ours = (beside / CARD).exists()
     if ours and not (beside / BAD).exists():
         raise ValueError(
-            f"{beside}: lacks {BAD}, which reinforce_dataset.py writes when all shards are there; run it with the same "
-            "arguments again, or copy that file, too"
+            f"{beside}: lacks {BAD}, which reinforce_dataset.py writes when all shards are there; run it again with "
+            "the same arguments, or copy that file too"
         )
     card = None if ours else DATACOMP_DR
     return ReinforcedTars(shards, card, pictures=pictures, on_bad_sample=on_bad_sample)

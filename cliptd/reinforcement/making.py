@@ -1,13 +1,11 @@
-"""Reinforce a dataset once, for many small models: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
+"""The reinforcement of a dataset for many students: crops, captions, embeddings (MobileCLIP, arXiv 2311.17049)."""
 
 import itertools
 import json
 import math
-from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,10 +13,12 @@ from tqdm import tqdm
 
 from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.identity import identity_of
-from cliptd.data.pairs.pair import OnBadSample, Pair
-from cliptd.reinforcement.compact_layout import bytes_of, read_part, shapes_of, write_part
-from cliptd.reinforcement.dataset import BAD, CARD, ReinforcementCard, TeacherCard
-from cliptd.reinforcement.public_layout_writer import picture_file, write_tar
+from cliptd.data.map_style import MapStyle
+from cliptd.data.pairs.pair import Pair
+from cliptd.reinforcement.compact_part import bytes_of, read_part, shapes_of, write_part
+from cliptd.reinforcement.config import Layout, Reinforcement
+from cliptd.reinforcement.dataset import BAD, CARD, Reinforced, ReinforcementCard, TeacherCard
+from cliptd.reinforcement.public_layout_writer import image_file, write_tar
 from cliptd.reinforcement.samples import Captions, SampleMaker, members_of
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
@@ -26,86 +26,51 @@ from cliptd.utils.files import write_atomically
 from cliptd.utils.read_ahead import batches, read_ahead
 from cliptd.utils.run_folder import differences
 
-Layout = Literal["public", "compact"]
+
+def card_of(
+    settings: Reinforcement, teacher: Teacher | TeacherEnsemble, captioner: Captions | None
+) -> ReinforcementCard:
+    """Return the description of the dataset that these models will make."""
+    members = members_of(teacher)
+    return ReinforcementCard(
+        teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
+        policy=AugmentationPolicy(
+            size=settings.size or max(member.pixel_shape[-1] for member in members),
+            scale=settings.scale,
+            ratio=settings.ratio,
+            operations=settings.operations,
+            magnitude=settings.magnitude,
+        ),
+        augmentations=settings.augmentations,
+        captions=settings.captions if captioner is not None else 0,
+        captioner=captioner.name if captioner is not None else None,
+    )
 
 
-@dataclass(kw_only=True)
-class Reinforcement:
-    """What is added to every pair, and how it is kept."""
+def bytes_of_a_pair(
+    settings: Reinforcement,
+    pairs: MapStyle[Pair],
+    teacher: Teacher | TeacherEnsemble,
+    captioner: Captions | None,
+) -> int:
+    """Estimate the bytes on disk of a pair without its texts.
 
-    augmentations: int = 10
-    """Augmented pictures of each; gains end at about five (arXiv 2311.17049)."""
-    captions: int = 5
-    """Synthetic captions of each picture, if there is a captioner; gains end at about two."""
-    size: int | None = None
-    """Height and width at which augmentations are drawn. None: the largest teacher's pictures."""
-    scale: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest share of the picture that a crop shows."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Smallest and largest width of a crop, in its heights."""
-    operations: int = 2
-    """RandAugment operations of a crop."""
-    magnitude: int = 9
-    """Their strength, out of 31."""
-    layout: Layout = "compact"
-    """public: webdataset shards with pictures, float32, for other code, too; compact: float16 beside the data."""
-    shard_size: int = 1000
-    """Pairs a shard; what a kill costs at most, for each process."""
-    chunk: int = 32
-    """Pairs that the teachers see together, while as many are read ahead."""
-    seed: int = 0
-    """Of augmentations and captions."""
-    on_bad_sample: OnBadSample = "raise"
-    """Stop at a bad pair, or leave it out; bad_samples.txt lists them. What stopped at one goes on with "skip"."""
-
-    def __post_init__(self) -> None:
-        least = {"augmentations": 1, "captions": 0, "shard_size": 1, "chunk": 1, "operations": 0}
-        least |= {} if self.size is None else {"size": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {smallest}")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale is {self.scale}, expected two shares of a picture, such as 0.08 1.0")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(
-                f"ratio is {self.ratio}, expected two ratios of width to height, such as 0.75 1.33"
-            )
-
-    def card(self, teacher: Teacher | TeacherEnsemble, captioner: Captions | None) -> ReinforcementCard:
-        """What the dataset will be made of."""
-        members = members_of(teacher)
-        return ReinforcementCard(
-            teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
-            policy=AugmentationPolicy(
-                size=self.size or max(member.pixel_shape[-1] for member in members),
-                scale=self.scale,
-                ratio=self.ratio,
-                operations=self.operations,
-                magnitude=self.magnitude,
-            ),
-            augmentations=self.augmentations,
-            captions=self.captions if captioner is not None else 0,
-            captioner=captioner.name if captioner is not None else None,
-        )
-
-    def bytes_of_a_pair(
-        self, pairs: Sequence[Pair], teacher: Teacher | TeacherEnsemble, captioner: Captions | None
-    ) -> int:
-        """About how much a pair takes beside its texts: of pictures, which public shards hold, a few are looked at."""
-        card = self.card(teacher, captioner)
-        if self.layout == "compact":
-            return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
-        pictures = []
-        for k in range(0, len(pairs), max(1, len(pairs) // 16)):
-            with suppress(ValueError, OSError):  # said when it is read in earnest
-                pictures.append(len(picture_file(pairs[k].image)[1]))
-        embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
-        members = 6 * 1024  # a head and half a block of padding each, and what else they begin with
-        return round(sum(pictures) / max(1, len(pictures))) + embeddings + 60 * card.augmentations + members
+    Public shards also hold the images, so a few of these are read.
+    """
+    card = card_of(settings, teacher, captioner)
+    if settings.layout == "compact":
+        return sum(math.prod(shape) * bytes_of(name) for name, shape in shapes_of(card).items())
+    images = []
+    for k in range(0, len(pairs), max(1, len(pairs) // 16)):
+        with suppress(ValueError, OSError):  # `reinforce` reports it
+            images.append(len(image_file(pairs[k].image)[1]))
+    embeddings = 4 * sum(card.embed_dims) * (card.augmentations + 1 + card.captions)
+    members = 6 * 1024  # each of a sample's six files has a head and half a block of padding
+    return round(sum(images) / max(1, len(images))) + embeddings + 60 * card.augmentations + members
 
 
 def reinforce(
-    pairs: Sequence[Pair],
+    pairs: MapStyle[Pair],
     teacher: Teacher | TeacherEnsemble,
     settings: Reinforcement,
     out: str | Path,
@@ -113,37 +78,38 @@ def reinforce(
     captioner: Captions | None = None,
     accelerator: Accelerator | None = None,
 ) -> int:
-    """Write the reinforced dataset; shards that are there already are not made again.
+    """Write the reinforced dataset. Shards that exist are not made again.
 
-    Every shard is made by one process, whole, and appears at once. What is in it is a function of its pairs, the
-    settings and the models: killed at any moment, the same call ends in the same bytes. What could not be read, here or
-    before (the pairs' `skipped`, if they have it), is listed in bad_samples.txt.
+    One process makes each shard, which appears complete or not at all. A shard depends only on its pairs, the settings
+    and the models, so after a kill at any moment the same call ends in the same bytes. bad_samples.txt lists the pairs
+    that could not be read, and those in the pairs' `skipped` if they have it.
 
     Args:
-        pairs: map-style; a part of `settings.shard_size` is a shard.
-        teacher: or an ensemble, whose members' embeddings are kept side by side.
-        captioner: None: no synthetic captions.
+        pairs: a map-style data set, cut into shards of `settings.shard_size`.
+        teacher: a teacher, or an ensemble, whose members' embeddings lie side by side.
+        out: the folder of the dataset.
+        captioner: writes synthetic captions. None: there are none.
         accelerator: shares the shards between its processes.
 
-    Returns: how many pairs all processes together read for it now.
+    Returns: the number of pairs that all processes together read in this call.
 
     Raises:
-        ValueError: the folder holds another reinforcement, a bad pair, an embedding that is not finite.
+        ValueError: the folder holds another reinforcement, a pair cannot be read, or an embedding is not finite.
     """
     if not len(pairs):
-        raise ValueError("the data holds no pair")
-    out, card = Path(out), settings.card(teacher, captioner)
+        raise ValueError("the data holds no pair; give at least one")
+    out, card = Path(out), card_of(settings, teacher, captioner)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     if rank == 0:
         out.mkdir(parents=True, exist_ok=True)
         _begin(out, card, settings, pairs, captioner)
     if accelerator is not None:
         accelerator.wait_for_everyone()
-    left_out = _reasons(out, settings.layout)
-    if left_out and settings.on_bad_sample == "raise":
+    skipped = _reasons(out, settings.layout)
+    if skipped and settings.on_bad_sample == "raise":
         raise ValueError(
-            f"{left_out[0]} ({len(left_out)} such, left out when this was begun with 'skip'); ask for 'skip' again, or "
-            "mend them and use another folder"
+            f"{skipped[0]} ({len(skipped)} such, skipped when the folder was begun with 'skip'); use 'skip' again, or "
+            "mend the pairs and use another folder"
         )
     numbers = range(rank, -(-len(pairs) // settings.shard_size), processes)
     shards = {
@@ -159,7 +125,8 @@ def reinforce(
     bar = tqdm(total=images, desc="reinforced", unit=" images", mininterval=1, disable=rank > 0)
     with closing(found), bar:
         for number, positions in shards.items():
-            rows, bad = [], []
+            rows: list[tuple[int, Reinforced]] = []
+            bad: list[str] = []
             for some in batches(itertools.islice(found, len(positions)), settings.chunk):
                 good, reasons = maker.make(some)
                 rows += good
@@ -176,7 +143,7 @@ def reinforce(
         reasons = [*getattr(pairs, "skipped", ()), *_reasons(out, settings.layout)]
         write_atomically(out / BAD, "".join(f"{line}\n" for line in reasons).encode())
         if reasons:
-            print(f"{len(reasons)} bad samples were left out: {out / BAD}")
+            print(f"{len(reasons)} samples were skipped, see {out / BAD}")
     if accelerator is None:
         return images
     return int(accelerator.reduce(torch.tensor(images, device=accelerator.device), reduction="sum"))
@@ -186,9 +153,14 @@ def _begin(
     out: Path,
     card: ReinforcementCard,
     settings: Reinforcement,
-    pairs: Sequence[Pair],
+    pairs: MapStyle[Pair],
     captioner: Captions | None,
 ) -> None:
+    """Write the card of a new dataset, or compare the card of one that is there.
+
+    Raises:
+        ValueError: the folder holds another reinforcement.
+    """
     described = json.loads(card.to_json())
     described["made_of"] = {
         "layout": settings.layout,
@@ -208,7 +180,7 @@ def _begin(
 
 
 def _by_fingerprints(described: dict[str, Any]) -> dict[str, Any]:
-    """Without the names of teachers, whose folders may have moved."""
+    """Return the description without the names of teachers, whose folders may have moved."""
     teachers = [
         {k: v for k, v in teacher.items() if k != "name"} for teacher in described.get("teachers", ())
     ]

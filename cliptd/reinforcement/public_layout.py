@@ -1,7 +1,8 @@
-"""Reinforced shards in the public webdataset layout, that of DataCompDR, by random access.
+"""Reinforced shards in the public webdataset layout of DataCompDR, read by random access.
 
-A sample is KEY.jpg, KEY.txt, KEY.syn.json {"syn_text": […]}, KEY.paug.json {"param_aug": […]} and KEY.npz or KEY.pth.gz
-with image_emb (augmentations, Σ dims) and text_emb (1 + captions, Σ dims). Nothing is unpickled that could run code.
+The files of a sample are KEY.jpg, KEY.txt, KEY.syn.json {"syn_text": […]}, KEY.paug.json {"param_aug": […]} and KEY.npz
+or KEY.pth.gz with image_emb (augmentations, Σ dims) and text_emb (1 + captions, Σ dims). No pickle that could run code
+is loaded.
 """
 
 import gzip
@@ -46,20 +47,20 @@ FEATURES = datasets.Features(
 
 
 class ReinforcedTars(TableDataset):
-    """Map-style dataset of `Reinforced`, in the order of the shards.
+    """A map-style dataset of `Reinforced`, in the order of the shards.
 
     Args:
         shards: uncompressed tars.
-        card: what they are made of; None: the reinforcement.json beside the first shard. Apple's shards bring none:
-            give `DATACOMP_DR`.
-        pictures: a folder with KEY.jpg (or another image) and KEY.txt for shards that hold neither, as the public
-            ones, which name the pictures' addresses only.
-        on_bad_sample: "raise" at a sample that lacks a part and at a shard that ends early, or "skip": leave such
-            samples out and list them in `skipped`.
+        card: describes the dataset. None: the reinforcement.json beside the first shard. Apple's shards have none: give
+            `DATACOMP_DR`.
+        pictures: a folder with KEY.jpg (or another image) and KEY.txt, for shards that hold neither. Public shards hold
+            only the addresses of their images.
+        on_bad_sample: "raise" at a sample that lacks a file and at a shard that ends early, or "skip" such samples and
+            list them in `skipped`.
 
     Raises:
-        ValueError, FileNotFoundError: they name shard and sample. From an index also: parts that do not fit together
-            or the card.
+        ValueError, FileNotFoundError: the message names shard and sample. An index raises them too, if the parts of a
+            sample do not fit together or the card.
     """
 
     def __init__(
@@ -72,19 +73,19 @@ class ReinforcedTars(TableDataset):
     ) -> None:
         self.shards, self.pictures = list(shards), pictures
         if not self.shards:
-            raise ValueError("there are no shards")
+            raise ValueError("there are no shards; give at least one")
         self.card = card or read_card(self.shards[0].parent / CARD)
         if pictures is not None and not pictures.is_dir():
             raise FileNotFoundError(
-                f"{pictures}: is no folder; expected the shards' pictures and texts in it"
+                f"{pictures}: is no folder; expected a folder with the shards' images and texts"
             )
         elsewhere = None if pictures is None else str(pictures.resolve())
-        when = None if pictures is None else pictures.stat().st_mtime_ns  # files that come make another table
+        when = None if pictures is None else pictures.stat().st_mtime_ns  # new files change the table
         table = cached_table(
             _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, elsewhere=elsewhere, when=when
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
-        self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
+        self.resolved = [shard.resolve() for shard in self.shards]  # only once, because it reads the disk
         self.identity = identity_of_files(self.shards)
         if card is None:
             self.identity += f", {identity_of_card(self.shards[0].parent / CARD)}"
@@ -93,15 +94,17 @@ class ReinforcedTars(TableDataset):
         row = self.row(position)
         shard, key = self.shards[row["shard"]], row["key"]
         where = f"shard {shard}, sample {key}"
-        image_embeds, text_embeds = self._embeds(row, shard, where)
+        image_embeds, text_embeds = self._embeds(row, where)
         try:
             captions = tuple(json.loads(self._read(row, "syn"))["syn_text"]) if row["syn_size"] else ()
             encoded = json.loads(self._read(row, "paug"))["param_aug"]
-            if isinstance(encoded, str):  # as public tables have it, and shards that were made of them
+            if isinstance(encoded, str):  # as in public tables, and in shards that were made from them
                 encoded = json.loads(encoded)
             augmentations = tuple(Augmentation.decode(one) for one in encoded)
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{where}: its syn.json or paug.json is not as expected ({error})") from None
+            raise ValueError(
+                f"{where}: its syn.json or paug.json is not as expected ({error}); get the shard anew"
+            ) from None
         found = {
             "image embeddings": (len(image_embeds), image_embeds.shape[-1]),
             "text embeddings": (len(text_embeds), text_embeds.shape[-1]),
@@ -130,27 +133,35 @@ class ReinforcedTars(TableDataset):
     def _read(self, row: dict[str, Any], member: str) -> bytes:
         return read_member(self.shards[row["shard"]], row[f"{member}_offset"], row[f"{member}_size"])
 
-    def _pair(self, row: dict[str, Any], shard: Path, where: str) -> tuple[Any, str]:
+    def _pair(self, row: dict[str, Any], shard: Path, where: str) -> tuple[TarImage | ImageFile, str]:
+        """Return the image, unopened, and the text of a sample."""
         if row["image_offset"] is not None:
-            image: Any = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
+            image: TarImage | ImageFile = TarImage(shard, row["key"], row["image_offset"], row["image_size"])
         else:
-            image = ImageFile(self.pictures / row["picture"], where, "it was there a moment ago")
+            image = ImageFile(self._folder() / row["picture"], where, "it was there a moment ago")
         if row["text_offset"] is not None:
             text = decode(self._read(row, "text"), where).strip()
         else:
-            text = read_text(self.pictures / f"{_name(row['key'])}.txt").strip()
+            text = read_text(self._folder() / f"{_name(row['key'])}.txt").strip()
         if not text:
-            raise ValueError(f"{where}: its text is empty")
+            raise ValueError(f"{where}: its text is empty; expected a sentence")
         return image, text
 
-    def _embeds(self, row: dict[str, Any], shard: Path, where: str) -> tuple[np.ndarray, np.ndarray]:
+    def _folder(self) -> Path:
+        """Return the folder of images and texts; without one a sample that lacks them is skipped or refused before."""
+        assert self.pictures is not None
+        return self.pictures
+
+    def _embeds(self, row: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image embeddings (augmentations, Σ dims) and text embeddings (1 + captions, Σ dims)."""
         try:
-            if row["npz_size"] is not None:  # float32, before bfloat16 where a sample has both
+            if row["npz_size"] is not None:  # float32, preferred to bfloat16 if a sample has both
                 with np.load(io.BytesIO(self._read(row, "npz")), allow_pickle=False) as arrays:
                     return arrays["image_emb"], arrays["text_emb"]
             packed = io.BytesIO(gzip.decompress(self._read(row, "pth")))
             tensors = torch.load(packed, weights_only=True, map_location="cpu")
-            return tuple(torch.as_tensor(tensors[name]).float().numpy() for name in ("image_emb", "text_emb"))
+            images, texts = (torch.as_tensor(tensors[name]).float() for name in ("image_emb", "text_emb"))
+            return images.numpy(), texts.numpy()
         except (
             OSError,
             EOFError,
@@ -163,8 +174,10 @@ class ReinforcedTars(TableDataset):
             raise ValueError(
                 f"{where}: its embeddings are corrupt ({_short(error)}); get the shard anew"
             ) from None
-        except Exception as error:  # UnpicklingError: what weights_only refuses
-            raise ValueError(f"{where}: its embeddings cannot be read safely ({_short(error)})") from None
+        except Exception as error:  # such as UnpicklingError for what weights_only refuses
+            raise ValueError(
+                f"{where}: its embeddings cannot be read safely ({_short(error)}); get the shard from its publisher"
+            ) from None
 
 
 def _short(error: Exception) -> str:
@@ -176,6 +189,7 @@ def _name(key: str) -> str:
 
 
 def _rows(files: tuple[str, ...], elsewhere: str | None, when: int | None) -> Iterator[dict[str, Any]]:
+    """Yield a row for each sample: where its files are in the shard, or why it cannot be read."""
     there = set() if elsewhere is None else {entry.name for entry in os.scandir(elsewhere)}
     for number, path in enumerate(files):
         for key, members in itertools.groupby(members_of(Path(path)), key=lambda member: member[0]):
@@ -197,11 +211,12 @@ def _rows(files: tuple[str, ...], elsewhere: str | None, when: int | None) -> It
 
 
 def _lacking(row: dict[str, Any], path: str, elsewhere: str | None, there: set[str]) -> str | None:
+    """Return the reason if a sample lacks a file, else None."""
     where = f"shard {path}, sample {row['key']}"
     if row["paug_size"] is None:
-        return f"{where}: has no paug.json, so its augmentations cannot be replayed"
+        return f"{where}: has no paug.json, so its augmentations cannot be replayed; get the shard anew"
     if row["npz_size"] is None and row["pth_size"] is None:
-        return f"{where}: has neither npz nor pth.gz, so it holds no embeddings"
+        return f"{where}: has neither npz nor pth.gz, so it holds no embeddings; get the shard anew"
     lacking = [name for name in ("image", "text") if row[f"{name}_size"] is None]
     if elsewhere is not None:
         files = {
@@ -210,10 +225,10 @@ def _lacking(row: dict[str, Any], path: str, elsewhere: str | None, there: set[s
         }
         missing = [files[name][0] for name in lacking if files[name][1] not in there]
         if missing:
-            return f"{where}: lacks {' and '.join(missing)} in {elsewhere}; download what is missing, or leave it out"
+            return f"{where}: lacks {' and '.join(missing)} in {elsewhere}; download it, or skip the sample"
     elif lacking:
         return (
-            f"{where}: has no {' and no '.join(lacking)}; name the folder of pictures and texts, KEY.jpg and KEY.txt, "
-            "that the public shards only give addresses of"
+            f"{where}: has no {' and no '.join(lacking)}; name the folder of images and texts, KEY.jpg and KEY.txt, "
+            "because public shards hold only their addresses"
         )
     return None

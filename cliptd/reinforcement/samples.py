@@ -1,4 +1,4 @@
-"""What teachers and a captioner make of pairs: read, augmented, captioned, embedded (MobileCLIP, arXiv 2311.17049)."""
+"""The making of reinforced samples: pairs are read, augmented, captioned, embedded (MobileCLIP, arXiv 2311.17049)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.augmentation import Augmentation, replay
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
-from cliptd.reinforcement.dataset import Reinforced, ReinforcementCard
+from cliptd.reinforcement.dataset import Reinforced, ReinforcementCard, opener
 from cliptd.store.source import finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
@@ -18,17 +19,19 @@ from cliptd.utils.seeds import derive_seed
 
 
 class Captions(Protocol):
-    """What writes synthetic captions; see `cliptd.reinforcement.captioner.Captioner`."""
+    """A writer of synthetic captions, such as `cliptd.reinforcement.captioner.Captioner`."""
 
     name: str
 
-    def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]: ...
+    def captions(self, images: Sequence[Image.Image], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        """Return captions of each image, one for each of its seeds."""
 
 
 class ReadForTeachers(NamedTuple):
-    """A pair that was read. crops: for each teacher (augmentations, 3, height, width), by its own transform.
+    """A pair that was read.
 
-    image: the whole picture, if a captioner looks at it.
+    image: the whole image if a captioner needs it. crops: for each teacher (augmentations, 3, height, width) pixels, by
+    its own transform.
     """
 
     position: int
@@ -39,19 +42,20 @@ class ReadForTeachers(NamedTuple):
 
 
 class SampleMaker:
-    """Makes reinforced samples of pairs: `read` one, in any thread, and `make` those of what was read.
+    """Makes reinforced samples of pairs: `read` reads one pair, in any thread, and `make` embeds several.
 
     Args:
-        pairs: map-style. captioner: None: no synthetic captions.
-        card: how many augmentations and captions, and how they are drawn.
-        seed: of augmentations and captions.
-        on_bad_sample: "raise" at a pair that cannot be read and at an embedding that is not finite, or "skip": say what
-            is wrong instead.
+        pairs: a map-style data set.
+        captioner: writes the captions. None: no synthetic captions.
+        card: describes the augmentations and captions.
+        seed: decides augmentations and captions.
+        on_bad_sample: "raise" at a pair that cannot be read and at an embedding that is not finite, or "skip": return
+            the reason instead.
     """
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: MapStyle[Pair],
         teacher: Teacher | TeacherEnsemble,
         captioner: Captions | None,
         card: ReinforcementCard,
@@ -63,7 +67,10 @@ class SampleMaker:
         self.seed, self.on_bad_sample = seed, on_bad_sample
 
     def read(self, position: int) -> ReadForTeachers | str:
-        """The pair at a position, its augmentations drawn and replayed for every teacher; or what is wrong with it."""
+        """Read the pair at a position and draw and replay its augmentations for every teacher.
+
+        If it cannot be read, return the reason.
+        """
         try:
             pair = self.pairs[position]
             image = pair.image() if callable(pair.image) else pair.image
@@ -76,16 +83,15 @@ class SampleMaker:
                 for k in range(self.card.augmentations)
             )
             crops = crops_of(image, drawn, pair.key, members_of(self.teacher), self.card)
-            return ReadForTeachers(
-                position, pair, image if self.captioner is not None else None, drawn, crops
-            )
+            kept = image if self.captioner is not None else None  # many whole images would fill the memory
+            return ReadForTeachers(position, pair, kept, drawn, crops)
         except (ValueError, OSError) as error:
             if self.on_bad_sample == "raise":
                 raise
             return str(error)
 
     def make(self, read: Sequence[ReadForTeachers | str]) -> tuple[list[tuple[int, Reinforced]], list[str]]:
-        """(position, sample) of what was read, and what is wrong with the others."""
+        """Return (position, sample) of each pair that was read, and the reasons of the others."""
         good = [one for one in read if not isinstance(one, str)]
         bad = [one for one in read if isinstance(one, str)]
         if not good:
@@ -108,7 +114,8 @@ class SampleMaker:
                 [derive_seed(self.seed, "caption", one.position, k) for k in range(self.card.captions)]
                 for one in read
             ]
-            captions = self.captioner.captions([one.image for one in read], seeds)
+            images = [one.image for one in read if one.image is not None]
+            captions = self.captioner.captions(images, seeds)
         of_images = image_embeds([one.crops for one in read], [one.pair.key for one in read], self.teacher)
         texts = [text for one, own in zip(read, captions, strict=True) for text in (one.pair.text, *own)]
         of_texts = text_embeds(texts, self.teacher).reshape(len(read), 1 + self.card.captions, -1)
@@ -117,7 +124,7 @@ class SampleMaker:
                 one.position,
                 Reinforced(
                     one.pair.key,
-                    one.pair.image,
+                    opener(one.pair.image),
                     one.pair.text,
                     tuple(own),
                     one.augmentations,
@@ -130,7 +137,7 @@ class SampleMaker:
 
 
 def members_of(teacher: Teacher | TeacherEnsemble) -> list[Teacher]:
-    """The teachers of an ensemble, or the one."""
+    """Return the members of an ensemble, or the one teacher."""
     return list(getattr(teacher, "members", [teacher]))
 
 
@@ -141,7 +148,10 @@ def crops_of(
     teachers: Sequence[Teacher],
     card: ReinforcementCard,
 ) -> list[Tensor]:
-    """What each teacher sees of the augmented picture; teachers of one transform see one tensor."""
+    """Return what each teacher sees of the augmented image: (augmentations, 3, height, width) pixels.
+
+    Teachers with one transform share one tensor.
+    """
     seen: dict[str, Tensor] = {}
     for teacher in teachers:
         size, transform = teacher.pixel_shape[-1], teacher.transform_name
@@ -158,7 +168,7 @@ def _names(key: str, augmentations: int) -> list[str]:
 def image_embeds(
     crops: Sequence[Sequence[Tensor]], keys: Sequence[str], teacher: Teacher | TeacherEnsemble
 ) -> np.ndarray:
-    """Each image's crops for each teacher → (images, augmentations, Σ dims) float32."""
+    """Embed each image's crops, given for each teacher: (images, augmentations, Σ dims) float32."""
     parts = []
     for member, of_images in zip(members_of(teacher), zip(*crops, strict=True), strict=True):
         names = [name for key, own in zip(keys, of_images, strict=True) for name in _names(key, len(own))]
@@ -168,6 +178,6 @@ def image_embeds(
 
 
 def text_embeds(texts: Sequence[str], teacher: Teacher | TeacherEnsemble) -> np.ndarray:
-    """(texts, Σ dims) float32."""
+    """Embed texts: (texts, Σ dims) float32."""
     parts = [finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in members_of(teacher)]
     return torch.cat(parts, dim=1).numpy()

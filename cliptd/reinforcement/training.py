@@ -1,4 +1,4 @@
-"""Training on reinforced data (MobileCLIP, arXiv 2311.17049): the very crops the teachers saw, no teacher loaded."""
+"""Training on reinforced data (MobileCLIP, arXiv 2311.17049): on the crops that the teachers saw, without a teacher."""
 
 import json
 from collections.abc import Sequence
@@ -9,26 +9,29 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from cliptd.data.augmentation import replay
 from cliptd.data.bad_samples import BadSample, BadSampleList
 from cliptd.data.identity import identity_of
 from cliptd.data.pairs.pair import OnBadSample
 from cliptd.embedding import losses
-from cliptd.embedding.collator import Reader
+from cliptd.embedding.collator import StudentReader
 from cliptd.embedding.config import Distillation
-from cliptd.embedding.distillation import Evaluate, student_identity, train_student
+from cliptd.embedding.distillation import student_identity
 from cliptd.embedding.distiller import StudentInTraining
-from cliptd.embedding.pruning.masks import Tower
+from cliptd.embedding.inheritance.towers import OpenClipModel
+from cliptd.embedding.options import Tower
+from cliptd.embedding.pruning.masked_model import MaskedDualEncoder
 from cliptd.embedding.student import Student
+from cliptd.embedding.student_run import Evaluate, train_student
 from cliptd.reinforcement.dataset import Reinforced, ReinforcedDataset, ReinforcementCard
 from cliptd.training import TrainingResult
 
 
 @dataclass(frozen=True)
 class ReinforcedExample:
-    """One augmentation and one synthetic caption of a sample, with the teachers' (Σ dims) embeddings of them."""
+    """One augmentation and one synthetic caption of a sample, with the teachers' embeddings of them, (Σ dims,) each."""
 
     image: Image.Image
     text: str
@@ -39,13 +42,12 @@ class ReinforcedExample:
 
 
 class ReinforcedExamples:
-    """Map-style: of each sample a stored augmentation, replayed, and a stored caption.
+    """A map-style data set of one stored augmentation, replayed, and one stored caption of each sample.
 
-    Which ones is drawn from torch's generators, which the training loop seeds for each example.
+    torch's generator chooses them. The training loop seeds it for each example.
 
-    size: height and width of the student's pictures.
-    captions: give synthetic captions, too, where there are any.
-    on_bad_sample: "raise" at a sample that cannot be read, or "skip": a `BadSample` is in its place.
+    size: the height and width of the student's input in pixels. captions: If true, use synthetic captions if the data
+    has them. on_bad_sample: "raise" at a sample that cannot be read, or "skip": return a `BadSample`.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class ReinforcedExamples:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> ReinforcedExample | BadSample:
-        chosen = torch.rand(2).tolist()  # drawn before anything can fail
+        chosen = torch.rand(2).tolist()  # before anything can fail
         try:
             sample = self.dataset[index]
             captions = self._captions(sample)
@@ -73,7 +75,9 @@ class ReinforcedExamples:
                 embeds["caption"] = sample.text_embeds[1 + caption]
             for name, row in embeds.items():
                 if not np.isfinite(row).all():
-                    raise ValueError(f"{sample.key}: a teacher's {name} embedding is not finite")
+                    raise ValueError(
+                        f"{sample.key}: a teacher's {name} embedding is not finite (NaN or inf); reinforce it again"
+                    )
             crop = replay(
                 sample.image(),
                 sample.augmentations[augmentation],
@@ -95,53 +99,63 @@ class ReinforcedExamples:
         )
 
     def _captions(self, sample: Reinforced) -> Sequence[str]:
-        """Of a sample: all have some or, as the card says or captions are off, none; processes count on that."""
+        """Return a sample's captions, or none if the card promises none or captions are off.
+
+        All samples must agree, because all processes must call the text tower equally often.
+        """
         if not self.captions or not self.dataset.card.captions:
             return ()
         if not sample.captions:
             raise ValueError(
-                f"{sample.key}: has no synthetic caption, and the card promises {self.dataset.card.captions}; leave "
-                "such samples out, or captions"
+                f"{sample.key}: has no synthetic caption, but the card promises {self.dataset.card.captions}; skip "
+                "such samples, or train without synthetic captions"
             )
         return sample.captions
 
 
 class ReinforcedCollator:
-    """Examples → the columns of `ReinforcedDistiller.forward`, by the student's transform and tokenizer.
+    """Turns examples into the columns of `ReinforcedDistiller.forward`, by the student's transform and tokenizer.
 
-    student: see `Reader`. Raises ValueError for a batch without a single good example.
+    Raises:
+        ValueError: from a call, if no example of a batch could be read.
     """
 
-    def __init__(self, student: Reader) -> None:
+    def __init__(self, student: StudentReader) -> None:
         self.student, self.bad_samples = student, BadSampleList()
 
-    def __call__(self, examples: Sequence[ReinforcedExample | BadSample]) -> dict[str, Tensor]:
-        good = self.bad_samples.good(examples)
+    def __call__(self, examples: Sequence[ReinforcedExample | BadSample], /) -> dict[str, Tensor]:
+        """Return the columns of a batch."""
+        good: list[ReinforcedExample] = self.bad_samples.good(examples)
         columns = {
             "pixel_values": torch.stack([self.student.image_transform(example.image) for example in good]),
             "input_ids": self.student.tokenize([example.text for example in good]),
             "teacher_image": torch.stack([example.image_embed for example in good]),
             "teacher_text": torch.stack([example.text_embed for example in good]),
         }
-        if good[0].caption is not None:  # as all are
-            columns["caption_ids"] = self.student.tokenize([example.caption for example in good])
-            columns["teacher_caption"] = torch.stack([example.caption_embed for example in good])
+        captions = [example.caption for example in good if example.caption is not None]
+        if captions:  # all examples have one, or none
+            columns["caption_ids"] = self.student.tokenize(captions)
+            columns["teacher_caption"] = torch.stack(
+                [example.caption_embed for example in good if example.caption_embed is not None]
+            )
         return columns
 
 
 class ReinforcedDistiller(StudentInTraining):
-    """A student that learns from reinforced data: `losses.reinforced_contrastive`, on texts plus on captions.
+    """A student that learns from reinforced data.
+
+    The loss is `losses.reinforced_contrastive` of the texts plus that of the synthetic captions.
 
     Args:
         student: an open_clip model.
-        card: of the data: the teachers' widths and scales.
-        distill_weight: λ; 1 for small students, 0.75 for a ViT-B in the paper.
-        frozen: towers that stay as they are.
+        card: describes the data; the teachers' widths and logit scales are read from it.
+        distill_weight: λ. In the paper it is 1 for small students and 0.75 for a ViT-B.
+        frozen: towers that are not trained.
     """
 
     def __init__(
         self,
-        student: nn.Module,
+        student: OpenClipModel | MaskedDualEncoder,
         card: ReinforcementCard,
         *,
         distill_weight: float = 1.0,
@@ -159,19 +173,20 @@ class ReinforcedDistiller(StudentInTraining):
         caption_ids: Tensor | None = None,
         teacher_caption: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The loss of a batch.
+        """Return {"loss"}, the loss of a batch, a scalar.
 
         Args:
-            pixel_values: (pairs, 3, height, width) of replayed crops. input_ids: (pairs, tokens).
-            teacher_image, teacher_text, teacher_caption: (pairs, Σ dims).
+            pixel_values: (pairs, 3, height, width) of replayed crops.
+            input_ids: (pairs, tokens) of the texts.
+            teacher_image, teacher_text, teacher_caption: (pairs, Σ dims) embeddings of the teachers.
             caption_ids: (pairs, tokens) of synthetic captions.
         """
         self.clamp_logit_scale()
         image = self.student.encode_image(pixel_values)
         texts = input_ids if caption_ids is None else torch.cat([input_ids, caption_ids])
-        encoded = self.student.encode_text(texts).split(len(image))  # both at once
+        encoded = self.student.encode_text(texts).split(len(image))  # one forward for texts and captions
         of_texts = {"text": (encoded[0], teacher_text)}
-        if caption_ids is not None:
+        if caption_ids is not None and teacher_caption is not None:
             of_texts["caption"] = (encoded[1], teacher_caption)
         loss, self.last_terms = image.new_zeros(()), {}
         for name, (text, of_teacher) in of_texts.items():
@@ -197,7 +212,7 @@ def distil_reinforced(
     evaluate: Evaluate,
     accelerator: Accelerator,
 ) -> TrainingResult:
-    """Train the student on a reinforced dataset, no teacher at hand; else as `distil`."""
+    """Train the student on a reinforced dataset, without a teacher. Everything else is as in `distil`."""
     size = student.image_transform(Image.new("RGB", (16, 16))).shape[-1]
     described = {
         **student_identity(student),

@@ -35,6 +35,10 @@ class OpenClipTeacher(Teacher):
     dict.
     """
 
+    transform: Callable[[Image.Image], Tensor]
+    tokenizer: Callable[..., Tensor]
+    config: dict[str, Any]
+
     def __init__(
         self, model: nn.Module, transform: Callable, tokenizer: Callable, config: dict, name: str, **options
     ):

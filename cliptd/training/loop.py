@@ -3,7 +3,7 @@
 import math
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from cliptd.data.map_style import MapStyle
 from cliptd.training.acceleration import check_accelerator, make_accelerator, restored
 from cliptd.training.best import (
     Progress,
@@ -53,7 +54,7 @@ class TrainingResult:
 
 def train(
     model: nn.Module,
-    dataset: Sequence,
+    dataset: MapStyle[Any],
     collate: Callable[[list], dict[str, Any]],
     config: TrainingConfig,
     *,

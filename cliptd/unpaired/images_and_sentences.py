@@ -1,4 +1,4 @@
-"""Images and sentences that never met: a folder or shards of the one, text files or shards of the other."""
+"""Images and sentences that are no pairs: a folder or shards of images, text files or shards of sentences."""
 
 import itertools
 import math
@@ -12,6 +12,7 @@ from torch import Tensor
 from cliptd.data.identity import identity_of, identity_of_folder, state_of
 from cliptd.data.image_tree import ImageTree
 from cliptd.data.images import ImageFile
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.data.pairs.tar_pairs import TarSamples, shards_of
 from cliptd.unpaired.sentence_files import TextLines
@@ -19,7 +20,7 @@ from cliptd.utils.seeds import derive_seed
 
 
 class KeyedImage(NamedTuple):
-    """An image, or a function that opens it, and what tells it from all others."""
+    """An image, or a function that opens it, with a key that no other image has."""
 
     key: str
     image: Image.Image | Tensor | Callable[[], Image.Image | Tensor]
@@ -28,30 +29,41 @@ class KeyedImage(NamedTuple):
 class Images(Protocol):
     """A map-style data set of images."""
 
-    name: str
+    @property
+    def name(self) -> str | Path:
+        """Return the name for messages."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images."""
 
-    def __getitem__(self, index: int) -> KeyedImage: ...
+    def __getitem__(self, index: int, /) -> KeyedImage:
+        """Return an image, unopened if it is a file."""
 
 
 class Sentences(Protocol):
     """A map-style data set of texts."""
 
-    name: str
+    @property
+    def name(self) -> str | Path:
+        """Return the name for messages."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of texts."""
 
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int, /) -> str:
+        """Return a text."""
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop; "" for one that is wrong and may be left out, which `skipped` lists."""
+        """Return the texts from start to before stop. A text that is skipped is "" and listed in `skipped`."""
 
 
 def load_images(source: str | Path, *, on_bad_sample: OnBadSample = "raise") -> Images:
-    """The images of a folder, subfolders too, or of webdataset shards ("data/{000..099}.tar"); texts are not looked at.
+    """Return the images of a folder with its subfolders, or of webdataset shards ("data/{000..099}.tar").
 
-    Raises FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    Texts in the shards are not read.
+
+    Raises:
+        FileNotFoundError, ValueError: the message names the file, what was found and what was expected.
     """
     if str(source).endswith((".tar", ".tar.gz", ".tgz")):
         return TarImages(shards_of(str(source)), on_bad_sample=on_bad_sample)
@@ -61,11 +73,15 @@ def load_images(source: str | Path, *, on_bad_sample: OnBadSample = "raise") -> 
 def load_sentences(
     source: str | Path, *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
 ) -> Sentences:
-    """The sentences of UTF-8 text files, one a line (a path or a pattern, .txt or .txt.gz), or of webdataset shards.
+    """Return the sentences of UTF-8 text files, or of webdataset shards.
 
-    text_column: of a shard's .json where it has no .txt.
+    Args:
+        source: a path or a pattern of .txt or .txt.gz files with one sentence per line, or a pattern of shards.
+        text_column: the key of the text in a shard's .json files, for samples without a .txt.
+        on_bad_sample: "raise" at a line or sample without a readable text, or "skip" it.
 
-    Raises FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+    Raises:
+        FileNotFoundError, ValueError: the message names the file, what was found and what was expected.
     """
     if str(source).endswith((".tar", ".tar.gz", ".tgz")):
         return TarTexts(shards_of(str(source)), text_column=text_column, on_bad_sample=on_bad_sample)
@@ -73,9 +89,9 @@ def load_sentences(
 
 
 class ImagesOf:
-    """The images of pairs. Map-style data set of `KeyedImage`."""
+    """A map-style data set of the images of pairs."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: MapStyle[Pair]) -> None:
         self.pairs = pairs
         self.name = f"images of {getattr(pairs, 'name', type(pairs).__name__)}"
         self.identity = f"images of {identity_of(pairs)}"
@@ -89,9 +105,9 @@ class ImagesOf:
 
 
 class TextsOf:
-    """The texts of pairs."""
+    """A map-style data set of the texts of pairs."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: MapStyle[Pair]) -> None:
         self.pairs = pairs
         self.name = f"texts of {getattr(pairs, 'name', type(pairs).__name__)}"
         self.identity = f"texts of {identity_of(pairs)}"
@@ -104,12 +120,16 @@ class TextsOf:
         return self.pairs[index].text
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop."""
+        """Return the texts from start to before stop."""
         return [self[index] for index in range(start, min(stop, len(self)))]
 
 
 class FolderImages:
-    """Map-style data set of `KeyedImage`, sorted by path. Raises FileNotFoundError for no folder or no image."""
+    """A map-style data set of the images in a folder and its subfolders, sorted by path.
+
+    Raises:
+        FileNotFoundError: there is no folder, or no image in it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.name = str(folder)
@@ -125,7 +145,7 @@ class FolderImages:
 
 
 class TarImages(TarSamples):
-    """Map-style data set of `KeyedImage` out of shards; errors as of `TarSamples`."""
+    """A map-style data set of the images in webdataset shards. It raises as `TarSamples` does."""
 
     def __init__(self, shards: Sequence[Path], *, on_bad_sample: OnBadSample = "raise") -> None:
         super().__init__(shards, ("image",), on_bad_sample=on_bad_sample)
@@ -136,7 +156,7 @@ class TarImages(TarSamples):
 
 
 class TarTexts(TarSamples):
-    """Map-style data set of the texts of shards; errors as of `TarSamples`."""
+    """A map-style data set of the texts in webdataset shards. It raises as `TarSamples` does."""
 
     def __init__(
         self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
@@ -147,7 +167,7 @@ class TarTexts(TarSamples):
         return self.text(self.row(position))
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop; under "skip" "" for one that is wrong, which `skipped` lists."""
+        """Return the texts from start to before stop. With "skip" a bad one is "" and listed in `skipped`."""
         return [self._or_blank(position) for position in range(start, min(stop, len(self)))]
 
     def _or_blank(self, position: int) -> str:
@@ -162,27 +182,28 @@ class TarTexts(TarSamples):
 
 
 class UnpairedPairs:
-    """Images and sentences side by side that have nothing to do with one another, as often as the longer side is long.
+    """A map-style data set of `Pair` whose image and text have nothing to do with one another.
 
-    Sentences come in an order of their own, so that files of pairs, given as images and as sentences, are unpaired.
-    Map-style dataset of `Pair`, the same for the same seed.
+    It is as long as the longer side, and the shorter side is repeated. Sentences come in an order that the seed
+    decides. So files of pairs, given both as images and as sentences, become unpaired.
 
-    Raises ValueError if either is empty.
+    Raises:
+        ValueError: one side is empty.
     """
 
     def __init__(self, images: Images, sentences: Sentences, *, seed: int = 0) -> None:
         if not len(images) or not len(sentences):
             raise ValueError(
-                f"found {len(images)} images and {len(sentences)} sentences; expected one at least"
+                f"found {len(images)} images and {len(sentences)} sentences; expected at least one of each"
             )
         self.images, self.sentences, self.seed = images, sentences, seed
         self.name = f"{images.name} and {sentences.name}"
         self.identity = f"{identity_of(images)} and {identity_of(sentences)}, seed {seed}"
-        states = [state_of(side) for side in (images, sentences)]
-        self.state = None if None in states else " and ".join(states)
+        states = [state for side in (images, sentences) if (state := state_of(side)) is not None]
+        self.state = " and ".join(states) if len(states) == 2 else None
         self.skipped = [reason for side in (images, sentences) for reason in getattr(side, "skipped", ())]
-        # k → a·k + b (mod n) is each sentence once a round if a and n are coprime, and gcd(a - 1, n) of them stay where
-        # they were at most.
+        # k → a·k + b (mod n) visits each sentence once per round if a and n are coprime. At most gcd(a - 1, n) of them
+        # keep their place.
         n = len(sentences)
         near = max(1, round(n * 0.618034))
         coprime = (a for a in range(near, near + n) if math.gcd(a, n) == 1)
@@ -194,7 +215,7 @@ class UnpairedPairs:
 
     def __getitem__(self, index: int) -> Pair:
         if not 0 <= index < len(self):
-            raise IndexError(f"pair {index} of {len(self)}")
+            raise IndexError(f"pair {index} of a data set of {len(self)}")
         key, image = self.images[index % len(self.images)]
         sentence = self.sentences[(index * self._step + self._first) % len(self.sentences)]
         return Pair(key, image, sentence)

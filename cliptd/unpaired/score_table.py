@@ -1,25 +1,30 @@
-"""Scores of any number of texts in a file, ranked and freed of repetitions in bounded memory."""
+"""A file with the scores of any number of sentences, ranked and freed of repetitions in bounded memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-PART, IN_MEMORY = 1 << 22, 1 << 26
-"""Sentences whose entries are looked at together, and whose hashes are in memory at once."""
+PART = 1 << 22
+"""The number of sentences whose entries are read together."""
+IN_MEMORY = 1 << 26
+"""The number of sentences whose hashes are in memory at once."""
 ENTRY = np.dtype([("score", "<f4"), ("text", "<u8")])
-"""Of a sentence: its score, NaN before it is known, and a hash of its words."""
+"""The entry of a sentence: its score, NaN before it is known, and a hash of its words."""
 
 
 def parts(count: int) -> list[slice]:
-    """What of a table is looked at together."""
+    """Return the slices of a table that are read one after the other."""
     return [slice(start, start + PART) for start in range(0, count, PART)]
 
 
 def distinct_texts(entries: np.ndarray, path: Path) -> np.ndarray:
-    """(sentences,) bool, on disk: whether a sentence could be read and is the first with its words.
+    """Write and return (sentences,) bool: a sentence could be read and is the first with its words.
 
-    Hashes are compared a share of them at a time, so that no more than `IN_MEMORY` are in memory.
+    The array stays on disk. Hashes are compared one share at a time, so at most `IN_MEMORY` are in memory.
+
+    Raises:
+        ValueError: a sentence has no score yet.
     """
     found = np.lib.format.open_memmap(path, mode="w+", dtype=bool, shape=(len(entries),))
     shares = -(-len(entries) // IN_MEMORY)
@@ -39,7 +44,10 @@ def distinct_texts(entries: np.ndarray, path: Path) -> np.ndarray:
 
 
 def scores_of_ranks(entries: np.ndarray, distinct: np.ndarray, ranks: Sequence[int]) -> list[np.float32]:
-    """The scores at these places from the lowest, 0, up: by their upper and then their lower 16 bits."""
+    """Return the scores of the distinct sentences at these ranks, from 0 for the lowest.
+
+    Two passes count the upper and then the lower 16 bits of the scores.
+    """
     upper = np.zeros(1 << 16, np.int64)
     for part in parts(len(entries)):
         upper += np.bincount(_ordered(entries["score"][part][distinct[part]]) >> 16, minlength=1 << 16)
@@ -55,11 +63,11 @@ def scores_of_ranks(entries: np.ndarray, distinct: np.ndarray, ranks: Sequence[i
         rest = int(np.searchsorted(np.cumsum(lower[bucket]), rank - begun[bucket], side="right"))
         bits = np.uint32(bucket << 16 | rest)
         bits = bits ^ np.uint32(0x80000000) if bits & np.uint32(0x80000000) else ~bits
-        found.append(np.array(bits, np.uint32).view(np.float32)[()])
+        found.append(np.float32(np.array(bits, np.uint32).view(np.float32)))
     return found
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:
-    """Unsigned integers in the order of float32 numbers."""
+    """Return unsigned integers that sort as the float32 numbers do."""
     bits = np.ascontiguousarray(scores).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))

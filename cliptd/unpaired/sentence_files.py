@@ -1,4 +1,4 @@
-"""Sentences in text files of any size, one a line, by random access: of each line is kept where it begins."""
+"""Sentences in text files of any size, one per line, by random access through an index of the lines' first bytes."""
 
 import gzip
 import json
@@ -22,15 +22,18 @@ STARTS, FOUND = "starts.u64", "found.json"
 
 
 class TextLines:
-    """Map-style data set of the lines of UTF-8 text files that are not blank.
+    """A map-style data set of the lines of UTF-8 text files, without the blank lines.
 
-    The first start reads the files once, some gigabytes a minute, and keeps 8 bytes a line in the cache; of a gzip'ed
-    file, which has no random access, also the text.
+    The first use reads the files once, some gigabytes a minute, and keeps 8 bytes per line in the cache. A gzip'ed file
+    has no random access, so its text is kept in the cache too.
 
-    pattern: a path, or one with * or ?, .txt or .txt.gz.
-    on_bad_sample: "raise" at a line that is no UTF-8, or "skip": leave such lines out and list them in `skipped`.
+    Args:
+        pattern: a path, or a pattern with *, ? or [, of .txt or .txt.gz files.
+        on_bad_sample: "raise" at a line that is no UTF-8, or "skip" such lines and list them in `skipped`.
 
-    Raises FileNotFoundError for no file, ValueError for one that is no UTF-8 or holds no text.
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: a line is no UTF-8, or there is no text.
     """
 
     def __init__(self, pattern: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
@@ -39,7 +42,7 @@ class TextLines:
         files = [Path(name) for name in (sorted(glob(self.name)) if wild else [self.name])]
         for file in files or [Path(self.name)]:
             if not file.is_file():
-                raise FileNotFoundError(f"{file}: no such file; expected sentences, one a line")
+                raise FileNotFoundError(f"{file}: no such file; expected one sentence per line")
         self.identity = identity_of_files(files)
         self.state = state_of_files(files)
         self._files = [
@@ -49,13 +52,16 @@ class TextLines:
         found = json.loads(index.with_name(FOUND).read_text())
         self.skipped = [f"{files[k]}:{number}: is no UTF-8" for k, number in found["wrong"]]
         if self.skipped and on_bad_sample == "raise":
-            raise ValueError(f"{self.skipped[0]} ({len(self.skipped)} such); expected a sentence a line")
+            raise ValueError(
+                f"{self.skipped[0]} ({len(self.skipped)} such); expected one sentence per line, so convert the file to "
+                "UTF-8 or skip such lines"
+            )
         self._ends = np.cumsum(found["lines"])
         if not len(self):
-            raise ValueError(f"{self.name}: holds no text; expected sentences, one a line")
-        self._starts = np.memmap(index, np.uint64, "r")  # one for all files: each keeps a file open
+            raise ValueError(f"{self.name}: holds no text; expected one sentence per line")
+        self._starts = np.memmap(index, np.uint64, "r")  # one for all, because each keeps a file open
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., "TextLines"], tuple[str, OnBadSample]]:
         return _again, (self.name, self.on_bad_sample)
 
     def __len__(self) -> int:
@@ -67,7 +73,7 @@ class TextLines:
         return self.part(index, index + 1)[0]
 
     def part(self, start: int, stop: int) -> list[str]:
-        """The texts from start to before stop."""
+        """Return the texts from start to before stop."""
         start, stop = max(start, 0), min(stop, len(self))
         texts: list[str] = []
         while start < stop:
@@ -83,7 +89,7 @@ def _again(name: str, on_bad_sample: OnBadSample) -> TextLines:
 
 
 def _lines(file: Path, starts: np.ndarray) -> Iterator[str]:
-    """Neighbouring lines; what was left out between them is read over."""
+    """Yield the lines that begin at `starts`, without skipped and blank lines between them."""
     begin = int(starts[0])
     with file.open("rb") as opened:
         opened.seek(begin)
@@ -94,6 +100,8 @@ def _lines(file: Path, starts: np.ndarray) -> Iterator[str]:
 
 
 def _unpack(file: Path) -> Callable[[Path], None]:
+    """Return a function that writes the text of a gzip'ed file to a path."""
+
     def write(path: Path) -> None:
         with gzip.open(file, "rb") as packed, path.open("wb") as plain:
             try:
@@ -105,8 +113,10 @@ def _unpack(file: Path) -> Callable[[Path], None]:
 
 
 def _index(files: Sequence[Path]) -> Callable[[Path], None]:
-    """What writes where the lines that count begin, one file after the other; beside it how many each has, and (file,
-    number) of lines that are no UTF-8.
+    """Return a function that writes the index of the files' lines to a path, and found.json beside it.
+
+    The index holds the first byte of each line that is not blank, one file after the other. found.json holds how many
+    lines each file has, and (file, number) of the lines that are no UTF-8.
     """
 
     def write(path: Path) -> None:
@@ -125,7 +135,7 @@ def _index(files: Sequence[Path]) -> Callable[[Path], None]:
 
 
 def _starts_in(file: Path) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Of one block of a file after the other: where lines begin that count, and the numbers of those not in UTF-8."""
+    """Yield for each block of a file the first bytes of its lines, and the numbers of lines that are no UTF-8."""
     numbered = 0
     with file.open("rb") as text:
         begin = len(BYTE_ORDER_MARK) if text.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0
@@ -152,7 +162,7 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _blocks(text: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, the last one with a newline though the file may have none there."""
+    """Yield blocks of whole lines. The last line always ends with a newline."""
     rest = b""
     while part := text.read(BLOCK):
         whole, newline, rest_of_part = part.rpartition(b"\n")
@@ -166,12 +176,11 @@ def _blocks(text: BinaryIO) -> Iterator[bytes]:
 
 
 def _not_blank(block: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Of each line, whether anything in it is to be seen."""
+    """Return for each line whether it holds anything but white space."""
     found = np.frombuffer(block, np.uint8)
     visible = np.add.reduceat((found > 32) & (found < 127), starts, dtype=np.int32) > 0
     other = np.add.reduceat(found > 127, starts, dtype=np.int32) > 0
-    for line in np.flatnonzero(
-        other & ~visible
-    ):  # letters of other scripts, or spaces that ASCII does not have
+    # what is left is letters of other scripts, or spaces that ASCII lacks
+    for line in np.flatnonzero(other & ~visible):
         visible[line] = bool(block[starts[line] : ends[line]].decode("utf-8", "replace").strip())
     return visible

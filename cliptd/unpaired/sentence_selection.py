@@ -1,12 +1,11 @@
-"""Visually grounded sentences out of a large corpus: those that a teacher finds near to some of a pool of images.
+"""The selection of visually grounded sentences from a large corpus: those that a teacher embeds near some images.
 
-The sentence side of unpaired distillation (DIME-FM, arXiv 2303.18232). The paper's own selection is not published in
-detail; this one is ours.
+They are the sentences of unpaired distillation (DIME-FM, arXiv 2303.18232). The paper does not describe its own
+selection in detail, so this one is ours.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +18,11 @@ from tqdm import tqdm
 
 from cliptd.data.bad_samples import BadSampleList
 from cliptd.data.identity import identity_of
-from cliptd.data.pairs.pair import OnBadSample
 from cliptd.evaluation.embeddings import embed_images
 from cliptd.store.source import finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
+from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import Images, Sentences
 from cliptd.unpaired.score_table import ENTRY, distinct_texts, parts, scores_of_ranks
 from cliptd.utils.files import whole_file, write_atomically
@@ -32,42 +31,6 @@ from cliptd.utils.run_folder import differences
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
 BAD = "bad_samples.txt"
 DISTINCT = "distinct.npy"
-
-
-@dataclass(kw_only=True)
-class SentenceSelection:
-    """Which sentences count as grounded."""
-
-    keep: int | None = None
-    """How many of the best are kept."""
-    share: float | None = None
-    """Instead: which share of all that differ."""
-    least: float | None = None
-    """Instead: those of this cosine at least."""
-    neighbours: int = 1
-    """A sentence's score is its mean cosine to as many nearest images."""
-    pool: int = 100_000
-    """Images in memory at most; of more, as many are drawn."""
-    chunk: int = 4096
-    """Sentences at a time; what a kill costs at most, for each process."""
-    seed: int = 0
-    """Of the drawn images."""
-    on_bad_sample: OnBadSample = "raise"
-    """Stop at a bad image or a shard's bad sample, or leave it out; bad_samples.txt lists them."""
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("keep", "share", "least") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"found {', '.join(given) or 'none'} of keep, share and least; give one of them")
-        if self.share is not None and not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}, expected above 0 and at most 1")
-        if self.keep is not None and self.keep < 1:
-            raise ValueError(f"keep is {self.keep}, expected at least 1")
-        if self.chunk < 1 or not 1 <= self.neighbours <= self.pool:
-            raise ValueError(
-                f"found chunk {self.chunk}, neighbours {self.neighbours} and a pool of {self.pool}; expected at least "
-                "1 of each, and no more neighbours than images"
-            )
 
 
 def select_sentences(
@@ -79,18 +42,23 @@ def select_sentences(
     *,
     accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
-    """Write OUT/sentences.txt: the grounded sentences in the order of the corpus, each once, one a line.
+    """Write OUT/sentences.txt with the selected sentences in the order of the corpus, each once, one per line.
 
-    Every sentence is scored once, into a file (12 bytes each); killed, the same call goes on from there, and another
-    `keep`, `share` or `least` in the same folder asks the teacher nothing. In memory are the pool's embeddings and a
-    chunk of sentences; at the end hashes of 67 million sentences, some 3 GB, however many there are.
+    A file keeps the score of every sentence (12 bytes each). After a kill the same call goes on from there. Another
+    `keep`, `share` or `least` in the same folder needs no teacher. Memory holds the pool's embeddings and a chunk of
+    sentences. At the end it holds the hashes of at most 67 million sentences, some 3 GB.
 
     Args:
+        sentences, images: map-style data sets; see `load_sentences` and `load_images`.
+        teacher: embeds both.
+        settings: decides which sentences are selected.
+        out: the folder of the files.
         accelerator: shares the chunks between its processes.
 
-    Returns: {"sentences", "distinct", "selected", "least", "median"}: counts, the score of the last that was selected
-        and the median of all. Also in OUT/selection.json.
-    Raises: ValueError for a folder with scores of another corpus, pool or teacher; for an embedding that is not finite.
+    Returns: {"sentences", "distinct", "selected", "least", "median"} on the main process: three counts, the lowest
+        selected score and the median of all scores. They are also in OUT/selection.json.
+    Raises:
+        ValueError: the folder holds scores of another corpus, pool or teacher, or an embedding is not finite.
     """
     out = Path(out)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
@@ -115,8 +83,18 @@ def select_sentences(
     return _write_selected(out, sentences, settings) if rank == 0 else {}
 
 
-def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: SentenceSelection) -> None:
-    """An empty table of scores and the pool's embeddings, if they are not there."""
+def _begin(
+    out: Path,
+    sentences: Sentences,
+    images: Images,
+    teacher: Teacher | TeacherEnsemble,
+    settings: SentenceSelection,
+) -> None:
+    """Write an empty table of scores and the pool's embeddings, if they are not there.
+
+    Raises:
+        ValueError: the folder holds scores of other data, or there are too few images or no sentences.
+    """
     described = {
         "sentences": identity_of(sentences),
         "images": identity_of(images),
@@ -132,23 +110,23 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
         return
     if len(images) < settings.neighbours or not len(sentences):
         raise ValueError(
-            f"found {len(images)} images and {len(sentences)} sentences; expected {settings.neighbours} and 1 at least"
+            f"found {len(images)} images and {len(sentences)} sentences; expected at least {settings.neighbours} and 1"
         )
-    chosen = range(len(images))
+    chosen = list(range(len(images)))
     if len(images) > settings.pool:
-        chosen = sorted(
-            np.random.default_rng(settings.seed).choice(len(images), settings.pool, replace=False)
-        )
-    found = [images[int(k)] for k in chosen]
+        drawn = np.random.default_rng(settings.seed).choice(len(images), settings.pool, replace=False)
+        chosen = sorted(drawn.tolist())
+    pool = [images[k] for k in chosen]
     embedded = embed_images(
         teacher,
-        [one.image for one in found],
-        [one.key for one in found],
+        [one.image for one in pool],
+        [one.key for one in pool],
         on_bad_sample=settings.on_bad_sample,
     )
     if len(embedded.kept) < settings.neighbours:
         raise ValueError(
-            f"{images.name}: {len(embedded.kept)} images could be read, expected {settings.neighbours} (neighbours)"
+            f"{images.name}: {len(embedded.kept)} images could be read, expected at least {settings.neighbours}; give "
+            "more images or lower neighbours"
         )
     bad = [*getattr(sentences, "skipped", ()), *getattr(images, "skipped", ()), *embedded.skipped]
     write_atomically(out / BAD, "".join(f"{reason}\n" for reason in bad).encode())
@@ -160,14 +138,16 @@ def _begin(out: Path, sentences: Sentences, images: Images, teacher, settings: S
 
 
 def _by_fingerprint(described: dict[str, Any]) -> dict[str, Any]:
-    """Without the teacher's name, whose folder may have moved."""
+    """Return the description without the teacher's name, because its folder may have moved."""
     return {**described, "teacher": described["teacher"].split(" (")[0]}
 
 
-def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndarray:
-    """(texts,) float32 mean cosines to the nearest images, -inf for "".
+def _scores(
+    texts: list[str], pool: Tensor, teacher: Teacher | TeacherEnsemble, neighbours: int
+) -> np.ndarray:
+    """Return (texts,) float32, the mean cosine to the nearest images, -inf for "".
 
-    No matrix of more than a block of the pool is held.
+    The pool is compared one block at a time.
     """
     embeds = finite(teacher.encode_texts(texts), "text", texts, teacher.name)
     best = embeds.new_full((len(texts), neighbours), -2.0)
@@ -178,7 +158,7 @@ def _scores(texts: list[str], pool: Tensor, teacher, neighbours: int) -> np.ndar
 
 
 def _hash(text: str) -> int:
-    """Of its words."""
+    """Return a 64-bit hash of a text's words."""
     digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -189,9 +169,15 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
         distinct = distinct_texts(entries, out / DISTINCT)
         count = int(sum(distinct[part].sum() for part in parts(len(entries))))
         if not count:
-            raise ValueError(f"{sentences.name}: none of {len(sentences)} sentences could be read")
+            raise ValueError(
+                f"{sentences.name}: none of {len(sentences)} sentences could be read; look at the files"
+            )
         lower, upper = scores_of_ranks(entries, distinct, ((count - 1) // 2, count // 2))
-        found = {"sentences": len(sentences), "distinct": count, "median": float((lower + upper) / 2)}
+        found: dict[str, float] = {
+            "sentences": len(sentences),
+            "distinct": count,
+            "median": float((lower + upper) / 2),
+        }
         found |= _write_best(
             out, sentences, settings, entries, distinct, _cut(settings, entries, distinct, count)
         )
@@ -203,22 +189,26 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
 
 
 class _Cut(NamedTuple):
-    """Selected are the scores above `last`, and of those that are `last` the first `level`."""
+    """The limit of the selection: all scores above `last`, and the first `level` that equal `last`."""
 
     last: np.float32
     level: int
 
 
 def _cut(settings: SentenceSelection, entries: np.ndarray, distinct: np.ndarray, count: int) -> _Cut:
+    """Return the limit of the selection among `count` distinct sentences."""
     if settings.least is not None:
         (highest,) = scores_of_ranks(entries, distinct, (count - 1,))
         if highest < settings.least:
             raise ValueError(
-                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, ask for less"
+                f"no sentence has a cosine of {settings.least}; the highest is {highest:.3f}, so lower least"
             )
         return _Cut(np.float32(settings.least), count)
-    asked = settings.keep if settings.keep is not None else max(1, round(settings.share * count))
-    keep = min(asked, count)
+    keep = count
+    if settings.keep is not None:
+        keep = min(settings.keep, count)
+    elif settings.share is not None:
+        keep = min(max(1, round(settings.share * count)), count)
     (last,) = scores_of_ranks(entries, distinct, (count - keep,))
     above = sum((distinct[part] & (entries["score"][part] > last)).sum() for part in parts(len(entries)))
     return _Cut(last, keep - int(above))
@@ -232,6 +222,7 @@ def _write_best(
     distinct: np.ndarray,
     cut: _Cut,
 ) -> dict[str, float]:
+    """Write the selected sentences; return how many there are and their lowest score."""
     selected, least, level = 0, np.inf, cut.level
     with whole_file(out / SELECTED) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         for first in range(0, len(sentences), settings.chunk):

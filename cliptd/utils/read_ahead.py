@@ -2,15 +2,18 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Item, Found = TypeVar("Item"), TypeVar("Found")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 MOST_THREADS = 8
 
 
-def read_ahead(read: Callable[[Item], Found], items: Iterable[Item], ahead: int) -> Iterator[Found]:
+def read_ahead(
+    read: Callable[[Item], Found], items: Iterable[Item], ahead: int
+) -> Generator[Found, None, None]:
     """`read` of every item, in order; up to `ahead` results wait in memory.
 
     What `read` raises is raised where its result would be; what has not begun by then is not read.

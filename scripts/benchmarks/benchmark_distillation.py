@@ -32,7 +32,8 @@ from cliptd.embedding.distillation import distil
 from cliptd.embedding.inheritance import inherit_weights, share_config
 from cliptd.embedding.student import Student, load_student
 from cliptd.reinforcement.compact_layout import ReinforcedStore
-from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.config import Reinforcement
+from cliptd.reinforcement.making import reinforce
 from cliptd.reinforcement.training import distil_reinforced
 from cliptd.teachers import load_teacher
 from cliptd.training import TrainingConfig, make_accelerator

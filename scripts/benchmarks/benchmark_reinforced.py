@@ -23,7 +23,8 @@ from cliptd.data.augmentation import AugmentationPolicy
 from cliptd.data.pairs.folder_pairs import FolderPairs
 from cliptd.embedding.collator import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.student import load_student
-from cliptd.reinforcement.compact_layout import ReinforcedStore, write_part
+from cliptd.reinforcement.compact_layout import ReinforcedStore
+from cliptd.reinforcement.compact_part import write_part
 from cliptd.reinforcement.dataset import CARD, Reinforced, ReinforcementCard, TeacherCard
 from cliptd.reinforcement.public_layout import ReinforcedTars
 from cliptd.reinforcement.public_layout_writer import write_tar

@@ -30,7 +30,8 @@ from cliptd.embedding.inheritance import share_config
 from cliptd.embedding.student import fresh_like, load_student
 from cliptd.reinforcement.captioner import Captioner
 from cliptd.reinforcement.compact_layout import ReinforcedStore
-from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.config import Reinforcement
+from cliptd.reinforcement.making import reinforce
 from cliptd.reinforcement.training import distil_reinforced
 from cliptd.teachers import load_teacher
 from cliptd.teachers.ensemble import TeacherEnsemble

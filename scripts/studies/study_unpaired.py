@@ -20,7 +20,7 @@ from cliptd.embedding.collator import OpenedPairs
 from cliptd.embedding.config import Distillation
 from cliptd.embedding.distillation import distil
 from cliptd.embedding.inheritance import share_config
-from cliptd.embedding.objective import DimeFm
+from cliptd.embedding.loss_weights import DimeFm
 from cliptd.embedding.pair_store import store_pairs
 from cliptd.embedding.student import in_the_place_of, load_student
 from cliptd.teachers import load_teacher

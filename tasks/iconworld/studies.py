@@ -18,7 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import tyro
 
 from cliptd.evaluation.linear_probe import ProbeFolders
-from cliptd.evaluation.suite import SuiteEntry, evaluate_suite
+from cliptd.evaluation.suite import evaluate_suite
+from cliptd.evaluation.suite_file import SuiteEntry
 from cliptd.evaluation.zero_shot import zero_shot
 from cliptd.training import TrainingConfig
 from cliptd.utils.files import write_atomically

@@ -1,4 +1,4 @@
-"""Distilling and compressing tiny dual encoders: stages, masks, stores, resumption; every model an ordinary one."""
+"""Distillation and compression of tiny dual encoders: stages, masks, stores, resuming. Each model is ordinary."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from cliptd.embedding.collator import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.compression import compress
 from cliptd.embedding.config import Distillation
 from cliptd.embedding.distillation import distil
-from cliptd.embedding.objective import DimeFm
+from cliptd.embedding.loss_weights import DimeFm
 from cliptd.embedding.student import fresh_like, load_student
 from cliptd.teachers import load_teacher
 from cliptd.teachers.from_open_clip import WEIGHTS
@@ -102,7 +102,7 @@ def test_stages_shrink_the_model_and_each_leaves_an_ordinary_one(
 
 
 def matrices(model):
-    """Numbers in the matrices of the image tower's blocks."""
+    """Count the parameters of the matrices in the image tower's blocks."""
     return sum(p.numel() for p in model.visual.transformer.parameters() if p.ndim > 1)
 
 
@@ -178,7 +178,7 @@ def test_a_student_is_read_from_whatever_names_it(folder, teacher, tmp_path):
         ("{tmp}/broken.json", r"broken\.json is no JSON"),
         (
             "{tmp}/other.json",
-            "its vocabulary has 7 tokens, the teacher's another number and open_clip's own 49408",
+            "its vocabulary has 7 tokens, but the teacher's has another number and open_clip's own has 49408",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
     with pytest.raises(ValueError, match="affinity_scale is 0, expected a number above 0"):
         settings(affinity_scale=0)
     for crop in ((50.0, 100.0), (1.0, 0.5), (0.0, 1.0)):
-        with pytest.raises(ValueError, match=r"crop is .*, expected two shares of a picture"):
+        with pytest.raises(ValueError, match=r"crop is .*, expected two shares of an image"):
             settings(crop=crop)
     with pytest.raises(ValueError, match="weights names 'affinities'; expected some of affinity, feature"):
         settings(weights={"affinities": 1.0})
@@ -221,7 +221,7 @@ def test_settings_that_cannot_be_are_refused(folder, teacher, pairs, tmp_path):
         ValueError, match="gradient accumulation would change the loss: the losses compare every image"
     ):
         run(student, teacher, pairs, tmp_path, training=training)
-    with pytest.raises(ValueError, match="what is shrunk has to be trained; name other towers"):
+    with pytest.raises(ValueError, match="a tower that shrinks must be trained; name other towers"):
         run(student, teacher, pairs, tmp_path, shares=(0.5,), freeze=("text",))
     with pytest.raises(ValueError, match="ramp_steps is 4 of 4 training steps"):
         run(student, teacher, pairs, tmp_path, shares=(0.5,), learned_masks=True, ramp_steps=4)
@@ -312,14 +312,18 @@ def test_no_teacher_is_needed_where_no_loss_looks_at_one(folder, teacher, pairs,
             load_student(str(folder)), given, pairs, tmp_path / name, objective="contrastive", crop=(0.5, 1.0)
         )
     assert losses(tmp_path / "with") == losses(tmp_path / "without")
-    with pytest.raises(ValueError, match="the losses compare with a teacher, and there is none"):
+    with pytest.raises(ValueError, match="the losses compare the student with a teacher, and there is none"):
         run(load_student(str(folder)), None, pairs, tmp_path / "affinity")
 
 
 @pytest.mark.parametrize(
     ("kind", "learned_masks", "message"),
     [
-        ("resnet", False, "shares are for open_clip's own transformers; give a student of your own"),
+        (
+            "resnet",
+            False,
+            "a share is possible only for open_clip's own transformers; name a student of your own",
+        ),
         ("resnet", True, r"the image tower \(ModifiedResNet\) has no masks to learn"),
         ("vit", True, "sparsity 0.999 leaves 12 parameters a layer, and no tower"),
     ],

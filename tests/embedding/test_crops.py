@@ -1,4 +1,4 @@
-"""Crops that a store holds: drawn once, replayed, found by keys that name all that they depend on."""
+"""Crops in a store: drawn once, replayed, found by keys that name everything that they depend on."""
 
 import dataclasses
 

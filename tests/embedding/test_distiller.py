@@ -11,7 +11,8 @@ from cliptd.data.pairs.pair import Pair
 from cliptd.embedding import losses
 from cliptd.embedding.collator import OpenedPairs, StudentTeacherCollator
 from cliptd.embedding.distiller import EmbeddingDistiller
-from cliptd.embedding.objective import OBJECTIVES, EmbeddingObjective, Embeds, LossWeights
+from cliptd.embedding.loss_weights import OBJECTIVES, LossWeights
+from cliptd.embedding.objective import EmbeddingObjective, Embeds
 from cliptd.embedding.pair_store import store_pairs
 from cliptd.store.reader import TeacherStore
 from cliptd.store.writer import StoreWriter

@@ -1,4 +1,4 @@
-"""Exported towers: what onnxruntime makes of them is what torch does, fused or not; what cannot be is said."""
+"""Exported towers: onnxruntime's embeddings equal torch's, fused or not, and impossible exports are refused."""
 
 import json
 
@@ -18,7 +18,7 @@ def student(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mobile(tmp_path_factory):
-    """Of FastViT, MobileCLIP's architecture, its batch norms as after training."""
+    """A student with FastViT, MobileCLIP's architecture, and batch norms as after training."""
     folder = tmp_path_factory.mktemp("mobile")
     config = {
         "embed_dim": 16,

@@ -1,4 +1,4 @@
-"""Two processes write one store of pairs, each its share of it."""
+"""The store of pairs: two processes each write a share of it, and a complete one is not read again."""
 
 import json
 import socket
@@ -95,7 +95,7 @@ def test_data_whose_embeddings_are_all_there_are_not_gone_through_again(folder, 
     good = [pair for pair in pairs_of([]) if pair.key != f"{BAD}.png"]
 
     def asked(pairs, **options):
-        """How often pairs are looked at beside the three whose keys tell whether the data have moved."""
+        """Return how often pairs are read, without the three whose keys tell whether the data have moved."""
         pairs.asked = 0
         assert store_pairs(store, teacher, OpenedPairs(pairs, **options)) == []
         return pairs.asked - 3

@@ -1,4 +1,4 @@
-"""DIME-FM as a run: a tower in the teacher's place, taught by images and sentences that never met."""
+"""Runs of DIME-FM: a tower in the teacher's place learns from images and sentences that are no pairs."""
 
 import json
 
@@ -8,7 +8,8 @@ import torch
 from cliptd.data.pairs.pair import Pair
 from cliptd.embedding import losses
 from cliptd.embedding.config import Distillation
-from cliptd.embedding.objective import DimeFm, EmbeddingObjective, Embeds, LossWeights
+from cliptd.embedding.loss_weights import DimeFm, LossWeights
+from cliptd.embedding.objective import EmbeddingObjective, Embeds
 from cliptd.embedding.student import in_the_place_of, load_student
 from cliptd.teachers import load_teacher
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf, UnpairedPairs
@@ -29,7 +30,7 @@ def teacher(folder):
 
 @pytest.fixture
 def student(folder, tmp_path):
-    """Of a config of other widths, fresh."""
+    """A fresh student of a config with other widths."""
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["embed_dim"] = 8
     config["model_cfg"]["vision_cfg"]["layers"] = 1
@@ -105,7 +106,7 @@ def test_both_towers_learn_beside_an_ensemble(student, teacher, pairs, tmp_path)
     run(made, ensemble, pairs, tmp_path / "run", objective="dime-fm")
     assert len(logged(tmp_path / "run")) == TRAINING.steps
     with pytest.raises(
-        ValueError, match=r"only image learns, so the other is the teacher's, but .* is no single"
+        ValueError, match=r"only the image tower learns, so the other is the teacher's, but .* is no single"
     ):
         in_the_place_of(ensemble, student, ("image",))
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_learned_unpaired_is_refused(student, teacher, pairs, tmp
     with pytest.raises(ValueError, match="freeze names both towers"):
         Distillation(objective="dime-fm", freeze=("image", "text"))
     with pytest.raises(
-        ValueError, match="no loss looks at the text tower, which would learn nothing; freeze it"
+        ValueError, match="no loss reads the text tower, so it would learn nothing; freeze it"
     ):
         Distillation(weights={"dime_fm_image": 1.0})
     for wrong in ({"vl_weight": -1.0}, {"pvl_temperature": 0.0}, {"logit_scale": float("nan")}):

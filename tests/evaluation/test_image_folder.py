@@ -1,4 +1,4 @@
-"""A folder of class folders: what is in it, what classes are called, and what is wrong with it is named."""
+"""A folder of class folders: its images, the names of its classes, and the messages about errors in it."""
 
 import json
 

@@ -134,7 +134,7 @@ def test_the_chosen_strength_is_the_best_of_those_tried():
 
 
 def write_probe(folder, parts, classes=("a", "b", "c"), dim=6):
-    """Folders of clustered pictures; → the model that embeds them."""
+    """Write folders of clustered images and return the model that embeds them."""
     tables, number = [], 0
     for seed, (part, images) in enumerate(parts.items()):
         features, labels = clusters(images, len(classes), dim, seed)

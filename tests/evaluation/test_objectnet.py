@@ -8,7 +8,8 @@ from PIL import Image
 
 from cliptd.evaluation.image_folder import ImageFolder
 from cliptd.evaluation.objectnet import ObjectNet, labelled_images
-from cliptd.evaluation.suite import evaluate_suite, read_suite
+from cliptd.evaluation.suite import evaluate_suite
+from cliptd.evaluation.suite_file import read_suite
 from cliptd.evaluation.zero_shot import zero_shot
 from tests.helpers.table_encoder import TableEncoder, picture, write_picture
 
@@ -23,7 +24,7 @@ OF_IMAGENET = {"Chair": "barber chair; folding chair; rocking chair, rocker", "B
 
 
 def framed(path, number):
-    """A picture in a red frame of two pixels."""
+    """An image in a red frame of two pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", (6, 6), (255, 0, 0))
     image.paste(picture(number), (2, 2))
@@ -44,7 +45,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def model():
-    """Pictures 0 to 3 are of the four classes of ImageNet."""
+    """A model for which images 0 to 3 show the four classes of ImageNet."""
     eye = torch.eye(4)
     texts = {f"a {name}": eye[k] for k, name in enumerate(NUMBERS)} | {"a chair": eye[:3].mean(dim=0)}
     return TableEncoder(eye, texts, batch_size=30)

@@ -1,9 +1,10 @@
-"""A suite of plain and shifted sets: scores and drops by hand, and what is wrong with its file."""
+"""A suite of base sets and shifted sets: scores and drops by hand, and the messages about errors in its file."""
 
 import pytest
 import torch
 
-from cliptd.evaluation.suite import averages, evaluate_suite, read_suite
+from cliptd.evaluation.suite import averages, evaluate_suite
+from cliptd.evaluation.suite_file import read_suite
 from tests.helpers.table_encoder import TableEncoder, write_picture
 
 CLASSES = ("ape", "bee", "cat")
@@ -92,7 +93,7 @@ def test_scores_and_drops_are_those_by_hand(file, model):
         ),
         (
             "- {name: a, images: base}\n- {name: b, images: base, shifted_from: a, linear_probe: probe}",
-            r"b is tested by the probe of a; leave linear_probe out",
+            r"b is tested by the probe of a; remove its linear_probe",
         ),
     ],
 )

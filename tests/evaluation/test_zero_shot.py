@@ -15,7 +15,7 @@ from tests.helpers.tiny_clip import IMAGE_SIZE, tiny_image, tiny_open_clip_folde
 
 
 def write_classes(folder, counts):
-    """Pictures numbered from 0, class after class; → the ImageFolder."""
+    """Write images numbered from 0, class after class, and return the ImageFolder."""
     number = 0
     for name, count in counts.items():
         for _ in range(count):
@@ -137,12 +137,12 @@ def test_templates_come_from_a_file(tmp_path):
     for text, message in (
         ("one {}\n\nnone\n", r"templates\.txt:3: 'none' holds \"\{\}\" 0 times; expected it once"),
         ("{} and {}\n", r"templates\.txt:1: '\{\} and \{\}' holds \"\{\}\" 2 times"),
-        ("\n", r"templates\.txt: is empty; expected a template a line"),
+        ("\n", r"templates\.txt: is empty; expected one template per line"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_templates(file)
-    with pytest.raises(FileNotFoundError, match=r"none\.txt: no such file; expected a template a line"):
+    with pytest.raises(FileNotFoundError, match=r"none\.txt: no such file; expected one template per line"):
         read_templates(tmp_path / "none.txt")
 
 
@@ -150,7 +150,7 @@ def test_wrong_templates_classes_and_texts_are_refused():
     model = TableEncoder(torch.eye(2), {"a": [1.0, 0.0], "b": [torch.nan, 0.0]})
     with pytest.raises(ValueError, match=r"templates: 'a cat' holds .* 0 times; expected it once"):
         zero_shot_classifier(model, ["cat"], ["a cat"])
-    with pytest.raises(ValueError, match="found 0 classes and 1 templates; expected one at least"):
+    with pytest.raises(ValueError, match="found 0 classes and 1 templates; expected at least one of each"):
         zero_shot_classifier(model, [], ["{}"])
     with pytest.raises(ValueError, match="the embedding of text 'b' is not finite"):
         zero_shot_classifier(model, ["a", "b"], ["{}"])

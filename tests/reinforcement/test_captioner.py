@@ -1,4 +1,4 @@
-"""Captioners on tiny image-to-text models: captions of a picture and a seed, whatever the batch; one clear refusal."""
+"""Captioners on tiny image-to-text models: captions depend on image and seed only, and bad input is refused."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_a_caption_depends_on_picture_and_seed_and_not_on_the_batch(folder):
     assert all(len(own) == 2 and own[0] != own[1] for own in together)
     assert all(isinstance(text, str) and text for own in together for text in own)
     assert alone.captions([], []) == []
-    with pytest.raises(ValueError, match="expected as many each"):
+    with pytest.raises(ValueError, match="expected one group for each"):
         alone.captions(images, [[1], [2], [3, 4]])
 
 

@@ -23,10 +23,12 @@ from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.config import Distillation
 from cliptd.embedding.student import load_student
 from cliptd.reinforcement.checks import check_replay, known_pictures
-from cliptd.reinforcement.compact_layout import ReinforcedStore, bytes_of, read_part
+from cliptd.reinforcement.compact_layout import ReinforcedStore
+from cliptd.reinforcement.compact_part import bytes_of, read_part
+from cliptd.reinforcement.config import Reinforcement
 from cliptd.reinforcement.dataset import CARD, DATACOMP_DR, ReinforcementCard, TeacherCard, read_card
 from cliptd.reinforcement.loading import load_reinforced
-from cliptd.reinforcement.making import Reinforcement, reinforce
+from cliptd.reinforcement.making import bytes_of_a_pair, reinforce
 from cliptd.reinforcement.public_layout import ReinforcedTars
 from cliptd.reinforcement.samples import SampleMaker
 from cliptd.reinforcement.training import (
@@ -55,7 +57,7 @@ class Words:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """An ensemble whose members see pictures of different sizes."""
+    """An ensemble whose members see images of different sizes."""
     one = tiny_open_clip_folder(tmp_path_factory.mktemp("one"), embed_dim=16, seed=1)
     other = tiny_hf_folder(tmp_path_factory.mktemp("other"), embed_dim=8, seed=2)
     return load_teacher(f"{one},hf:{other}")
@@ -115,7 +117,7 @@ def test_what_teachers_know_of_augmented_pictures_is_counted(teacher, pairs, tmp
                 scores = member.encode_images([image]).double() @ member.encode_texts(texts).double().T
                 hits += texts[int(scores.argmax())] == own
             assert share == pytest.approx(hits / PAIRS)
-        assert known.pictures == PAIRS
+        assert known.images == PAIRS
     assert known_pictures(mixed[-1:], teacher, policy) == []
 
 
@@ -215,7 +217,7 @@ def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys
     reinforce(data, teacher, settings(on_bad_sample="skip"), tmp_path / "out")
     told = (tmp_path / "out" / "bad_samples.txt").read_text()
     assert told == f"{tmp_path}/pairs.tsv:4: title empty\n"
-    assert "1 bad samples were left out" in capsys.readouterr().out
+    assert "1 samples were skipped" in capsys.readouterr().out
     reinforce(data, teacher, settings(), tmp_path / "raise")  # nothing is wrong with what it was given
     assert (tmp_path / "raise" / "bad_samples.txt").read_text() == told
     assert ReinforcedStore(tmp_path / "out", data).skipped == told.splitlines()
@@ -224,7 +226,7 @@ def test_what_was_left_out_before_is_listed_too(teacher, pairs, tmp_path, capsys
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"captions": ()}, "has no synthetic caption, and the card promises 2"),
+        ({"captions": ()}, "has no synthetic caption, but the card promises 2"),
         ({"image_embeds": np.full((3, 24), np.nan)}, "a teacher's image embedding is not finite"),
         ({"text_embeds": np.full((3, 24), np.inf)}, "a teacher's text embedding is not finite"),
     ],
@@ -293,7 +295,7 @@ def test_what_stopped_at_a_bad_pair_goes_on_without_it(pairs, tmp_path):
     dataset = ReinforcedStore(out, data)
     assert [dataset[k].text[-1] for k in range(len(dataset))] == list("012356")
     with pytest.raises(
-        ValueError, match=r"\(2 such, left out when this was begun with 'skip'\); ask for 'skip'"
+        ValueError, match=r"\(2 such, skipped when the folder was begun with 'skip'\); use 'skip'"
     ):
         reinforce(data, teacher, settings(chunk=3), out)
 
@@ -451,7 +453,7 @@ def test_the_public_shards_are_read_as_they_are(public):
     encoded = [a.encode() for a in one.augmentations]
     public(paug={"param_aug": json.dumps(encoded)})  # as public tables have it
     assert ReinforcedTars(shards, card, pictures=pictures)[0].augmentations == one.augmentations
-    with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of pictures"):
+    with pytest.raises(ValueError, match=r"aa: has no image and no text; name the folder of images"):
         ReinforcedTars(shards, card)
     with pytest.raises(FileNotFoundError, match=r"reinforcement\.json does not exist"):
         ReinforcedTars(shards)
@@ -609,7 +611,7 @@ def test_options_without_effect_on_the_reinforced_objective_are_refused():
 @pytest.mark.parametrize("layout", ["public", "compact"])
 def test_the_size_that_is_announced_is_about_what_is_written(teacher, pairs, tmp_path, layout):
     asked = settings(layout=layout, augmentations=40, shard_size=PAIRS)
-    announced = asked.bytes_of_a_pair(pairs, teacher, Words()) * PAIRS
+    announced = bytes_of_a_pair(asked, pairs, teacher, Words()) * PAIRS
     reinforce(pairs, teacher, asked, tmp_path, captioner=Words())
     (shard,) = (*tmp_path.glob("*.tar"), *tmp_path.glob("*.safetensors"))
     assert announced == pytest.approx(shard.stat().st_size, rel=0.15)

@@ -1,4 +1,4 @@
-"""Images and sentences that never met: what is read, that nothing of a pair is left, and what is wrong is named."""
+"""Images and sentences that are no pairs: how they are read, mixed, and refused."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Which sentences are grounded: by hand in float64, once each, resumed, asked anew without the teacher."""
+"""The selection of sentences: by hand in float64, once each, resumed, chosen again without the teacher."""
 
 import typing
 
@@ -9,8 +9,9 @@ import torch
 from cliptd.data.pairs.pair import Pair
 from cliptd.teachers import load_teacher
 from cliptd.unpaired import score_table, sentence_selection
+from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf
-from cliptd.unpaired.sentence_selection import SentenceSelection, select_sentences
+from cliptd.unpaired.sentence_selection import select_sentences
 from tests.helpers.tiny_clip import tiny_image, tiny_open_clip_folder
 
 COLOURS = ("red", "green", "blue", "small", "big")
@@ -120,7 +121,7 @@ def test_a_bad_image_of_the_pool_is_left_out_and_listed(teacher, images, tmp_pat
 
 
 class Skipping(TextsOf):
-    """As a shard's texts are under "skip"."""
+    """Texts like a shard's under "skip"."""
 
     skipped: typing.ClassVar = ["sample 3: its text is empty"]
 
@@ -150,7 +151,7 @@ def test_what_does_not_fit_is_named(teacher, images, tmp_path):
         SentenceSelection(share=1.5)
     with pytest.raises(ValueError, match="no more neighbours than images"):
         SentenceSelection(keep=1, neighbours=9, pool=8)
-    with pytest.raises(ValueError, match="found 7 images and 30 sentences; expected 8 and 1 at least"):
+    with pytest.raises(ValueError, match="found 7 images and 30 sentences; expected at least 8 and 1"):
         select_sentences(
             texts_of(CORPUS), images, teacher, SentenceSelection(keep=3, neighbours=8), tmp_path / "a"
         )

@@ -1,10 +1,11 @@
 """An image–text pair, what is done about a bad one, and what images are called."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from PIL import Image
-from torch import Tensor
+if TYPE_CHECKING:  # settings import this module, and must not cost torch
+    from PIL import Image
+    from torch import Tensor
 
 OnBadSample = Literal["raise", "skip"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -14,5 +15,5 @@ class Pair(NamedTuple):
     """An image and a text that is true of it. Pairs of one `key` show the same image."""
 
     key: str
-    image: Image.Image | Tensor | Callable[[], Image.Image | Tensor]
+    image: "Image.Image | Tensor | Callable[[], Image.Image | Tensor]"
     text: str

@@ -1,15 +1,17 @@
-"""What the axes of a tensor stand for: tensors that share an axis keep the same of its entries."""
+"""The meaning of each axis of a tensor. Tensors that share an axis keep the same entries of it."""
 
 from typing import Literal, NamedTuple
 
 
 class Axis(NamedTuple):
-    """One axis of a tensor as it is viewed: the rows of a qkv matrix, say, are three axes (qkv, heads, head_width).
+    """One axis of a tensor, in a view with one axis per meaning.
 
-    name: the path of what holds it and what it is, "visual.hidden"; whoever shares it writes the same name.
-    kind: "chosen": the student may keep some of its entries; "resized": interpolated to the student's size;
-        "fixed": the same in both.
-    grid: of a resized axis, the sizes that are interpolated; entries beside them (a class token) are copied.
+    The rows of a qkv matrix, for example, are three axes: (qkv, heads, head_width).
+
+    name: the path of the module and the meaning, such as "visual.hidden". Tensors that share the axis use one name.
+    kind: "chosen": the student may keep only some entries; "resized": interpolated to the student's size;
+        "fixed": the same in teacher and student.
+    grid: for a resized axis, the sizes that are interpolated. Other entries, such as a class token, are copied.
     """
 
     name: str
@@ -20,23 +22,23 @@ class Axis(NamedTuple):
 
 Axes = tuple[Axis, ...]
 EMBED = "embed"
-"""The axis that both towers write into: the embedding that they share."""
+"""The name of the axis that both towers write into: the shared embedding."""
 OUTPUTS = ("visual.output", "text.output")
-"""Where a tower without a projection says how wide its output is; no tensor."""
+"""Names under which towers without a projection list the width of their output. No tensor has these names."""
 RGB = Axis("colours", 3, "fixed")
 
 
 def linear(name: str, outputs: Axes, inputs: Axes) -> dict[str, Axes]:
-    """Weight and bias of a linear layer or, with its kernel at the end of `inputs`, of a convolution."""
+    """Return the axes of weight and bias of a linear layer, or of a convolution if `inputs` ends with its kernel."""
     return {f"{name}.weight": (*outputs, *inputs), f"{name}.bias": outputs}
 
 
 def norm(name: str, *channels: Axis) -> dict[str, Axes]:
-    """Weight, bias and running statistics of a LayerNorm or BatchNorm."""
+    """Return the axes of weight, bias and running statistics of a LayerNorm or BatchNorm."""
     parts = ("weight", "bias", "running_mean", "running_var")
     return {f"{name}.{part}": channels for part in parts} | {f"{name}.num_batches_tracked": ()}
 
 
 def under(prefix: str, axes: dict[str, Axes]) -> dict[str, Axes]:
-    """The same tensors, as the module that holds this one names them."""
+    """Return the same axes, with the names that the parent module gives to the tensors."""
     return {f"{prefix}.{name}": found for name, found in axes.items()}

@@ -1,19 +1,17 @@
-"""Which layers and which channels a student keeps."""
-
-from typing import Literal
+"""The choice of the layers and channels that a student keeps."""
 
 import torch
 from torch import Tensor
 
 from cliptd.embedding.inheritance.axes import Axes
-
-How = Literal["even", "leading", "magnitude"]
+from cliptd.embedding.options import How
 
 
 def chosen_layers(total: int, kept: int, how: How) -> list[int]:
-    """`kept` of `total` layers: evenly spaced with the first and the last, or with "leading" the first ones.
+    """Return the indices of `kept` of `total` layers.
 
-    One of several is the first. Halves are rounded up.
+    They are evenly spaced and include the first and the last one. With "leading" they are the first ones. A single
+    layer is the first one. Halves are rounded up.
 
     >>> chosen_layers(12, 9, "even")
     [0, 1, 3, 4, 6, 7, 8, 10, 11]
@@ -27,7 +25,9 @@ def chosen_layers(total: int, kept: int, how: How) -> list[int]:
 
 
 def chosen_entries(kept: int, importance: Tensor | None = None) -> Tensor:
-    """Indices of the `kept` entries of an axis, in ascending order: the most important ones, else the leading ones.
+    """Return the indices of the `kept` most important entries of an axis in ascending order.
+
+    Without importances return the leading ones.
 
     >>> chosen_entries(2, torch.tensor([3.0, 1.0, 2.0])).tolist()
     [0, 2]
@@ -39,14 +39,19 @@ def chosen_entries(kept: int, importance: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def importance_of_entries(tensors: dict[str, Tensor], axes: dict[str, Axes]) -> dict[str, Tensor]:
-    """For each axis to choose from, by name, the importance of its entries: Σ |w| over all matrices that have it.
+    """Return the importance of each entry of each axis to choose from: Σ |w| over all matrices with that axis.
 
-    A channel of the residual stream counts in every matrix that reads or writes it, a head in its rows of q, k and v
-    and its columns of the output, a unit of an MLP in its two matrices. Convolutions and embeddings are matrices;
-    biases and norms are not.
+    - A channel of the residual stream counts in every matrix that reads or writes it.
+    - A head counts in its rows of q, k and v and in its columns of the output.
+    - A unit of an MLP counts in its two matrices.
+
+    Convolutions and embeddings count as matrices. Biases and norms do not.
 
     Args:
-        tensors: the teacher's, each with its axes in `axes`.
+        tensors: the teacher's tensors by name.
+        axes: the axes of these tensors, by the same names.
+
+    Returns: (entries,) float64 by the name of the axis.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

@@ -1,15 +1,17 @@
-"""The axes of towers of other libraries, which keep their widths: timm's image towers, transformers' text towers.
+"""The axes of towers that keep their widths: timm's image towers and transformers' text towers.
 
-Only where they write into the shared embedding do they have an axis to choose from.
+Only the tensors that write into the shared embedding have an axis to choose from.
 """
 
+from open_clip.hf_model import HFTextEncoder
+from open_clip.timm_model import TimmModel
 from torch import nn
 
 from cliptd.embedding.inheritance.axes import EMBED, Axes, Axis, linear, under
 
 
-def timm_axes(visual: nn.Module) -> dict[str, Axes]:
-    """Of `open_clip.timm_model.TimmModel`, under "visual."."""
+def timm_axes(visual: TimmModel) -> dict[str, Axes]:
+    """Return the axes of a timm image tower's tensors, whose names begin with "visual."."""
     axes = _fixed_axes("visual", visual)
     classifier = visual.trunk.get_classifier()
     if "proj" in visual.head._modules:
@@ -20,22 +22,21 @@ def timm_axes(visual: nn.Module) -> dict[str, Axes]:
     elif "pool" not in visual.head._modules and isinstance(classifier, nn.Linear):
         name = next(name for name, module in visual.named_modules() if module is classifier)
         axes |= _projection_axes(f"visual.{name}", classifier)
-    elif "pool" not in visual.head._modules and isinstance(
-        classifier, nn.Identity
-    ):  # its output is the embedding
+    elif "pool" not in visual.head._modules and isinstance(classifier, nn.Identity):
+        # the trunk's output is the embedding
         axes["visual.output"] = (Axis(EMBED, visual.trunk.num_features, "fixed"),)
     return axes
 
 
-def transformers_text_axes(text: nn.Module) -> dict[str, Axes]:
-    """Of `open_clip.hf_model.HFTextEncoder`, under "text."."""
+def transformers_text_axes(text: HFTextEncoder) -> dict[str, Axes]:
+    """Return the axes of a transformers text tower's tensors, whose names begin with "text."."""
     axes = _fixed_axes("text", text)
     if isinstance(text.proj, nn.Linear):
         axes |= _projection_axes("text.proj", text.proj)
-    elif isinstance(text.proj, nn.Sequential):
-        axes |= _mlp_axes("text.proj.0", text.proj[0], "text.proj.2", text.proj[2])
-    else:
+    elif isinstance(text.proj, nn.Identity):
         axes["text.output"] = (Axis(EMBED, text.output_dim, "fixed"),)
+    else:  # an MLP: Linear, GELU, Linear
+        axes |= _mlp_axes("text.proj.0", text.proj[0], "text.proj.2", text.proj[2])
     return axes
 
 

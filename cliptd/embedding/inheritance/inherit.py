@@ -1,18 +1,19 @@
-"""`inherit_weights`: the layers, channels, heads and units of a teacher that fit into a student (TinyCLIP)."""
+"""`inherit_weights`: a student that starts with some of its teacher's layers, channels, heads and units (TinyCLIP)."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import open_clip
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cliptd.embedding.inheritance.alike import check_same_function, check_same_towers
 from cliptd.embedding.inheritance.axes import OUTPUTS, Axes, Axis
-from cliptd.embedding.inheritance.choice import How, chosen_entries, importance_of_entries
+from cliptd.embedding.inheritance.choice import chosen_entries, importance_of_entries
 from cliptd.embedding.inheritance.layers import Layers, layers_to_inherit, source_of
 from cliptd.embedding.inheritance.resizing import RESIZE
 from cliptd.embedding.inheritance.student_config import build_student
-from cliptd.embedding.inheritance.towers import model_axes, model_modules, model_tensors
+from cliptd.embedding.inheritance.towers import OpenClipModel, model_axes, model_modules, model_tensors
+from cliptd.embedding.options import How
 
 CONFIG_OF = {
     "hidden": "width",
@@ -25,23 +26,28 @@ CONFIG_OF = {
     "vocabulary": "vocab_size (and the tokenizer)",
     "queries": "attn_pooler_queries",
 }
-"""What sets the size of an axis, by the last part of its name."""
+"""The setting of the config that sets the size of an axis, by the last part of the axis's name."""
 
 
-def inherit_weights(model: nn.Module, config: dict, how: How = "even") -> nn.Module:
-    """A student of `config` that starts from the weights of a larger model of its kind.
+def inherit_weights(model: OpenClipModel, config: dict[str, Any], how: How = "even") -> OpenClipModel:
+    """Return a student of `config` that starts with the weights of a larger model of its kind.
 
-    Both towers keep layers and, of every axis that is narrower in the student, entries: the channels of the residual
-    stream, which all layers share, whole attention heads and MLP units, each layer's own, and the dimensions of the
-    embedding, the same ones for image and text. Positional embeddings and patch kernels are interpolated. A timm or
-    transformers tower is copied whole but for its depth. Equal configs give equal weights, bit for bit.
+    Both towers keep some of their layers. Where an axis is narrower in the student, it keeps some of the entries:
+
+    - channels of the residual stream, the same ones in all layers;
+    - whole attention heads and MLP units, each layer its own;
+    - dimensions of the embedding, the same ones for image and text.
+
+    Positional embeddings and patch kernels are interpolated. Of a timm or transformers tower only the number of layers
+    can change. A config equal to the teacher's gives equal weights, bit for bit.
 
     Args:
-        model: the teacher, an open_clip CLIP or CustomTextCLIP; it stays as it is.
+        model: the teacher, an open_clip CLIP or CustomTextCLIP. It stays as it is.
         config: an open_clip model_cfg, as in open_clip_config.json["model_cfg"]; see `shrunk_config`.
-        how: "even": layers evenly spaced, the first and the last among them, and leading channels; "leading": the
-            first layers and leading channels; "magnitude": layers evenly spaced, and of channels, heads and units
-            those with the largest sum of |w| over the matrices that read or write them.
+        how: "even": evenly spaced layers with the first and the last one, and leading channels, heads and units.
+            "leading": the first layers, and leading channels, heads and units.
+            "magnitude": evenly spaced layers, and the channels, heads and units with the largest sum of |w| over the
+            matrices that read or write them.
 
     Returns: an open_clip model in float32 on the CPU, to be trained.
     Raises:
@@ -49,7 +55,7 @@ def inherit_weights(model: nn.Module, config: dict, how: How = "even") -> nn.Mod
         ValueError: the student is wider or deeper, has another vocabulary, head width, architecture or activation, or
             a tensor that the teacher lacks; the message says which.
 
-    Source: manual inheritance of TinyCLIP (arXiv 2309.12314), whose code takes the leading channels and, for 12 → 9
+    Source: manual inheritance of TinyCLIP (arXiv 2309.12314). Its code takes the leading channels and, for 12 → 9
         layers, the first nine.
     """
     if not isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP):
@@ -71,13 +77,14 @@ def inherit_weights(model: nn.Module, config: dict, how: How = "even") -> nn.Mod
 
 
 @torch.no_grad()
-def copy_weights(teacher: nn.Module, student: nn.Module, layers: Layers, kept: dict[str, Tensor]) -> None:
-    """Fill every tensor of the student with what it keeps of the teacher's.
+def copy_weights(
+    teacher: OpenClipModel, student: OpenClipModel, layers: Layers, kept: dict[str, Tensor]
+) -> None:
+    """Fill every tensor of the student with the entries that it keeps of the teacher's tensor.
 
     Args:
-        layers: which layers, see `layers_to_inherit`.
-        kept: (entries,) int64 for each axis of the student that is narrower than the teacher's, by the student's name
-            of it.
+        layers: the layers that are kept, see `layers_to_inherit`.
+        kept: (entries,) int64 for each axis that is narrower in the student, by the student's name of the axis.
     """
     axes, originals, original_axes = model_axes(student), model_tensors(teacher), model_axes(teacher)
     for name, tensor in model_tensors(student).items():
@@ -91,7 +98,9 @@ def copy_weights(teacher: nn.Module, student: nn.Module, layers: Layers, kept: d
         tensor.copy_(value.reshape(tensor.shape))
 
 
-def _entries_to_keep(teacher: nn.Module, student: nn.Module, layers: Layers, how: How) -> dict[str, Tensor]:
+def _entries_to_keep(
+    teacher: OpenClipModel, student: OpenClipModel, layers: Layers, how: How
+) -> dict[str, Tensor]:
     scored = how == "magnitude"
     importance = importance_of_entries(model_tensors(teacher), model_axes(teacher)) if scored else {}
     axes = model_axes(student)
@@ -101,8 +110,8 @@ def _entries_to_keep(teacher: nn.Module, student: nn.Module, layers: Layers, how
     }
 
 
-def _check_same_tensors(teacher: nn.Module, student: nn.Module, layers: Layers) -> None:
-    """Every tensor of the student has a source, and every tensor of the teacher's kept layers is used."""
+def _check_same_tensors(teacher: OpenClipModel, student: OpenClipModel, layers: Layers) -> None:
+    """Refuse a student with a tensor that the teacher lacks, or without a tensor of the teacher's kept layers."""
     advice = "take the teacher's config and change sizes only (shrunk_config does)"
     originals, axes = model_tensors(teacher), model_axes(student)
     names = list(model_tensors(student))
@@ -120,13 +129,14 @@ def _check_same_tensors(teacher: nn.Module, student: nn.Module, layers: Layers) 
     stacks = {source_of(name, layers): kept for name, kept in layers.items()}
     modules = model_modules(teacher)
     dropped = tuple(
-        f"{name}.{i}." for name, kept in stacks.items() for i in range(len(modules[name])) if i not in kept
+        f"{name}.{child}."
+        for name, kept in stacks.items()
+        for child, _ in modules[name].named_children()
+        if int(child) not in kept
     )
     unused = [name for name in originals if name not in used and not name.startswith(dropped)]
     if unused:
-        raise ValueError(
-            f"the teacher has {_listed(unused)}, which the student's config leaves out; {advice}"
-        )
+        raise ValueError(f"the teacher has {_listed(unused)}, which the student's config lacks; {advice}")
 
 
 def _check_sizes(
@@ -141,13 +151,14 @@ def _check_sizes(
             if axis.size != size:
                 raise ValueError(
                     f"the student's config contradicts itself: {axis.name} is {size} in {where} and {axis.size} in "
-                    f"{name}; a tower without a projection is as wide as the embedding: make {_setting(axis)} and its "
-                    "width alike"
+                    f"{name}; a tower without a projection is as wide as the embedding, so give {_setting(axis)} and "
+                    "the tower's width one value"
                 )
         originals = teacher[source_of(name, layers)]
         if name in tensors and len(axes) != len(originals):
             raise ValueError(
-                f"{name}: the student has {len(axes)} axes, the teacher {len(originals)}; keep its config"
+                f"{name}: the student has {len(axes)} axes, the teacher {len(originals)}; start from the teacher's "
+                "config and change sizes only"
             )
         pairs = zip(axes, originals, strict=True)
         for axis, original in sorted(pairs, key=lambda pair: pair[0].kind != "fixed"):
@@ -157,13 +168,13 @@ def _check_sizes(
 def _check_size(name: str, axis: Axis, original: Axis) -> None:
     if axis.kind == "fixed" and axis.size != original.size:
         raise ValueError(
-            f"{name}: {axis.name} is {axis.size} in the student's config and {original.size} in the teacher, and "
+            f"{name}: {axis.name} is {axis.size} in the student's config and {original.size} in the teacher, but it "
             f"cannot change; set {_setting(axis)} as in the teacher's config"
         )
     if axis.kind == "chosen" and axis.size > original.size:
         raise ValueError(
             f"{name}: {axis.name} is {axis.size} in the student's config, wider than the teacher's {original.size}; a "
-            f"student inherits at most the teacher's width: lower {_setting(axis)}"
+            f"student inherits at most the teacher's width, so lower {_setting(axis)}"
         )
 
 

@@ -1,6 +1,6 @@
-"""The axes of open_clip's `ModifiedResNet`: the stem, a residual stream for each stage, attention pooling."""
+"""The axes of open_clip's `ModifiedResNet`: the stem, one residual stream for each stage, and attention pooling."""
 
-from torch import nn
+from open_clip.modified_resnet import AttentionPool2d, Bottleneck, ModifiedResNet
 
 from cliptd.embedding.inheritance.axes import EMBED, RGB, Axes, Axis, linear, norm, under
 
@@ -9,13 +9,13 @@ POINT = (Axis("point", 1, "fixed"), Axis("point", 1, "fixed"))
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-def resnet_axes(visual: nn.Module) -> dict[str, Axes]:
-    """Of `open_clip.modified_resnet.ModifiedResNet`, under "visual."."""
+def resnet_axes(visual: ModifiedResNet) -> dict[str, Axes]:
+    """Return the axes of a ResNet image tower's tensors, whose names begin with "visual."."""
     stem = [
         Axis(f"visual.stem{i}", conv.out_channels)
         for i, conv in enumerate((visual.conv1, visual.conv2, visual.conv3), start=1)
     ]
-    axes = {}
+    axes: dict[str, Axes] = {}
     for i, (into, out) in enumerate(zip([RGB, *stem[:2]], stem, strict=True), start=1):
         axes |= linear(f"conv{i}", (out,), (into, *KERNEL)) | norm(f"bn{i}", out)
     into = stem[2]
@@ -29,7 +29,7 @@ def resnet_axes(visual: nn.Module) -> dict[str, Axes]:
     return under("visual", axes | under("attnpool", _pool_axes(visual.attnpool, into)))
 
 
-def _bottleneck_axes(path: str, block: nn.Module, into: Axis, out: Axis) -> dict[str, Axes]:
+def _bottleneck_axes(path: str, block: Bottleneck, into: Axis, out: Axis) -> dict[str, Axes]:
     first, second = (
         Axis(f"{path}.channels{i}", conv.out_channels) for i, conv in ((1, block.conv1), (2, block.conv2))
     )
@@ -45,7 +45,7 @@ def _bottleneck_axes(path: str, block: nn.Module, into: Axis, out: Axis) -> dict
     }
 
 
-def _pool_axes(pool: nn.Module, hidden: Axis) -> dict[str, Axes]:
+def _pool_axes(pool: AttentionPool2d, hidden: Axis) -> dict[str, Axes]:
     heads = (
         Axis("visual.attnpool.heads", pool.num_heads),
         Axis("visual.attnpool.head_width", hidden.size // pool.num_heads, "fixed"),

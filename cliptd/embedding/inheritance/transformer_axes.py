@@ -2,6 +2,15 @@
 
 from math import prod
 
+import open_clip
+from open_clip.transformer import (
+    AttentionalPooler,
+    CustomResidualAttentionBlock,
+    ResidualAttentionBlock,
+    TextTransformer,
+    Transformer,
+    VisionTransformer,
+)
 from torch import nn
 
 from cliptd.embedding.inheritance.axes import EMBED, RGB, Axes, Axis, linear, norm, under
@@ -10,8 +19,8 @@ QKV = Axis("qkv", 3, "fixed")
 ONE = Axis("one", 1, "fixed")
 
 
-def vision_transformer_axes(visual: nn.Module) -> dict[str, Axes]:
-    """Of `open_clip.transformer.VisionTransformer`, under "visual."."""
+def vision_transformer_axes(visual: VisionTransformer) -> dict[str, Axes]:
+    """Return the axes of a transformer image tower's tensors, whose names begin with "visual."."""
     width = visual.conv1.out_channels
     hidden, embed = Axis("visual.hidden", width), Axis(EMBED, visual.proj.shape[1])
     kernel = visual.conv1.kernel_size
@@ -31,8 +40,8 @@ def vision_transformer_axes(visual: nn.Module) -> dict[str, Axes]:
     return under("visual", axes)
 
 
-def text_transformer_axes(text: nn.Module) -> dict[str, Axes]:
-    """Of `open_clip.transformer.TextTransformer`, or of the CLIP that holds its parts, under "text."."""
+def text_transformer_axes(text: TextTransformer | open_clip.CLIP) -> dict[str, Axes]:
+    """Return the axes of a transformer text tower's tensors, whose names begin with "text."."""
     vocabulary, width = text.token_embedding.weight.shape
     projection = text.text_projection
     hidden = Axis(EMBED if projection is None else "text.hidden", width)
@@ -53,16 +62,18 @@ def text_transformer_axes(text: nn.Module) -> dict[str, Axes]:
     return under("text", axes)
 
 
-def _blocks_axes(tower: str, transformer: nn.Module, hidden: Axis) -> dict[str, Axes]:
-    axes = {}
+def _blocks_axes(tower: str, transformer: Transformer, hidden: Axis) -> dict[str, Axes]:
+    axes: dict[str, Axes] = {}
     for i, block in enumerate(transformer.resblocks):
         name = f"transformer.resblocks.{i}"
         axes |= under(name, _block_axes(tower + name, block, hidden))
     return axes
 
 
-def _block_axes(path: str, block: nn.Module, hidden: Axis) -> dict[str, Axes]:
-    """Of a plain or of a custom block; what a block lacks is listed too, and met by no tensor."""
+def _block_axes(
+    path: str, block: ResidualAttentionBlock | CustomResidualAttentionBlock, hidden: Axis
+) -> dict[str, Axes]:
+    """Return the axes of a plain or a custom block. They include tensors that only the other kind has."""
     heads = _head_axes(path, block.attn.num_heads, hidden.size)
     units = Axis(f"{path}.units", block.mlp.c_fc.out_features)
     return {
@@ -85,11 +96,10 @@ def _block_axes(path: str, block: nn.Module, hidden: Axis) -> dict[str, Axes]:
     }
 
 
-def _pooler_axes(pooler: nn.Module, hidden: Axis, pooled: Axis) -> dict[str, Axes]:
+def _pooler_axes(pooler: AttentionalPooler, hidden: Axis, pooled: Axis) -> dict[str, Axes]:
     heads = _head_axes("visual.attn_pool", pooler.attn.num_heads, pooled.size)
-    both = Axis(
-        "visual.attn_pool.inputs", pooled.size, "fixed"
-    )  # pooled and hidden at once, where alike in width
+    # in_proj_weight exists if pooled and hidden have one width: its columns read both
+    both = Axis("visual.attn_pool.inputs", pooled.size, "fixed")
     return {
         "query": (Axis("visual.attn_pool.queries", len(pooler.query), "fixed"), pooled),
         **norm("ln_q", pooled),

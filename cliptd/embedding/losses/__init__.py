@@ -1,6 +1,6 @@
-"""Losses between a student's and a teacher's image and text embeddings, one idea a file."""
+"""Losses between a student's and a teacher's image and text embeddings, one loss per file."""
 
-from cliptd.embedding.losses.affinity import SCALE as AFFINITY_SCALE
+from cliptd.embedding.loss_weights import AFFINITY_SCALE
 from cliptd.embedding.losses.affinity import affinity_mimicking
 from cliptd.embedding.losses.contrastive import contrastive
 from cliptd.embedding.losses.feature import feature_mimicking

@@ -2,10 +2,8 @@
 
 from torch import Tensor
 
+from cliptd.embedding.loss_weights import AFFINITY_SCALE
 from cliptd.embedding.losses.pairwise import Scale, mimic_both_ways
-
-SCALE = 50.0
-"""Of student and teacher in the public recipe."""
 
 
 def affinity_mimicking(
@@ -14,17 +12,18 @@ def affinity_mimicking(
     student_text: Tensor,
     teacher_image: Tensor,
     teacher_text: Tensor,
-    student_scale: Scale = SCALE,
-    teacher_scale: Scale = SCALE,
+    student_scale: Scale = AFFINITY_SCALE,
+    teacher_scale: Scale = AFFINITY_SCALE,
 ) -> Tensor:
-    """½ [CE(p_I→T, q_I→T) + CE(p_T→I, q_T→I)]: q the student's affinities, softmax(scale · Î T̂ᵀ), p the teacher's.
+    """Return ½ [CE(p_I→T, q_I→T) + CE(p_T→I, q_T→I)].
 
-    Over the batch of all processes; the mean over processes is the whole batch's loss. No matrix of all pairs is held.
+    q are the student's affinities, softmax(scale · Î T̂ᵀ), and p the teacher's. The loss compares every pair in the
+    batch of all processes; its mean over processes is the loss of the whole batch. No matrix of all pairs is held.
 
     Args:
         student_image, student_text: (pairs, dim), normalised or not.
-        teacher_image, teacher_text: (pairs, teacher dim) likewise; no gradient reaches them.
-        student_scale, teacher_scale: multiply the cosines.
+        teacher_image, teacher_text: (pairs, teacher dim), normalised or not. They get no gradient.
+        student_scale, teacher_scale: the logit scales, which multiply the cosines.
 
     Returns: a scalar.
     Raises: ValueError for other shapes, naming them.

@@ -1,20 +1,21 @@
-"""Sums over all pairs of a batch, a block of rows at a time: no matrix of all pairs is ever held.
+"""Sums over all pairs of a batch, one block of rows at a time, so no matrix of all pairs is ever held.
 
-The gradients are worked out in the forward pass, block by block, where the block's similarities are at hand; the
-backward pass only scales them. Memory is O(pairs of a block + embeddings) in both.
+The forward pass computes the gradients too, because it has each block's similarities at hand. The backward pass only
+scales them. Both need memory for the pairs of one block and for the embeddings.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK_PAIRS = 2**22
-"""Of one block: 16 MiB a matrix in float32."""
+"""The pairs of one block; a matrix of them takes 16 MiB in float32."""
 
 BlockLoss = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
-"""(logits of a block (rows, keys), which rows) → (their summed loss, its gradient by the logits (rows, keys))."""
+"""(logits of a block (rows, keys), slice of its rows) → (summed loss, its gradient by the logits (rows, keys))."""
 
 
 def sum_over_pairs(
@@ -26,16 +27,16 @@ def sum_over_pairs(
     bias: Tensor | float = 0.0,
     rows_per_block: int | None = None,
 ) -> Tensor:
-    """Σ over blocks of rows of block_loss(scale · queries keysᵀ + bias), a scalar, differentiable once.
+    """Return Σ over blocks of rows of block_loss(scale · queries keysᵀ + bias), a scalar, differentiable once.
 
-    Half precision is computed in float32, under autocast too.
+    Half precision is computed in float32, also under autocast.
 
     Args:
         queries: (rows, dim).
         keys: (keys, dim).
         block_loss: see `BlockLoss`.
         scale, bias: numbers or scalar tensors.
-        rows_per_block: chosen from the number of keys if None; the value does not depend on it.
+        rows_per_block: None: as many as `BLOCK_PAIRS` allows. The result does not depend on it.
     """
     dtype = torch.promote_types(torch.float32, torch.promote_types(queries.dtype, keys.dtype))
     scale, bias = (torch.as_tensor(x, dtype=dtype, device=queries.device) for x in (scale, bias))
@@ -54,7 +55,16 @@ def sum_over_pairs(
 
 class _SumOverPairs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, queries, keys, scale, bias, block_loss: BlockLoss, rows_per_block: int, training: bool):
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        block_loss: BlockLoss,
+        rows_per_block: int,
+        training: bool,
+    ) -> Tensor:
         wanted = [needed and training for needed in ctx.needs_input_grad[:4]]
         inputs = (queries, keys, scale, bias)
         of_queries, of_keys, of_scale, of_bias = (
@@ -79,7 +89,7 @@ class _SumOverPairs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return (
             *(None if found is None else gradient * found for found in ctx.saved_tensors),
             None,

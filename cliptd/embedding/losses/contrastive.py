@@ -6,14 +6,14 @@ from cliptd.embedding.losses.pairwise import Scale, check_widths, contrast, norm
 
 
 def contrastive(*, image: Tensor, text: Tensor, scale: Scale) -> Tensor:
-    """½ [CE of each image's own text among all texts + CE of each text's own image among all images].
+    """Return ½ [CE of each image's own text among all texts + CE of each text's own image among all images].
 
-    The value of open_clip's ClipLoss, without a matrix of all pairs. Over the batch of all processes; the mean over
-    processes is the whole batch's loss.
+    The value is that of open_clip's ClipLoss, without a matrix of all pairs. The loss compares every pair in the batch
+    of all processes; its mean over processes is the loss of the whole batch.
 
     Args:
         image, text: (pairs, dim), normalised or not.
-        scale: multiplies the cosines.
+        scale: the logit scale, which multiplies the cosines.
 
     Returns: a scalar.
     Raises: ValueError for other shapes, naming them.

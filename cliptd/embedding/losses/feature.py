@@ -8,12 +8,13 @@ from cliptd.utils.distributed import gather, world_size
 
 
 def feature_mimicking(*, student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of unit embeddings, over embeddings and dimensions, of images or of texts.
+    """Return the mean squared difference of unit embeddings, over embeddings and dimensions.
 
-    CLIP-KD adds images' and texts' and weights them by 2,000. The mean over processes is the whole batch's loss.
+    CLIP-KD adds the losses of images and of texts and weights the sum by 2,000. The mean over processes is the loss of
+    the whole batch.
 
     Args:
-        student, teacher: (embeddings, dim), normalised or not; no gradient reaches the teacher.
+        student, teacher: (embeddings, dim) of images or of texts, normalised or not. The teacher gets no gradient.
 
     Returns: a scalar.
     Raises: ValueError for other shapes or widths.
@@ -25,7 +26,8 @@ def feature_mimicking(*, student: Tensor, teacher: Tensor) -> Tensor:
     student, teacher = normalised(student=student, teacher=teacher.detach())
     if student.shape[1] != teacher.shape[1]:
         raise ValueError(
-            f"student embeddings are {student.shape[1]} wide and the teacher's {teacher.shape[1]}; project them first"
+            f"the student's embeddings are {student.shape[1]} wide and the teacher's {teacher.shape[1]}; project the "
+            "student's to the teacher's width first"
         )
     rows = gather(torch.tensor([len(student)], device=student.device)).sum()
     return (student - teacher).square().mean(dim=1).sum() * world_size() / rows

@@ -13,14 +13,14 @@ def interactive_contrastive(
     teacher_text: Tensor,
     scale: Scale,
 ) -> Tensor:
-    """½ [CE of the student's images among the teacher's texts + CE of its texts among the teacher's images].
+    """Return ½ [CE of the student's images among the teacher's texts + CE of its texts among the teacher's images].
 
-    Over the batch of all processes; the mean over processes is the whole batch's loss.
+    The loss compares every pair in the batch of all processes; its mean over processes is the loss of the whole batch.
 
     Args:
-        student_image, student_text: (pairs, dim), normalised or not, in the teacher's width.
-        teacher_image, teacher_text: (pairs, dim); no gradient reaches them.
-        scale: multiplies the cosines; CLIP-KD learns one for this loss.
+        student_image, student_text: (pairs, dim) in the teacher's width, normalised or not.
+        teacher_image, teacher_text: (pairs, dim), normalised or not. They get no gradient.
+        scale: the logit scale, which multiplies the cosines. CLIP-KD learns one for this loss alone.
 
     Returns: a scalar.
     Raises: ValueError for other shapes, naming them.

@@ -1,4 +1,4 @@
-"""What the losses over all pairs share: rows of this process against the embeddings of all processes."""
+"""The common parts of losses over all pairs: rows of this process against the embeddings of all processes."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,20 @@ Scale = Tensor | float
 
 
 def normalised(**embeds: Tensor) -> list[Tensor]:
-    """Unit rows of (pairs, dim) tensors, in float32 or better.
+    """Return (pairs, dim) tensors with rows of unit length, in float32 or better.
 
-    Raises ValueError, naming them, unless all are matrices of as many rows.
+    Raises:
+        ValueError: they are no matrices, or have different numbers of rows; the message names them.
     """
     shapes = {name: tuple(x.shape) for name, x in embeds.items()}
     if any(len(shape) != 2 for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"expected (pairs, dim) tensors of as many pairs each, found {listed}")
+        raise ValueError(f"expected (pairs, dim) tensors with one number of pairs, found {listed}")
     return [F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1) for x in embeds.values()]
 
 
 def check_widths(what: str, image: Tensor, text: Tensor) -> None:
-    """Raises ValueError unless images and texts that are compared have one width."""
+    """Raise ValueError unless images and texts that are compared have one width."""
     if image.shape[1] != text.shape[1]:
         raise ValueError(
             f"{what} image and text embeddings are {image.shape[1]} and {text.shape[1]} wide; expected one width"
@@ -33,9 +34,12 @@ def check_widths(what: str, image: Tensor, text: Tensor) -> None:
 
 
 def contrast(queries: Tensor, keys: Tensor, scale: Scale) -> Tensor:
-    """Mean over rows of −log softmax(scale · queries keysᵀ) at the own key, over the keys of all processes.
+    """Return the mean over rows of −log softmax(scale · queries keysᵀ) at the own key, over the keys of all processes.
 
-    queries, keys: (pairs, dim) of this process, unit rows. The mean over processes is the loss of the whole batch.
+    The mean over processes is the loss of the whole batch.
+
+    Args:
+        queries, keys: (pairs, dim) of this process, with rows of unit length.
     """
     everyone = gather_with_gradient(keys)
     first = rows_before(keys)
@@ -59,12 +63,18 @@ def mimic(
     *,
     divergence: bool = False,
 ) -> Tensor:
-    """Mean over rows of CE(p, q), q = softmax(scale · queries keysᵀ), p the mean over teachers of the same of theirs.
+    """Return the mean over rows of CE(p, q).
 
-    queries, keys: (rows, dim) and (keys, dim) of this process, unit rows, as many or not; each teacher's (queries,
-        keys, scale) likewise, in its own width. divergence: mean over teachers of KL(p_k ‖ q) instead, which differs
-        by the teachers' entropies and has the same gradient.
-    The mean over processes is the loss of the whole batch; teachers get no gradient.
+    q = softmax(scale · queries keysᵀ) is the student's, p the mean of the teachers' own softmax. The mean over
+    processes is the loss of the whole batch. The teachers get no gradient.
+
+    Args:
+        queries, keys: (rows, dim) and (keys, dim) of this process, with rows of unit length. The two numbers may
+            differ.
+        scale: the student's logit scale.
+        teachers: (queries, keys, scale) of each teacher, in its own width.
+        divergence: If true, return the mean over teachers of KL(p_k ‖ q). It differs by the teachers' entropies and
+            has the same gradient.
     """
     everyone = gather_with_gradient(keys)
     known = [(own.detach(), gather(others), scale_t) for own, others, scale_t in teachers]
@@ -72,7 +82,7 @@ def mimic(
 
     def block(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         log_q = logits.log_softmax(dim=1)
-        p, entropy = torch.zeros_like(log_q), 0.0
+        p, entropy = torch.zeros_like(log_q), log_q.new_zeros(())
         for own, others, teacher_scale in known:
             log_p = (float(teacher_scale) * (own[rows] @ others.T)).log_softmax(dim=1).to(log_q.dtype)
             p_k = log_p.exp()
@@ -94,9 +104,10 @@ def mimic_both_ways(
     *,
     divergence: bool,
 ) -> Tensor:
-    """½ of `mimic` from images to texts and ½ from texts to images; embeddings normalised or not.
+    """Return ½ of `mimic` from images to texts plus ½ from texts to images; embeddings may be normalised or not.
 
-    Raises ValueError for other shapes, naming them.
+    Raises:
+        ValueError: other shapes, which the message names.
     """
     image, text, image_t, text_t = normalised(
         student_image=student_image,
@@ -112,12 +123,12 @@ def mimic_both_ways(
 
 
 def rows_before(rows: Tensor) -> int:
-    """How many rows the processes before this one have."""
+    """Return how many rows the processes before this one have."""
     return sum(rows_of_processes(rows)[: rank()])
 
 
 def rows_of_processes(rows: Tensor) -> list[int]:
-    """How many rows each process has."""
+    """Return how many rows each process has."""
     if world_size() == 1:
         return [len(rows)]
     return gather(torch.tensor([len(rows)], device=rows.device)).tolist()

@@ -1,4 +1,4 @@
-"""MobileCLIP's loss: the contrastive one and an ensemble's affinities (arXiv 2311.17049, section 4)."""
+"""MobileCLIP's loss: the contrastive loss and the affinities of several teachers (arXiv 2311.17049, section 4)."""
 
 from collections.abc import Sequence
 
@@ -17,26 +17,29 @@ def reinforced_contrastive(
     teacher_scales: Sequence[Scale],
     distill_weight: float,
 ) -> Tensor:
-    """(1 − λ) contrastive + λ · ½ [to texts + to images], each the mean over teachers k and rows of KL(p_k ‖ q).
+    """Return (1 − λ) contrastive + λ · ½ [to texts + to images].
 
-    q is the student's softmax(student_scale · Î T̂ᵀ), p_k that of teacher k at its own scale. Real and synthetic
-    captions are two calls, whose losses are added. Over the batch of all processes; the mean over processes is the
-    whole batch's loss. No matrix of all pairs is held.
+    "To texts" and "to images" are means over teachers k and rows of KL(p_k ‖ q). q is the student's
+    softmax(student_scale · Î T̂ᵀ), p_k that of teacher k at its own scale. The losses of real and of synthetic captions
+    are two calls and are added. The loss compares every pair in the batch of all processes; its mean over processes is
+    the loss of the whole batch. No matrix of all pairs is held.
 
     Args:
         student_image, student_text: (pairs, dim), normalised or not.
-        teacher_image, teacher_text: for each teacher (pairs, its dim) likewise; no gradient reaches them.
-        student_scale: multiplies the student's cosines. teacher_scales: one for each teacher.
-        distill_weight: λ, from 0, the contrastive loss alone, to 1, the teachers alone.
+        teacher_image, teacher_text: (pairs, dim of the teacher) for each teacher, normalised or not. They get no
+            gradient.
+        student_scale: the student's logit scale, which multiplies its cosines.
+        teacher_scales: the logit scale of each teacher.
+        distill_weight: λ, from 0 (the contrastive loss alone) to 1 (the teachers alone).
 
     Returns: a scalar.
-    Raises: ValueError for other shapes or numbers of teachers, or λ out of its range.
+    Raises: ValueError for other shapes or numbers of teachers, or λ outside its range.
     """
     counts = {len(teacher_image), len(teacher_text), len(teacher_scales)}
     if len(counts) > 1 or not teacher_image:
         raise ValueError(
             f"found {len(teacher_image)} teachers' images, {len(teacher_text)} teachers' texts and "
-            f"{len(teacher_scales)} scales; expected as many of each, one at least"
+            f"{len(teacher_scales)} scales; expected one of each for every teacher, and at least one teacher"
         )
     if not 0 <= distill_weight <= 1:
         raise ValueError(f"distill_weight is {distill_weight}, expected 0 to 1")

@@ -14,11 +14,12 @@ def contrastive_relation(
     student_scale: Scale,
     teacher_scale: Scale,
 ) -> Tensor:
-    """½ [KL(p_I→T ‖ q_I→T) + KL(p_T→I ‖ q_T→I)], each model with its own scale.
+    """Return ½ [KL(p_I→T ‖ q_I→T) + KL(p_T→I ‖ q_T→I)], each model with its own scale.
 
-    Affinity mimicking less the teacher's entropy: the same gradient, and 0 where the student does as the teacher.
+    It is affinity mimicking minus the teacher's entropy: it has the same gradient, and it is 0 if the student's
+    affinities equal the teacher's.
 
-    Args, returns and errors as `affinity_mimicking`.
+    Arguments, result and errors are those of `affinity_mimicking`.
     """
     return mimic_both_ways(
         student_image,

@@ -10,14 +10,14 @@ from cliptd.utils.distributed import gather_with_gradient, world_size
 
 
 def sigmoid(*, image: Tensor, text: Tensor, scale: Scale, bias: Scale) -> Tensor:
-    """−1/N Σ_ij log σ(z_ij (scale · Î_i·T̂_j + bias)), z = 1 for a pair of the batch and −1 for all others.
+    """Return −1/N Σ_ij log σ(z_ij (scale · Î_i·T̂_j + bias)), z = 1 for a pair of the batch and −1 for all others.
 
-    The value of open_clip's SigLipLoss, without a matrix of all pairs. Over the batch of all processes; the mean over
-    processes is the whole batch's loss.
+    The value is that of open_clip's SigLipLoss, without a matrix of all pairs. The loss compares every pair in the
+    batch of all processes; its mean over processes is the loss of the whole batch.
 
     Args:
         image, text: (pairs, dim), normalised or not.
-        scale, bias: of the cosines.
+        scale, bias: the logit scale, which multiplies the cosines, and the logit bias.
 
     Returns: a scalar.
     Raises: ValueError for other shapes, naming them.

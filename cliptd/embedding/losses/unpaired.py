@@ -1,4 +1,4 @@
-"""DIME-FM's losses: a tower learns from images and sentences that never met (arXiv 2303.18232)."""
+"""DIME-FM's losses: a tower learns from images and sentences that are no pairs (arXiv 2303.18232)."""
 
 from torch import Tensor
 
@@ -18,24 +18,27 @@ def dime_fm(
     pvl_temperature: float = 3.0,
     udist_temperature: float = 7.0,
 ) -> Tensor:
-    """The student's image tower in the place of the teacher's: its similarities to texts, and to images, are mimicked.
+    """Return the loss of a student's image tower that takes the place of the teacher's.
 
-    KL(teacher's ‖ student's) of softmax(logit_scale / temperature · similarities), the mean over rows, of
+    It is a weighted sum. Each part is KL(teacher ‖ student), the mean over rows, between two
+    softmax(logit_scale / temperature · similarities):
 
-    - vl: images to unpaired texts and texts to images, Î_t T̂_tᵀ against Î_s T̂_tᵀ;
-    - pvl: the teacher's images stand in for texts, 2 · KL of Î_t Î_tᵀ against Î_s Î_tᵀ;
-    - udist: distances between images, 2 · KL of Î_t Î_tᵀ against Î_s Î_sᵀ.
+    - vl: images to unpaired texts and texts to images, Î_t T̂_tᵀ and Î_s T̂_tᵀ;
+    - pvl: the same with the teacher's images in the place of texts, 2 · KL of Î_t Î_tᵀ and Î_s Î_tᵀ;
+    - udist: distances between images, 2 · KL of Î_t Î_tᵀ and Î_s Î_sᵀ.
 
     For a text tower give the student's texts as `student_image`, the teacher's texts as `teacher_image` and the
-    teacher's images as `teacher_text`. Over the batch of all processes; the mean over processes is the whole batch's
-    loss. No matrix of all pairs is held.
+    teacher's images as `teacher_text`. The loss compares every pair in the batch of all processes; its mean over
+    processes is the loss of the whole batch. No matrix of all pairs is held.
 
     Args:
         student_image, teacher_image: (images, dim) of the same images, normalised or not.
-        teacher_text: (texts, dim); as many as there are images or not.
-        logit_scale: of both models.
+        teacher_text: (texts, dim). Their number may differ from that of the images.
+        logit_scale: the logit scale of both models.
+        vl_weight, pvl_weight, udist_weight: the weights of the parts. A part with weight 0 is not computed.
+        vl_temperature, pvl_temperature, udist_temperature: divide the logit scale in the parts.
 
-    Returns: a scalar; only the student gets gradients.
+    Returns: a scalar. Only the student gets gradients.
     Raises: ValueError for other shapes, naming them, or if every weight is 0.
     """
     if not (vl_weight or pvl_weight or udist_weight):
@@ -44,7 +47,8 @@ def dime_fm(
     (text,) = normalised(teacher_text=teacher_text)
     if student.shape[1] != teacher.shape[1]:
         raise ValueError(
-            f"the student is {student.shape[1]} wide and the teacher {teacher.shape[1]}; project the student first"
+            f"the student's embeddings are {student.shape[1]} wide and the teacher's {teacher.shape[1]}; project the "
+            "student's to the teacher's width first"
         )
     check_widths("the teacher's", teacher, text)
     teacher, text = teacher.detach(), text.detach()

@@ -1,1 +1,1 @@
-"""Learned masks over a dual encoder, and the smaller model that they leave."""
+"""Learned masks over a dual encoder, and the smaller model that remains after pruning."""

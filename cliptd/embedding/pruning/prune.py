@@ -1,24 +1,31 @@
-"""The end of learned pruning: masks become 0 or stay, and the model shrinks to a plain open_clip model (TinyCLIP)."""
+"""The end of learned pruning: a plain open_clip model with what its masks keep (TinyCLIP, arXiv 2309.12314)."""
 
 import copy
 import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cliptd.embedding.inheritance.inherit import copy_weights
-from cliptd.embedding.inheritance.student_config import build_student
-from cliptd.embedding.pruning.masks import MaskedDualEncoder, Tower, TowerMasks, TowerShape, named_values
+from cliptd.embedding.inheritance.student_config import ModelConfig, build_student
+from cliptd.embedding.inheritance.towers import OpenClipModel
+from cliptd.embedding.options import Tower
+from cliptd.embedding.pruning.hard_concrete import HardConcrete
+from cliptd.embedding.pruning.masked_model import MaskedDualEncoder, named_values
+from cliptd.embedding.pruning.tower_masks import MaskValues, TowerMasks, TowerShape
 
 KEPT_MASK_VALUE = 1e-3
-"""Least value of a mask that is kept though it has closed: what stays counts in LayerNorms, as in the pruned model."""
+"""The least value of a mask that is kept.
+
+A closed mask may be kept to reach the size. The pruned model's LayerNorms count its channel, so it must not be 0.
+"""
 ROUNDING_MARGIN = 1e-9
-"""Keeps int(width · (units / width)) at `units` against rounding down."""
+"""Added to units / width so that int(width · ratio) is `units` and not one less by rounding."""
 
 
 class Kept(NamedTuple):
-    """What of a tower stays, ascending int64: hidden (width,), heads (layers, heads), units (layers, units)."""
+    """The ascending indices that a tower keeps: hidden (width,), heads (layers, heads), units (layers, units)."""
 
     hidden: Tensor
     heads: Tensor
@@ -26,13 +33,13 @@ class Kept(NamedTuple):
 
 
 def uniform_shape(masks: TowerMasks, sparsity: float) -> TowerShape:
-    """The shape that an open_clip config can say, every layer alike, with a share 1 - `sparsity` of the parameters.
+    """Return the shape of a tower with a share 1 - `sparsity` of the parameters and equal layers.
 
-    The width is the one that the masks of channels expect, rounded to whole heads; the units of the MLPs take the rest
-    of the parameters.
+    An open_clip config can only describe equal layers. The width is the number of channels that the masks expect to
+    stay open, rounded to whole heads. The units of the MLPs take the rest of the parameters.
 
     Raises:
-        ValueError: not even the smallest tower is that sparse.
+        ValueError: no tower is that sparse.
     """
     shape = masks.shape
     budget = (1 - sparsity) * shape.parameters / shape.layers
@@ -46,13 +53,13 @@ def uniform_shape(masks: TowerMasks, sparsity: float) -> TowerShape:
             return shape
     raise ValueError(
         f"sparsity {sparsity:g} leaves {budget:.0f} parameters a layer, and no tower with 1 to {shape.heads} heads of "
-        f"{shape.head_width} channels and 1 to {shape.units} units has so many; ask for another"
+        f"{shape.head_width} channels and 1 to {shape.units} units has so many; choose another sparsity"
     )
 
 
 @torch.no_grad()
 def keep(masks: TowerMasks, shape: TowerShape) -> Kept:
-    """The channels, heads and units of the largest log α; of equals the first."""
+    """Return the channels, heads and units with the largest log α, of equal ones the first."""
 
     def largest(log_alpha: Tensor, count: int) -> Tensor:
         order = log_alpha.argsort(dim=-1, descending=True, stable=True)
@@ -66,34 +73,37 @@ def keep(masks: TowerMasks, shape: TowerShape) -> Kept:
 
 
 @torch.no_grad()
-def hardened(masks: TowerMasks, kept: Kept) -> tuple[Tensor, Tensor, Tensor]:
-    """The masks' values without noise where they are kept, 0 elsewhere; shapes as `TowerMasks` returns."""
-    return tuple(
-        torch.zeros_like(mask.log_alpha).scatter(
-            -1, index, mask.certain().clamp(min=KEPT_MASK_VALUE).gather(-1, index)
-        )
-        for mask, index in zip((masks.hidden, masks.heads, masks.units), kept, strict=True)
-    )
+def hardened(masks: TowerMasks, kept: Kept) -> MaskValues:
+    """Return the masks' values without noise where they are kept, and 0 elsewhere."""
+
+    def values(mask: HardConcrete, index: Tensor) -> Tensor:
+        certain = mask.certain().clamp(min=KEPT_MASK_VALUE)
+        return torch.zeros_like(mask.log_alpha).scatter(-1, index, certain.gather(-1, index))
+
+    return values(masks.hidden, kept.hidden), values(masks.heads, kept.heads), values(masks.units, kept.units)
 
 
 @torch.no_grad()
-def prune(masked: MaskedDualEncoder, model_cfg: dict, sparsity: float) -> tuple[nn.Module, dict]:
-    """An ordinary open_clip model that does what the masked one does with its masks hardened, and its config.
+def prune(
+    masked: MaskedDualEncoder, model_cfg: ModelConfig, sparsity: float
+) -> tuple[OpenClipModel, ModelConfig]:
+    """Return an ordinary open_clip model that computes what the masked one does with hardened masks, and its config.
 
-    open_clip's configs know one width and one number of heads and units a tower, so every layer keeps as many; the
-    masks' values are multiplied into the weights. The masked model is used up.
+    An open_clip config has one width and one number of heads and units per tower, so every layer keeps as many. The
+    masks' values are multiplied into the weights. The masked model cannot be used afterwards.
 
     Args:
-        masked: after training.
-        model_cfg: of its model.
-        sparsity: of each masked tower's matrices, 0 to 1.
+        masked: the masked model after training.
+        model_cfg: the config of its model.
+        sparsity: the share of each masked tower's matrices that is removed, from 0 to below 1.
 
     Raises:
         ValueError: see `uniform_shape`.
     """
-    config, indices = copy.deepcopy(model_cfg), {}
-    folded = {}
-    for tower, masks in masked.masks.items():
+    config = copy.deepcopy(model_cfg)
+    indices: dict[str, Tensor] = {}
+    folded: dict[str, Tensor] = {}
+    for tower, masks in masked.tower_masks().items():
         shape = uniform_shape(masks, sparsity)
         kept = keep(masks, shape)
         folded |= masked.masked_tensors(tower, hardened(masks, kept))
@@ -109,7 +119,7 @@ def prune(masked: MaskedDualEncoder, model_cfg: dict, sparsity: float) -> tuple[
 _SECTION: dict[Tower, str] = {"image": "vision_cfg", "text": "text_cfg"}
 
 
-def _sizes(tower: Tower, shape: TowerShape) -> dict:
+def _sizes(tower: Tower, shape: TowerShape) -> ModelConfig:
     ratio = shape.units / shape.width
     if math.floor(ratio * shape.width) != shape.units:
         ratio += ROUNDING_MARGIN

@@ -57,7 +57,9 @@ def test_a_text_beside_its_image_is_named(tmp_path):
 def test_a_wrong_line_of_a_packed_corpus_is_named_and_left_out(tmp_path):
     with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
         file.write(LATIN)
-    with pytest.raises(ValueError, match=r"a\.txt\.gz:2: is no UTF-8 \(1 such\); expected a sentence a line"):
+    with pytest.raises(
+        ValueError, match=r"a\.txt\.gz:2: is no UTF-8 \(1 such\); expected one sentence per line"
+    ):
         load_sentences(tmp_path / "a.txt.gz")
     lines = load_sentences(tmp_path / "a.txt.gz", on_bad_sample="skip")
     assert len(lines) == 1

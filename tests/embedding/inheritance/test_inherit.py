@@ -1,4 +1,4 @@
-"""Weight inheritance: bits, slices by hand, teachers whose dropped parts say nothing, and everything refused."""
+"""Weight inheritance: equal bits, slices by hand, teachers whose dropped parts compute nothing, and all refusals."""
 
 import copy
 import json
@@ -72,7 +72,7 @@ OPEN_CLIP_FAILS = ("cosine attention",)
 
 
 def randomised(model, seed=0):
-    """In eval mode, every tensor drawn anew: no norm is 1, no bias 0."""
+    """Draw every tensor anew, so that no norm is 1 and no bias 0, and set eval mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if name == "logit_scale":
@@ -320,7 +320,7 @@ def test_a_resnet_that_says_no_more_than_its_leading_parts_gives_its_function():
 
 
 def test_importance_is_the_sum_of_weights_that_read_or_write():
-    """By numpy in float64, for a channel of the stream, a head, a unit and a dimension of the embedding."""
+    """Compare with numpy in float64: a channel of the stream, a head, a unit and a dimension of the embedding."""
     teacher = build(CONFIGS["vit"], seed=3)
     t = {name: np.abs(tensor.numpy().astype(np.float64)) for name, tensor in teacher.state_dict().items()}
     channel = t["visual.conv1.weight"].sum((1, 2, 3)) + t["visual.positional_embedding"].sum(0)
@@ -496,11 +496,11 @@ def test_a_timm_tower_keeps_its_widths_and_may_lose_layers(timm_vits):
     for name, reason in (
         (
             "vit3_heads",
-            r"num_heads: the student's config asks for 4, the teacher has 2.*take this setting over",
+            r"num_heads: the student's config asks for 4, the teacher has 2.*copy this setting",
         ),
         (
             "vit3_wide",
-            r"cls_token\[2\] is 64 in the student's config and 32 in the teacher, and cannot change",
+            r"cls_token\[2\] is 64 in the student's config and 32 in the teacher, but it cannot change",
         ),
         ("vit3_elu", r"mlp.act: the student's config asks for ELU, the teacher has GELU"),
     ):
@@ -530,7 +530,7 @@ def test_a_transformers_text_tower_keeps_its_widths_and_may_lose_layers(tmp_path
     assert student.text.proj[0].weight.shape == ((24 + 8) // 2, 24)
     with pytest.raises(ValueError, match=r"asks for 4 layers, the teacher has 2"):
         inherit_weights(build(configs[2]), configs[4])
-    with pytest.raises(ValueError, match=r"the text tower is .*2, which has one size only, and layers=1"):
+    with pytest.raises(ValueError, match=r"the text tower is .*2, which has one size only, so layers=1"):
         shrunk_config(configs[2], text_layers=1)
 
 
@@ -558,8 +558,8 @@ REFUSED = {
     "ResNet": ({"vision_cfg": RESNET}, r"asks for a ModifiedResNet as image tower, the teacher's is a VisionTrans"),
     "bias": ({"init_logit_bias": -10}, r"asks for logit_bias, which the teacher lacks; take the teacher's config"),
     "layer scale": ({"text__ls_init_value": 0.1}, r"asks for text.transformer.resblocks.0.ls_1.gamma, .* and 3 more"),
-    "no norm": ({"vision__no_ln_pre": True}, r"the teacher has visual.ln_pre.weight, .*the student's config leaves"),
-    "activation": ({"quick_gelu": True}, r"mlp.gelu: .* asks for QuickGELU, the teacher has GELU.*take this setting"),
+    "no norm": ({"vision__no_ln_pre": True}, r"the teacher has visual.ln_pre.weight, .*the student's config lacks"),
+    "activation": ({"quick_gelu": True}, r"mlp.gelu: .* asks for QuickGELU, the teacher has GELU.*copy this setting"),
     "pooling": ({"vision__pool_type": "avg"}, r"visual.pool_type: .* asks for avg, the teacher has tok"),
     "text pooling": ({"text__pool_type": "last"}, r"text.pool_type: .* asks for last, the teacher has argmax"),
     "mask": ({"text__no_causal_mask": True}, r"text.causal mask: .* asks for False, the teacher has True"),
@@ -594,9 +594,7 @@ def test_other_refusals(monkeypatch):
             build(changed(CONFIGS["vit"], vision__width=8)), shrunk_config(CONFIGS["vit"], width=16)
         )
     teacher.visual.extra = nn.Parameter(torch.zeros(3))
-    with pytest.raises(
-        ValueError, match=r"the teacher has visual.extra, which the student's config leaves out"
-    ):
+    with pytest.raises(ValueError, match=r"the teacher has visual.extra, which the student's config lacks"):
         inherit_weights(teacher, CONFIGS["vit"])
     monkeypatch.setattr(
         open_clip, "CLIP", type("WithExtra", (open_clip.CLIP,), {"__init__": _init_with_extra})
@@ -646,7 +644,5 @@ def test_shrunk_configs():
         shrunk_config(open_clip.get_model_config("RN50"), layers=2)
     with pytest.raises(ValueError, match=r"a ResNet, which has no patches"):
         shrunk_config(open_clip.get_model_config("RN50"), patch_size=16)
-    with pytest.raises(
-        ValueError, match=r"is convnext_base, which has one size only, and layers=2, width=64"
-    ):
+    with pytest.raises(ValueError, match=r"is convnext_base, which has one size only, so layers=2, width=64"):
         shrunk_config(open_clip.get_model_config("convnext_base"), layers=2, width=64)

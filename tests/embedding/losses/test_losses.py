@@ -131,7 +131,7 @@ def test_without_gradients_none_are_computed(name):
     [
         (
             {"student_text": torch.zeros(7, 6)},
-            r"as many pairs each, found student_image \(8, 6\), student_text \(7, 6\)",
+            r"with one number of pairs, found student_image \(8, 6\), student_text \(7, 6\)",
         ),
         ({"teacher_image": torch.zeros(8)}, r"expected \(pairs, dim\) tensors .* teacher_image \(8,\)"),
         ({"student_text": torch.zeros(8, 5)}, "the student's image and text embeddings are 6 and 5 wide"),
@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_named(change, message):
 def test_widths_that_do_not_fit_are_named():
     x = embeddings()
     with pytest.raises(
-        ValueError, match="student embeddings are 6 wide and the teacher's 4; project them first"
+        ValueError, match="the student's embeddings are 6 wide and the teacher's 4; project the student's"
     ):
         losses.feature_mimicking(student=x["student_image"], teacher=x["teacher_image"][:, :4])
     x |= {"teacher_text": x["teacher_text"][:, :4]}
@@ -184,7 +184,7 @@ def test_a_weight_of_one_or_nothing_leaves_a_part_of_the_reinforced_loss_out():
         ({"teacher_scales": [5.0, 5.0]}, "1 teachers' images, 1 teachers' texts and 2 scales"),
         ({"distill_weight": 1.5}, "distill_weight is 1.5, expected 0 to 1"),
         ({"teacher_text": [texts[0][:, :4]]}, "teacher 0's image and text embeddings are 6 and 4 wide"),
-        ({"teacher_image": [images[0][:5]]}, r"as many pairs each, found .*teacher_image \(5, 6\)"),
+        ({"teacher_image": [images[0][:5]]}, r"with one number of pairs, found .*teacher_image \(5, 6\)"),
     ):
         with pytest.raises(ValueError, match=message):
             losses.reinforced_contrastive(**{**x, **of, "distill_weight": 0.5, **change})
@@ -193,7 +193,7 @@ def test_a_weight_of_one_or_nothing_leaves_a_part_of_the_reinforced_loss_out():
 def test_a_tower_of_another_width_has_to_be_projected_first():
     x = embeddings()
     del x["student_text"]
-    with pytest.raises(ValueError, match="the student is 5 wide and the teacher 6; project"):
+    with pytest.raises(ValueError, match="the student's embeddings are 5 wide and the teacher's 6; project"):
         losses.dime_fm(**{**x, "student_image": torch.zeros(8, 5)})
     with pytest.raises(ValueError, match="are all 0"):
         losses.dime_fm(**x, vl_weight=0, pvl_weight=0)

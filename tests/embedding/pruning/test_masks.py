@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from cliptd.embedding.pruning.masks import MaskedDualEncoder, OpenChannelsNorm, TowerMasks, TowerShape
+from cliptd.embedding.pruning.masked_model import MaskedDualEncoder, OpenChannelsNorm
 from cliptd.embedding.pruning.prune import hardened, keep, prune, uniform_shape
+from cliptd.embedding.pruning.tower_masks import TowerMasks, TowerShape
 from cliptd.teachers import load_teacher
 from cliptd.teachers.from_open_clip import save_open_clip
 from tests.helpers.tiny_clip import tiny_open_clip_folder
