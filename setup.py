@@ -52,6 +52,7 @@ setup(
         "qtawesome>=1.4",
         "iconipy>=0.5",
     ],
+    entry_points={"console_scripts": ["cliptd = tasks.commands.__main__:main"]},
     extras_require={
         "test": TEST,
         "dev": TEST,

@@ -1,11 +1,12 @@
 """What a result was made with: versions, hardware, memory."""
 
-import importlib.metadata
 import os
 import platform
 import resource
 import sys
 from typing import Any
+
+from cliptd.utils.versions import library_versions
 
 PACKAGES = (
     "cliptd",
@@ -28,7 +29,7 @@ def environment() -> dict[str, Any]:
     if torch.cuda.is_available():
         memory["gpu_bytes"] = torch.cuda.max_memory_allocated()
     return {
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": library_versions(),
         "hardware": {
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
@@ -38,16 +39,6 @@ def environment() -> dict[str, Any]:
         },
         "peak_memory": memory,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _largest_resident_set() -> int:

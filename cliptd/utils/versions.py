@@ -3,7 +3,16 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ("cliptd", "torch", "torchvision", "open_clip_torch", "timm", "transformers", "accelerate")
+LIBRARIES = (
+    "cliptd",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "transformers",
+    "accelerate",
+    "datasets",
+)
 
 
 def library_versions() -> dict[str, str]:
