@@ -14,6 +14,7 @@ TEST = [
     "easy-vqa>=1.0",
     "tensorboard>=2.18",
     "ruff>=0.12",
+    "codespell>=2.4",
 ]
 
 setup(
@@ -23,6 +24,26 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    author="The cliptd authors",
+    keywords=[
+        "CLIP",
+        "distillation",
+        "vision-language",
+        "VQA",
+        "VCR",
+        "SNLI-VE",
+        "TinyCLIP",
+        "MobileCLIP",
+        "DIME-FM",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["cliptd", "cliptd.*", "tasks", "tasks.*"]),
     package_data={
@@ -55,7 +76,7 @@ setup(
     entry_points={"console_scripts": ["cliptd = tasks.commands.__main__:main"]},
     extras_require={
         "test": TEST,
-        "dev": TEST,
+        "dev": [*TEST, "mypy>=1.18", "types-PyYAML", "types-tqdm", "pre-commit>=4.0"],
         "benchmark": ["webdataset>=0.2.5", "pandas>=2.2"],  # what open_clip's own training needs
         "onnx": ONNX,
         "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],

@@ -15,6 +15,7 @@ from tasks.vqa.vocabulary import AnswerVocabulary
 from tests.helpers.tiny_clip import tiny_open_clip_folder
 
 ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "tasks").rglob("README.md")]
 COLOURS = ("red", "green", "blue")
 
 
@@ -22,6 +23,22 @@ def example_of(readme, heading):
     """The Python lines under a heading."""
     section = (ROOT / readme).read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     return re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+
+
+def test_the_first_example_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names = {}
+    exec(example_of("README.md", "Your own model"), names)
+    assert float(names["model"].last_terms["words"]) > 0
+    assert type(names["my_model"]).__name__ == "MyModel"
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in PAGES))
+def test_links_lead_to_files_that_are_there(page):
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
+        assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
 
 
 def write_table(folder):
