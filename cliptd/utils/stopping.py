@@ -22,6 +22,9 @@ class Stopped(BaseException):
         super().__init__(f"stopped {where}".strip())
         self.number, self.where = number, where
 
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int, str]]:
+        return type(self), (self.number, self.where)  # a worker process sends it to the one that waits
+
     @property
     def exit_code(self) -> int:
         """Return 130 after Ctrl-C and 143 after SIGTERM, as shells expect."""
@@ -52,7 +55,8 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Note the first Ctrl-C or SIGTERM, for a loop that ends at a point of its own; a second one stops at once.
 
-    Outside the main thread, where Python handles no signals, nothing is noted.
+    Outside the main thread, where Python handles no signals, nothing is noted. A signal that the process ignores stays
+    ignored.
     """
     request = StopRequest()
 
@@ -65,7 +69,8 @@ def stop_request() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield request
     finally:

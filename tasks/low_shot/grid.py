@@ -25,6 +25,7 @@ from tasks.finetuning.teacher_source import build_store
 from tasks.finetuning.training_material import TrainingMaterial
 from tasks.low_shot.paired_bootstrap import paired_bootstrap
 from tasks.low_shot.processes import process_pool
+from tasks.low_shot.progress import run_all
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
 
@@ -36,7 +37,7 @@ class Grid:
     out: Path
     """Folder of the cells and of the report."""
     methods: tuple[Method, ...] = ("none", "naive", "targeted")
-    """Rungs of the ladder; "none" is what the others' gains are relative to."""
+    """Methods to compare; "none" is what the others' gains are relative to."""
     fractions: tuple[float, ...] = ()
     """Shares of the training items that are labelled."""
     items: tuple[int, ...] = ()
@@ -57,11 +58,17 @@ class Grid:
     shared_store: bool = False
     """The teacher looks at the whole training set once, for all cells, instead of at each cell's labelled items."""
     processes: int = 1
-    """Cells trained at the same time; without a GPU each has its share of the cores, with several each its own."""
+    """Cells trained at the same time. Without a GPU each has its share of the cores, or OMP_NUM_THREADS threads; with
+    several GPUs each has its own."""
 
     def __post_init__(self) -> None:
         if bool(self.fractions) == bool(self.items):
             raise ValueError("give fractions or items, and not both: how much is labelled")
+        for share in self.fractions:
+            if not 0 < share <= 1:
+                raise ValueError(
+                    f"fractions holds {share}, expected shares above 0 and at most 1, such as 0.01"
+                )
         if self.steps_at and len(self.steps_at) != len(self.labels):
             raise ValueError(
                 f"steps_at holds {len(self.steps_at)} numbers for {len(self.labels)} numbers of labels; give one each"
@@ -120,7 +127,7 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
                 for method, lr in tried
                 for seed in grid.tuning_seeds
             ]
-            scores = list(pool.map(validation_score, *zip(*trials, strict=True)))
+            scores = run_all(pool, validation_score, trials, **_described(trials), what="trial")
             repeats = len(grid.tuning_seeds)
             scores = [mean(scores[k : k + repeats]) for k in range(0, len(scores), repeats)]
             for (method, lr), score in zip(tried, scores, strict=True):
@@ -135,7 +142,7 @@ def run_grid(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Outc
             for method in grid.methods
             if position < grid.first_seeds.get(method, math.inf)
         ]
-        for found in pool.map(cell_or_divergence, *zip(*cells, strict=True)):
+        for found in run_all(pool, cell_or_divergence, cells, **_described(cells), what="cell"):
             if isinstance(found, str):
                 outcome.diverged.append(found)
             else:
@@ -164,13 +171,29 @@ def cell_settings(
     )
 
 
+def _described(runs: Sequence[tuple[FinetuneSettings, type[Task]]]) -> dict[str, Any]:
+    """Return the runs' names, and which are finished."""
+    folders = [settings.run_dir for settings, _ in runs]
+    return {
+        "names": [folder.name for folder in folders],
+        "finished": [is_finished(settings) for settings, _ in runs],
+    }
+
+
+def is_finished(settings: FinetuneSettings) -> bool:
+    """Return whether a run is scored on every test set, or known to diverge."""
+    path = settings.run_dir / "results.json"
+    if not path.exists():
+        return (settings.run_dir / "diverged.txt").exists()
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return set(settings.test_sets) <= {row["test_set"] for row in rows}
+
+
 def run_cell(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]]:
     """The rows of one run, from its folder if it is finished and has every test set; else it is scored anew."""
     finished = settings.run_dir / "results.json"
-    if finished.exists():
-        rows = json.loads(finished.read_text())["rows"]
-        if set(settings.test_sets) <= {row["test_set"] for row in rows}:
-            return rows
+    if finished.exists() and is_finished(settings):
+        return json.loads(finished.read_text(encoding="utf-8"))["rows"]
     return finetune(settings, task_class)
 
 
