@@ -223,7 +223,7 @@ def summary(grid: Grid, outcome: Outcome, metrics: dict[str, str], *, main: str)
     """One line a test set, number of labels and method: mean ± standard deviation over seeds.
 
     Of the main metric also the gain over "none" of the same seeds, relative to none's mean in percent, and the
-    difference with its 95 % paired bootstrap interval over seeds.
+    difference with its 95 % paired bootstrap interval over seeds, if these are three or more.
 
     metrics: keys of the rows and their names. main: the key that gains are computed of.
     """
@@ -251,7 +251,8 @@ def summary(grid: Grid, outcome: Outcome, metrics: dict[str, str], *, main: str)
                     ours, none = ([of[m][seed][main] for seed in shared] for m in (method, "none"))
                     found = paired_bootstrap(ours, none)
                     line["gain"] = f"{100 * found.mean / mean(none):+.0f} %" if mean(none) else None
-                    line["difference [95 %]"] = f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+                    interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if len(shared) > 2 else ""
+                    line["difference [95 %]"] = f"{found.mean:+.1f}{interval}"
                 lines.append(line)
     return lines
 

@@ -65,11 +65,12 @@ def test_a_method_with_other_seeds_is_compared_over_the_shared_ones():
     rows = [r for r in ROWS if not (r["method"] == "targeted" and r["seed"] == 3)]
     targeted = summary(GRID, Outcome(rows=rows), {"accuracy": "accuracy"}, main="accuracy")[1]
     assert (targeted["seeds"], targeted["gain"]) == (2, "+7 %")  # 3 of 45
+    assert targeted["difference [95 %]"] == "+3.0"  # of two seeds an interval says nothing
     alone = [r for r in ROWS if r["method"] == "targeted"]
     assert "gain" not in summary(GRID, Outcome(rows=alone), {"accuracy": "accuracy"}, main="accuracy")[0]
 
 
-def test_the_report_holds_the_ladder_the_curves_and_what_made_it(tmp_path):
+def test_the_report_holds_the_methods_the_curves_and_what_made_it(tmp_path):
     grid = Grid(out=tmp_path, items=(10,), methods=("none", "targeted"), seeds=(1, 2, 3))
     tuning = [{"method": "none", "learning rate": "0.001", "validation": "50.00"}]
     write_report(
@@ -82,7 +83,11 @@ def test_the_report_holds_the_ladder_the_curves_and_what_made_it(tmp_path):
     )
     report, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
     assert "`python x.py`" in report
-    assert "| targeted | (g) and confidence weights |" in report
+    assert report.startswith(
+        "# A <title>\n\n10 labels, test: targeted is the best with 53.0 % accuracy; over none +3.0"
+    )
+    assert "| targeted | selected, with more weight where the teacher knows" in report
+    assert "name=viewport" in page
     assert "| none | 0.001 | 50.00 |" in report
     assert "A &lt;title&gt;" in page
     assert "<td>+3.0 [+2.0, +4.0]</td>" in page
