@@ -149,7 +149,7 @@ def with_flags(message: str, part: str = "") -> str:
 
     message = re.sub(r"\bTrainingConfig\.", "", message)
     message = re.sub(r"^(\w+)(?= (?:is|are|holds) )", flag, message)
-    return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(])", flag, message)
+    return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(=])", flag, message)
 
 
 def shown_default(text: str) -> Any:
