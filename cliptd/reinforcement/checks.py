@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
-from cliptd.data.images import as_rgb
+from cliptd.data.images import as_rgb, open_image
 from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.dataset import ReinforcedDataset
@@ -73,7 +73,7 @@ def _read(pairs: MapStyle[Pair], positions: Sequence[int]) -> tuple[list[str], l
     for position in positions:
         with suppress(ValueError, OSError):
             pair = pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
+            image = open_image(pair.image)
             if isinstance(image, Image.Image):
                 read.append((pair.key, as_rgb(image), pair.text))
     keys, images, texts = zip(*read, strict=True) if read else ((), (), ())

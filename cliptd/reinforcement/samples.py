@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.augmentation import Augmentation, replay
+from cliptd.data.images import open_image
 from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.reinforcement.dataset import Reinforced, ReinforcementCard, opener
@@ -73,7 +74,7 @@ class SampleMaker:
         """
         try:
             pair = self.pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
+            image = open_image(pair.image)
             if not isinstance(image, Image.Image):
                 raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
             drawn = tuple(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cliptd.store.source import Picture, Source, encode_images, finite
+from cliptd.data.images import AnyImage
+from cliptd.store.source import Source, encode_images, finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 
@@ -35,7 +36,7 @@ class LiveSource(Similarity):
     def __init__(
         self,
         teacher: Teacher | TeacherEnsemble,
-        calibration: Sequence[Picture] | None = None,
+        calibration: Sequence["AnyImage | None"] | None = None,
         cached_texts=200_000,
     ):
         self.teacher, self.calibration, self.cached_texts = teacher, calibration, cached_texts
@@ -50,7 +51,7 @@ class LiveSource(Similarity):
     def fingerprint(self) -> str:
         return self.teacher.fingerprint
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         embeds = encode_images(self.teacher, list(first), [images[i] for i in first.values()])
         row = {key: n for n, key in enumerate(first)}

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cliptd.data.images import AnyImage
 from cliptd.store.shards import Table, map_shard, read_json
-from cliptd.store.source import Picture, finite
+from cliptd.store.source import finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 
@@ -104,10 +105,10 @@ class TeacherStore(Similarity):
         """Whether it holds no such image, or region or text."""
         return key not in self._tables[kind]
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture] = ()) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"] = ()) -> Tensor:
         return self._look_up("images", keys)
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture] = ()) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"] = ()) -> Tensor:
         return self._look_up("regions", keys)
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:

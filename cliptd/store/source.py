@@ -6,17 +6,16 @@ here, asks the teacher each time; `TeacherStore` (cliptd.store) reads what was w
 float32 on the CPU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from cliptd.data.images import AnyImage, open_image
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import ImageError, Teacher
-
-Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor] | None
 
 
 class Source(Protocol):
@@ -27,10 +26,10 @@ class Source(Protocol):
     logit_scale: float
     logit_bias: float | None
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         """(n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
         """As image_embeds, of parts of images: they do not count in image_mean."""
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
@@ -41,7 +40,7 @@ class Source(Protocol):
 
 
 def encode_images(
-    teacher: Teacher | TeacherEnsemble, keys: Sequence[str], images: Sequence[Picture]
+    teacher: Teacher | TeacherEnsemble, keys: Sequence[str], images: Sequence["AnyImage | None"]
 ) -> Tensor:
     """Open and encode images, a teacher's batch at a time; every error names the key."""
     parts = [torch.zeros(0, teacher.embed_dim)]
@@ -52,13 +51,11 @@ def encode_images(
     return torch.cat(parts)
 
 
-def _open(key: str, image: Picture) -> Image.Image | Tensor:
+def _open(key: str, image: "AnyImage | None") -> Image.Image | Tensor:
     if image is None:
-        raise ImageError(key, "it must be encoded, but no picture was given (None)")
-    if not callable(image):
-        return image
+        raise ImageError(key, "it must be encoded, but no image was given (None)")
     try:
-        return image()
+        return open_image(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(key, error) from error
 

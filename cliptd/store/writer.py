@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cliptd.data.images import AnyImage
 from cliptd.store.reader import (
     FORMAT_VERSION,
     KINDS,
@@ -24,7 +25,7 @@ from cliptd.store.reader import (
     read_tables,
 )
 from cliptd.store.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
-from cliptd.store.source import Picture, encode_images, finite
+from cliptd.store.source import encode_images, finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
@@ -74,13 +75,13 @@ class StoreWriter(Similarity):
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         return self._picture_embeds("images", keys, images)
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
         return self._picture_embeds("regions", keys, regions)
 
-    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         if len(keys) != len(images):
             raise ValueError(f"{len(keys)} keys for {len(images)} {kind}; expected one each")
         first = {key: i for i, key in reversed(list(enumerate(keys)))}

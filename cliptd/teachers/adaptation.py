@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cliptd.data.images import open_image
 from cliptd.data.pairs.pair import Pair
 from cliptd.teachers.from_open_clip import OpenClipTeacher, as_teacher
 from cliptd.teachers.teacher import MAX_LOGIT_SCALE
@@ -148,7 +149,7 @@ class PairCollator:
         self.open, self.tokenize = teacher.pixels, teacher.tokenize
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
-        opened = [pair.image() if callable(pair.image) else pair.image for pair in pairs]
+        opened = [open_image(pair.image) for pair in pairs]
         return {
             "pixel_values": self.open(opened, [pair.key for pair in pairs]),
             "input_ids": self.tokenize([pair.text for pair in pairs]),
