@@ -145,7 +145,7 @@ class StudentTeacherCollator:
     ) -> None:
         self.student, self.source = student, source
         self.bad_samples = bad_samples or BadSampleList()
-        self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
+        self.members = [] if teacher is None else list(teacher.members)
         # A member that reads as the student does gets the student's columns, which halves the work of a batch.
         self.own_pixels = [not _same_pixels(student, member) for member in self.members]
         self.own_tokens = [not _same_tokens(student, member) for member in self.members]

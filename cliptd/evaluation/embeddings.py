@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cliptd.data.images import AnyImage, open_image
 from cliptd.data.pairs.pair import OnBadSample
-from cliptd.store.source import finite
+from cliptd.utils.finite import check_finite
 from cliptd.utils.read_ahead import read_ahead
 
 """An image, or a function that opens it."""
@@ -88,7 +88,9 @@ def embed_images(
             opened = {position: image for position, image in batch.items() if not isinstance(image, str)}
             if opened:
                 embeds = model.encode_images(list(opened.values()))
-                parts.append(finite(embeds, "image", [names[position] for position in opened], _name(model)))
+                parts.append(
+                    check_finite(embeds, "image", [names[position] for position in opened], _name(model))
+                )
                 kept += opened
             bar.update(len(positions))
     if not kept:
@@ -103,7 +105,7 @@ def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = 
     with tqdm(total=len(texts), desc=description, unit="text", disable=None) as bar:
         for start in range(0, len(texts), size):
             batch = texts[start : start + size]
-            parts.append(finite(model.encode_texts(batch), "text", batch, _name(model)))
+            parts.append(check_finite(model.encode_texts(batch), "text", batch, _name(model)))
             bar.update(len(batch))
     return torch.cat(parts)
 

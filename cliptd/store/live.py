@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from cliptd.data.images import AnyImage
-from cliptd.store.source import Source, encode_images, finite
+from cliptd.store.source import Source, encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.utils.finite import check_finite
 
 
 def as_source(teacher_or_source) -> Source:
@@ -62,7 +63,7 @@ class LiveSource(Similarity):
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if missing:
-            encoded = finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
+            encoded = check_finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
             self._texts.update(zip(missing, encoded, strict=True))
         found = []
         for text in texts:

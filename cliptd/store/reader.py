@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from cliptd.data.images import AnyImage
-from cliptd.store.shards import Table, map_shard, read_json
-from cliptd.store.source import finite
+from cliptd.store.shards import Table, map_shard
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.utils.files import read_json
+from cliptd.utils.finite import check_finite
 
 FORMAT_VERSION = 2
 KINDS = ("images", "regions", "texts")
@@ -99,7 +100,7 @@ class TeacherStore(Similarity):
         """A shard's at a time, read from its file."""
         for shard in self._shards:
             if shard["kind"] == kind:
-                yield from read_json(self.path / f"{shard['stem']}.json")
+                yield from read_json(self.path / f"{shard['stem']}.json", "build the store again")
 
     def lacks(self, key: str, kind: str = "images") -> bool:
         """Whether it holds no such image, or region or text."""
@@ -123,7 +124,7 @@ class TeacherStore(Similarity):
             rows = table.find(keys)
         except KeyError as error:
             raise StoreMissError(self.path, kind, error.args[0], len(table)) from None
-        return finite(table.gather(rows), kind.removesuffix("s"), keys, f"store {self.path}")
+        return check_finite(table.gather(rows), kind.removesuffix("s"), keys, f"store {self.path}")
 
 
 def mean_of(table: Table, path: Path) -> Tensor:
@@ -139,7 +140,7 @@ def read_index(path: Path) -> dict:
         raise FileNotFoundError(
             f"{path} is not a store: it has no index.json; build it with scripts/build_store.py"
         )
-    index = read_json(path / "index.json")
+    index = read_json(path / "index.json", "build the store again")
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
         raise ValueError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from cliptd.data.images import AnyImage, open_image
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import ImageError, Teacher
+from cliptd.utils.finite import check_finite
 
 
 class Source(Protocol):
@@ -47,7 +48,7 @@ def encode_images(
     for start in range(0, len(keys), teacher.batch_size):
         names = list(keys[start : start + teacher.batch_size])
         opened = [_open(name, images[start + i]) for i, name in enumerate(names)]
-        parts.append(finite(teacher.encode_images(opened, names).cpu(), "image", names, teacher.name))
+        parts.append(check_finite(teacher.encode_images(opened, names).cpu(), "image", names, teacher.name))
     return torch.cat(parts)
 
 
@@ -58,13 +59,3 @@ def _open(key: str, image: "AnyImage | None") -> Image.Image | Tensor:
         return open_image(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(key, error) from error
-
-
-def finite(embeds: Tensor, kind: str, names: Sequence[str], where: str) -> Tensor:
-    if not torch.isfinite(embeds.sum()):  # one pass; rows have unit length, so a finite sum cannot overflow
-        bad = (~torch.isfinite(embeds).all(-1)).nonzero().flatten().tolist()
-        listed = ", ".join(repr(names[i]) for i in bad[:3])
-        raise ValueError(
-            f"{where}: the embedding of {kind} {listed} is not finite (NaN or inf), {len(bad)} in all"
-        )
-    return embeds

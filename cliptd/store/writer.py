@@ -25,10 +25,11 @@ from cliptd.store.reader import (
     read_tables,
 )
 from cliptd.store.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
-from cliptd.store.source import encode_images, finite
+from cliptd.store.source import encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
+from cliptd.utils.finite import check_finite
 
 
 class StoreWriter(Similarity):
@@ -105,7 +106,7 @@ class StoreWriter(Similarity):
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]
         for batch in self._batches(missing):
-            encoded = finite(self.teacher.encode_texts(batch).cpu(), "text", batch, self.name)
+            encoded = check_finite(self.teacher.encode_texts(batch).cpu(), "text", batch, self.name)
             self._add("texts", batch, encoded)
         return self._read("texts", texts)
 

@@ -18,17 +18,20 @@ class TeacherEnsemble(Similarity, nn.Module):
     teachers this way.
     """
 
+    members: Sequence[Teacher]
+    """The teachers, whose embeddings are in this order."""
+
     def __init__(self, members: Sequence[Teacher]):
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one teacher, found none")
-        self.members = nn.ModuleList(members)
+        self.register_module("members", nn.ModuleList(members))
         self.name = ",".join(member.name for member in members)
         self.embed_dim = sum(member.embed_dim for member in members)
         self.batch_size = min(member.batch_size for member in members)
         self.logit_scale = sum(member.logit_scale for member in members) / len(members)
-        biases = [member.logit_bias for member in members]
-        self.logit_bias = None if None in biases else sum(biases) / len(biases)
+        biases = [member.logit_bias for member in members if member.logit_bias is not None]
+        self.logit_bias = sum(biases) / len(biases) if len(biases) == len(members) else None
 
     @property
     def device(self) -> torch.device:

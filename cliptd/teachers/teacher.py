@@ -110,7 +110,13 @@ class Teacher(Similarity, nn.Module, ABC):
         """What besides the weights decides an embedding: transform and vocabulary, as JSON values."""
 
     @property
+    def members(self) -> "Sequence[Teacher]":
+        """The teacher itself, as an ensemble of one."""
+        return [self]
+
+    @property
     def device(self) -> torch.device:
+        """Where the weights are, and the embeddings come out."""
         return next(self.model.parameters()).device
 
     @cached_property

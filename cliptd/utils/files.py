@@ -1,9 +1,11 @@
 """Files that are either whole or absent, whatever kills the process."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PARTIAL = ".partial"
 """How the names of files end that are being written."""
@@ -41,6 +43,21 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     """Stream `lines`, without their newlines, into `path`, which appears only when all of them are on disk."""
     with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Return the JSON content of a file.
+
+    Args:
+        remedy: what to do about a damaged file, such as "build the store again"; the message ends with it.
+
+    Raises:
+        ValueError: the file is cut short or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not complete JSON ({error}); {remedy}") from None
 
 
 def flush_to_disk(path: Path) -> None:
