@@ -53,6 +53,8 @@ def image_file(image: Any) -> tuple[str, bytes]:
         suffix = {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)  # an MPO is a JPEG with more of them behind it
         if f".{suffix}" in IMAGE_SUFFIXES:
             return suffix, content
-    opened, content = open_image(image), io.BytesIO()
-    opened.convert("RGB").save(content, format="PNG")
-    return "png", content.getvalue()
+    decoded, png = open_image(image), io.BytesIO()
+    if not isinstance(decoded, Image.Image):
+        raise ValueError(f"found a {type(decoded).__name__}, expected a PIL image")
+    decoded.convert("RGB").save(png, format="PNG")
+    return "png", png.getvalue()

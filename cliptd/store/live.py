@@ -13,7 +13,7 @@ from cliptd.teachers.teacher import Similarity, Teacher
 from cliptd.utils.finite import check_finite
 
 
-def as_source(teacher_or_source) -> Source:
+def as_source(teacher_or_source: Teacher | TeacherEnsemble | Source) -> Source:
     """A source as it is; a teacher as a `LiveSource`."""
     if isinstance(teacher_or_source, Teacher | TeacherEnsemble):
         return LiveSource(teacher_or_source)
@@ -38,7 +38,7 @@ class LiveSource(Similarity):
         self,
         teacher: Teacher | TeacherEnsemble,
         calibration: Sequence["AnyImage | None"] | None = None,
-        cached_texts=200_000,
+        cached_texts: int = 200_000,
     ):
         self.teacher, self.calibration, self.cached_texts = teacher, calibration, cached_texts
         self.embed_dim, self.name = teacher.embed_dim, teacher.name

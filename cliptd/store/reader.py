@@ -7,6 +7,7 @@ differs from the teacher's by at most 2⁻¹¹·|x| + 2⁻²⁵.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class TeacherStore(Similarity):
         self.embed_dim: int = index["embed_dim"]
         self.logit_scale: float = index["logit_scale"]
         self.logit_bias: float | None = index["logit_bias"]
-        self._shards: list[dict] = index["shards"]
+        self._shards: list[dict[str, Any]] = index["shards"]
         self._tables = read_tables(self.path, index)
 
     @classmethod
@@ -73,7 +74,7 @@ class TeacherStore(Similarity):
         images = self._tables["images"]
         return f"{self.dtype} store of {len(images)} images sha256:{images.index.digest()}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["TeacherStore"], tuple[Path]]:
         return TeacherStore, (self.path,)
 
     def __len__(self) -> int:
@@ -134,7 +135,7 @@ def mean_of(table: Table, path: Path) -> Tensor:
     return torch.from_numpy(table.sums / len(table)).float()
 
 
-def read_index(path: Path) -> dict:
+def read_index(path: Path) -> dict[str, Any]:
     """A store's index.json, refused where there is none or it is of another format."""
     if not (path / "index.json").is_file():
         raise FileNotFoundError(
@@ -149,7 +150,7 @@ def read_index(path: Path) -> dict:
     return index
 
 
-def read_tables(path: Path, index: dict) -> dict[str, Table]:
+def read_tables(path: Path, index: dict[str, Any]) -> dict[str, Table]:
     """A table of each kind over the shards that the index names; a shard that is not whole is refused."""
     tables = {kind: Table(index["dtype"], index["embed_dim"]) for kind in KINDS}
     for kind, table in tables.items():

@@ -23,9 +23,12 @@ class Source(Protocol):
     """What a distillation collator needs of a teacher, loaded or not."""
 
     embed_dim: int
-    fingerprint: str
     logit_scale: float
     logit_bias: float | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the teacher."""
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         """(n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""

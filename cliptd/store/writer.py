@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class StoreWriter(Similarity):
     def __enter__(self) -> "StoreWriter":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
@@ -131,7 +131,7 @@ class StoreWriter(Similarity):
     def _has(self, kind: str, key: str) -> bool:
         return key in self._pending[kind] or key in self._tables[kind]
 
-    def _batches(self, keys: list[str]):
+    def _batches(self, keys: list[str]) -> Iterator[list[str]]:
         if self._lock.closed and keys:
             raise ValueError(f"the writer of store {self.path} is closed; open a new one to add {keys[0]!r}")
         step = self.teacher.batch_size
@@ -167,7 +167,7 @@ class StoreWriter(Similarity):
             out[waiting] = from_stored(np.stack([pending[keys[i]] for i in waiting]), self.dtype)
         return out
 
-    def _resume(self) -> dict:
+    def _resume(self) -> dict[str, Any]:
         for leftover in self.path.glob(f"*{PARTIAL}"):
             leftover.unlink()
         if not (self.path / "index.json").exists():
@@ -203,7 +203,7 @@ def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
         shutil.rmtree(part)
 
 
-def _lock(path: Path):
+def _lock(path: Path) -> TextIO:
     """Hold the folder's write lock as an open file; it falls with the process, however that ends."""
     file = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
     try:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class TeacherEnsemble(Similarity, nn.Module):
         joined = " ".join(member.fingerprint for member in self.members)
         return "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
 
-    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+    def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
         """(n, sum of dims) float32 of unit length. Images are raw (PIL or uint8): each member transforms its
         own.
         """

@@ -21,7 +21,6 @@ image tower as above, then --freeze image --teacher RUN_DIR/model, whose text to
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from typing import Any
 import tyro
 
 from cliptd.data.identity import wherever
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.loading import load_pairs
 from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.compression import compress
@@ -231,7 +231,7 @@ def _row(student: Student, result: TrainingResult) -> dict[str, Any]:
     }
 
 
-def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
+def _pairs(asked: DistillEmbeddings) -> MapStyle[Pair]:
     bad = {"on_bad_sample": asked.on_bad_sample}
     if asked.images is not None:
         sentences = load_sentences(asked.sentences, text_column=asked.csv_caption_key, **bad)
