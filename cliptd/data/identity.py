@@ -28,9 +28,9 @@ def state_of(data: Any) -> str | None:
 
 def identity_of_files(files: Iterable[str | Path]) -> str:
     """The first file's name, and 16 hex digits of the names and sizes of all; files may move, dates may change."""
-    files = [Path(file) for file in files]
-    described = "".join(f"{file.name} {file.stat().st_size}\n" for file in files)
-    return f"{files[0].name} … sha256:{_digest(described)}"
+    paths = [Path(file) for file in files]
+    described = "".join(f"{path.name} {path.stat().st_size}\n" for path in paths)
+    return f"{paths[0].name} … sha256:{_digest(described)}"
 
 
 def identity_of_folder(folder: str | Path, files: Iterable[str]) -> str:

@@ -19,7 +19,8 @@ class ImageTree:
     """
 
     def __init__(self, folder: str | Path, beside: str | None = None) -> None:
-        self.folder, self.lacking = Path(folder), []
+        self.folder = Path(folder)
+        self.lacking: list[Path] = []
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{folder}: is no folder; expected a folder of images, or shards (.tar)")
         parts = [pa.array(names, pa.large_binary()) for names in self._names(beside)]

@@ -1,9 +1,22 @@
-"""A picture of a data set that opens when it is asked for, or says why it cannot."""
+"""Images of a data set: as they are, or as files that open when they are asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
+
+if TYPE_CHECKING:  # settings import this module, and must not cost torch
+    from torch import Tensor
+
+AnyImage: TypeAlias = "Image.Image | Tensor | Callable[[], Image.Image | Tensor]"
+"""An image, or a function that opens it."""
+
+
+def open_image(image: AnyImage) -> "Image.Image | Tensor":
+    """Return the image, which is opened first if it is a function. Raises what the function raises."""
+    return image() if callable(image) else image
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -103,25 +104,27 @@ def holdout_split(
         ValueError: an argument is out of range or inconsistent, or nothing would be left to train on.
     """
     _check_ids(ids, groups=groups)
-    if (fraction is None) == (count is None):
+    if count is None and fraction is not None:
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}, expected a number in (0, 1)")
+        count = max(1, int(fraction * len(ids) + 0.5))
+    elif count is not None and fraction is None:
+        if not 0 < count < len(ids):
+            raise ValueError(f"count is {count}, expected 1 to {len(ids) - 1} of the {len(ids)} items")
+    else:
         raise ValueError(f"give one of count and fraction; got count={count}, fraction={fraction}")
-    if fraction is not None and not 0 < fraction < 1:
-        raise ValueError(f"fraction is {fraction}, expected a number in (0, 1)")
-    if count is not None and not 0 < count < len(ids):
-        raise ValueError(f"count is {count}, expected 1 to {len(ids) - 1} of the {len(ids)} items")
-    target = count if fraction is None else max(1, int(fraction * len(ids) + 0.5))
     held: list[int] = []
     kept: list[int] = []
     for members in _grouped(ids, groups, f"{seed}/holdout"):
-        (held if len(held) < target else kept).extend(members)
+        (held if len(held) < count else kept).extend(members)
     if not kept:
         raise ValueError(
-            f"holding out {target} of {len(ids)} items takes every group, nothing is left to train on"
+            f"holding out {count} of {len(ids)} items takes every group, nothing is left to train on"
         )
     return Split(kept, _hash(ids[i] for i in kept)), Split(held, _hash(ids[i] for i in held))
 
 
-def _check_ids(ids: Sequence[str], **columns: Sequence | None) -> None:
+def _check_ids(ids: Sequence[str], **columns: Sequence[Any] | None) -> None:
     if not len(ids):
         raise ValueError("ids is empty, there is nothing to split")
     for name, column in columns.items():
@@ -192,7 +195,7 @@ def _grouped(ids: Sequence[str], groups: Sequence[Hashable], seed: int | str) ->
 
 def _groups_for_each(grouped: list[list[int]], strata: Sequence[Hashable], per_class: int) -> list[int]:
     """Every group that has an item of a class still below `per_class`; nested in `per_class`."""
-    counts: Counter = Counter()
+    counts: Counter[Hashable] = Counter()
     chosen: list[int] = []
     for members in grouped:
         if any(counts[strata[index]] < per_class for index in members):

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.bad_samples import BadSample, BadSampleList
+from cliptd.data.images import open_image
 from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.embedding.crops import Crop, DrawnCrops, pil_image
@@ -77,8 +78,8 @@ class OpenedPairs:
         """Return the pair, with its whole image opened if `opens` returns true for its key."""
         try:
             pair = self.pairs[index]
-            if opens(pair.key) and callable(pair.image):
-                pair = pair._replace(image=pair.image())
+            if opens(pair.key):
+                pair = pair._replace(image=open_image(pair.image))
         except (ValueError, OSError) as error:
             if self.on_bad_sample == "raise":
                 raise
@@ -144,7 +145,7 @@ class StudentTeacherCollator:
     ) -> None:
         self.student, self.source = student, source
         self.bad_samples = bad_samples or BadSampleList()
-        self.members = [] if teacher is None else list(getattr(teacher, "members", [teacher]))
+        self.members = [] if teacher is None else list(teacher.members)
         # A member that reads as the student does gets the student's columns, which halves the work of a batch.
         self.own_pixels = [not _same_pixels(student, member) for member in self.members]
         self.own_tokens = [not _same_tokens(student, member) for member in self.members]

@@ -71,7 +71,7 @@ def random_crops(
     """Return the crops that the settings ask for, as large as the largest input of the models. None: no crops."""
     if settings.crop is None:
         return None
-    members = [] if teacher is None else getattr(teacher, "members", [teacher])
+    members = [] if teacher is None else teacher.members
     sizes = [member.pixel_shape[-1] for member in members]
     size = max([*sizes, student.image_transform(Image.new("RGB", (16, 16))).shape[-1]])
     if settings.source == "store":

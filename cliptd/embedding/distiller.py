@@ -165,10 +165,9 @@ class EmbeddingDistiller(StudentInTraining):
         """Return the live teacher's embeddings of images and texts, (pairs, dim) of unit length."""
         teacher = self.teacher
         assert teacher is not None  # forward asks a live teacher only
-        members = list(teacher.members) if isinstance(teacher, TeacherEnsemble) else [teacher]
         images, texts = [], []
-        for member, columns in zip(members, inputs, strict=True):
+        for member, columns in zip(teacher.members, inputs, strict=True):
             images.append(member.embed_pixels(columns.get("pixels", pixels)))
             texts.append(member.embed_tokens(columns.get("tokens", tokens)))
-        length = len(members) ** 0.5
+        length = len(teacher.members) ** 0.5
         return torch.cat(images, dim=-1) / length, torch.cat(texts, dim=-1) / length

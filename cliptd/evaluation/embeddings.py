@@ -1,19 +1,19 @@
 """The embeddings of a data set: images are read in threads, and images and texts are embedded in batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from cliptd.data.images import AnyImage, open_image
 from cliptd.data.pairs.pair import OnBadSample
-from cliptd.store.source import finite
+from cliptd.utils.finite import check_finite
 from cliptd.utils.read_ahead import read_ahead
 
-AnyImage: TypeAlias = Image.Image | Tensor | Callable[[], Image.Image | Tensor]
 """An image, or a function that opens it."""
 BATCH_SIZE = 256
 """The batch size of a model that has no `batch_size`."""
@@ -71,7 +71,7 @@ def embed_images(
 
     def read(position: int) -> Image.Image | Tensor | str:
         try:
-            image = _open(images[position])
+            image = open_image(images[position])
             return image if pixels is None else pixels([image], [names[position]])[0]
         except (OSError, SyntaxError, ValueError) as error:
             if on_bad_sample == "raise":
@@ -88,7 +88,9 @@ def embed_images(
             opened = {position: image for position, image in batch.items() if not isinstance(image, str)}
             if opened:
                 embeds = model.encode_images(list(opened.values()))
-                parts.append(finite(embeds, "image", [names[position] for position in opened], _name(model)))
+                parts.append(
+                    check_finite(embeds, "image", [names[position] for position in opened], _name(model))
+                )
                 kept += opened
             bar.update(len(positions))
     if not kept:
@@ -103,13 +105,9 @@ def embed_texts(model: DualEncoder, texts: Sequence[str], *, description: str = 
     with tqdm(total=len(texts), desc=description, unit="text", disable=None) as bar:
         for start in range(0, len(texts), size):
             batch = texts[start : start + size]
-            parts.append(finite(model.encode_texts(batch), "text", batch, _name(model)))
+            parts.append(check_finite(model.encode_texts(batch), "text", batch, _name(model)))
             bar.update(len(batch))
     return torch.cat(parts)
-
-
-def _open(image: AnyImage) -> Image.Image | Tensor:
-    return image() if callable(image) else image
 
 
 def _batch_size(model: DualEncoder) -> int:

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
-from cliptd.data.images import as_rgb
+from cliptd.data.images import as_rgb, open_image
 from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.dataset import ReinforcedDataset
-from cliptd.reinforcement.samples import crops_of, image_embeds, members_of, text_embeds
+from cliptd.reinforcement.samples import crops_of, image_embeds, text_embeds
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 
@@ -43,7 +43,7 @@ def known_pictures(
 
     Returns: one row per teacher; none if fewer than two images can be read.
     """
-    found = {member: np.zeros(2) for member in members_of(teacher)}
+    found = {member: np.zeros(2) for member in teacher.members}
     count, read = min(len(pairs), batches * AMONG), 0
     positions = [k * len(pairs) // count for k in range(count)]
     for start in range(0, count, AMONG):
@@ -73,7 +73,7 @@ def _read(pairs: MapStyle[Pair], positions: Sequence[int]) -> tuple[list[str], l
     for position in positions:
         with suppress(ValueError, OSError):
             pair = pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
+            image = open_image(pair.image)
             if isinstance(image, Image.Image):
                 read.append((pair.key, as_rgb(image), pair.text))
     keys, images, texts = zip(*read, strict=True) if read else ((), (), ())
@@ -94,7 +94,7 @@ def check_replay(
     Raises:
         ValueError: other teachers made the dataset.
     """
-    found = [(member.embed_dim, member.fingerprint) for member in members_of(teacher)]
+    found = [(member.embed_dim, member.fingerprint) for member in teacher.members]
     stored = [(card.embed_dim, card.fingerprint) for card in dataset.card.teachers]
     if len(found) != len(stored) or any(
         own[0] != other[0] or other[1] not in (None, own[1]) for own, other in zip(found, stored, strict=True)
@@ -106,7 +106,7 @@ def check_replay(
     largest = 0.0
     for index in range(len(dataset)) if samples is None else samples:
         sample = dataset[index]
-        crops = crops_of(sample.image(), sample.augmentations, sample.key, members_of(teacher), dataset.card)
+        crops = crops_of(sample.image(), sample.augmentations, sample.key, teacher.members, dataset.card)
         embeds = image_embeds([crops], [sample.key], teacher)
         texts = text_embeds([sample.text, *sample.captions], teacher)
         for ours, theirs in ((embeds[0], sample.image_embeds), (texts, sample.text_embeds)):

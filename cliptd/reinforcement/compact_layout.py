@@ -17,7 +17,7 @@ from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.reinforcement.compact_part import Part, read_part
 from cliptd.reinforcement.dataset import CARD, Reinforced, identity_of_card, opener, read_card
-from cliptd.store.shards import read_json
+from cliptd.utils.files import read_json
 
 TABLE_VERSION = 1
 FEATURES = datasets.Features(
@@ -116,7 +116,7 @@ class ReinforcedStore:
 
 def _rows(files: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for part, path in enumerate(files):
-        head = read_json(Path(path))
+        head = read_json(Path(path), "delete it and reinforce again")
         columns = zip(head["positions"], head["keys"], head["texts"], head["captions"], strict=True)
         for row, (position, key, text, captions) in enumerate(columns):
             found = {"part": part, "row": row, "position": position, "key": key, "text": text}

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from cliptd.data.augmentation import Augmentation, AugmentationPolicy
+from cliptd.data.images import AnyImage
 
 CARD, BAD = "reinforcement.json", "bad_samples.txt"
 FORMAT_VERSION = 2
@@ -138,7 +138,7 @@ class ReinforcedDataset(Protocol):
         """Return a sample."""
 
 
-def opener(image: Image.Image | Tensor | Callable[[], Image.Image | Tensor]) -> Callable[[], Image.Image]:
+def opener(image: AnyImage) -> Callable[[], Image.Image]:
     """Return a function that opens the image of a pair, which is no tensor. A pair's own function stays as it is."""
     found = image if callable(image) else lambda: image
     return cast(Callable[[], Image.Image], found)

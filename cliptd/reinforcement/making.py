@@ -19,7 +19,7 @@ from cliptd.reinforcement.compact_part import bytes_of, read_part, shapes_of, wr
 from cliptd.reinforcement.config import Layout, Reinforcement
 from cliptd.reinforcement.dataset import BAD, CARD, Reinforced, ReinforcementCard, TeacherCard
 from cliptd.reinforcement.public_layout_writer import image_file, write_tar
-from cliptd.reinforcement.samples import Captions, SampleMaker, members_of
+from cliptd.reinforcement.samples import Captions, SampleMaker
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 from cliptd.utils.files import write_atomically
@@ -31,7 +31,7 @@ def card_of(
     settings: Reinforcement, teacher: Teacher | TeacherEnsemble, captioner: Captions | None
 ) -> ReinforcementCard:
     """Return the description of the dataset that these models will make."""
-    members = members_of(teacher)
+    members = teacher.members
     return ReinforcementCard(
         teachers=tuple(TeacherCard(m.name, m.fingerprint, m.embed_dim, m.logit_scale) for m in members),
         policy=AugmentationPolicy(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cliptd.data.images import open_image
 from cliptd.data.pairs.pair import IMAGE_SUFFIXES
 from cliptd.reinforcement.dataset import Reinforced
 from cliptd.utils.files import whole_file, write_atomically
@@ -52,6 +53,8 @@ def image_file(image: Any) -> tuple[str, bytes]:
         suffix = {"jpeg": "jpg", "mpo": "jpg"}.get(kind, kind)  # an MPO is a JPEG with more of them behind it
         if f".{suffix}" in IMAGE_SUFFIXES:
             return suffix, content
-    opened, content = (image() if callable(image) else image), io.BytesIO()
-    opened.convert("RGB").save(content, format="PNG")
-    return "png", content.getvalue()
+    decoded, png = open_image(image), io.BytesIO()
+    if not isinstance(decoded, Image.Image):
+        raise ValueError(f"found a {type(decoded).__name__}, expected a PIL image")
+    decoded.convert("RGB").save(png, format="PNG")
+    return "png", png.getvalue()

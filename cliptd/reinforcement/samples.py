@@ -9,12 +9,13 @@ from PIL import Image
 from torch import Tensor
 
 from cliptd.data.augmentation import Augmentation, replay
+from cliptd.data.images import open_image
 from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.reinforcement.dataset import Reinforced, ReinforcementCard, opener
-from cliptd.store.source import finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
+from cliptd.utils.finite import check_finite
 from cliptd.utils.seeds import derive_seed
 
 
@@ -73,7 +74,7 @@ class SampleMaker:
         """
         try:
             pair = self.pairs[position]
-            image = pair.image() if callable(pair.image) else pair.image
+            image = open_image(pair.image)
             if not isinstance(image, Image.Image):
                 raise ValueError(f"{pair.key}: its image is a {type(image).__name__}, expected a PIL image")
             drawn = tuple(
@@ -82,7 +83,7 @@ class SampleMaker:
                 )
                 for k in range(self.card.augmentations)
             )
-            crops = crops_of(image, drawn, pair.key, members_of(self.teacher), self.card)
+            crops = crops_of(image, drawn, pair.key, self.teacher.members, self.card)
             kept = image if self.captioner is not None else None  # many whole images would fill the memory
             return ReadForTeachers(position, pair, kept, drawn, crops)
         except (ValueError, OSError) as error:
@@ -136,11 +137,6 @@ class SampleMaker:
         ]
 
 
-def members_of(teacher: Teacher | TeacherEnsemble) -> list[Teacher]:
-    """Return the members of an ensemble, or the one teacher."""
-    return list(getattr(teacher, "members", [teacher]))
-
-
 def crops_of(
     image: Image.Image,
     augmentations: Sequence[Augmentation],
@@ -170,14 +166,14 @@ def image_embeds(
 ) -> np.ndarray:
     """Embed each image's crops, given for each teacher: (images, augmentations, Σ dims) float32."""
     parts = []
-    for member, of_images in zip(members_of(teacher), zip(*crops, strict=True), strict=True):
+    for member, of_images in zip(teacher.members, zip(*crops, strict=True), strict=True):
         names = [name for key, own in zip(keys, of_images, strict=True) for name in _names(key, len(own))]
         embeds = member.encode_images(torch.cat(of_images), names).cpu()
-        parts.append(finite(embeds, "image", names, member.name))
+        parts.append(check_finite(embeds, "image", names, member.name))
     return torch.cat(parts, dim=1).unflatten(0, (len(keys), -1)).numpy()
 
 
 def text_embeds(texts: Sequence[str], teacher: Teacher | TeacherEnsemble) -> np.ndarray:
     """Embed texts: (texts, Σ dims) float32."""
-    parts = [finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in members_of(teacher)]
+    parts = [check_finite(m.encode_texts(texts).cpu(), "text", texts, m.name) for m in teacher.members]
     return torch.cat(parts, dim=1).numpy()

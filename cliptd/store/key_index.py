@@ -53,7 +53,7 @@ class KeyIndex:
     def digest(self) -> str:
         """16 hex digits of the keys, in whatever order they were added."""
         self.extend([])
-        return hashlib.sha256(np.ascontiguousarray(self._hashes, "<u8")).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(self._hashes, "<u8").data).hexdigest()[:16]
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
         """(n,) row numbers; KeyError holding the first key that is not there."""

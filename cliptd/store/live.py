@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cliptd.store.source import Picture, Source, encode_images, finite
+from cliptd.data.images import AnyImage
+from cliptd.store.source import Source, encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.utils.finite import check_finite
 
 
-def as_source(teacher_or_source) -> Source:
+def as_source(teacher_or_source: Teacher | TeacherEnsemble | Source) -> Source:
     """A source as it is; a teacher as a `LiveSource`."""
     if isinstance(teacher_or_source, Teacher | TeacherEnsemble):
         return LiveSource(teacher_or_source)
@@ -35,8 +37,8 @@ class LiveSource(Similarity):
     def __init__(
         self,
         teacher: Teacher | TeacherEnsemble,
-        calibration: Sequence[Picture] | None = None,
-        cached_texts=200_000,
+        calibration: Sequence["AnyImage | None"] | None = None,
+        cached_texts: int = 200_000,
     ):
         self.teacher, self.calibration, self.cached_texts = teacher, calibration, cached_texts
         self.embed_dim, self.name = teacher.embed_dim, teacher.name
@@ -50,7 +52,7 @@ class LiveSource(Similarity):
     def fingerprint(self) -> str:
         return self.teacher.fingerprint
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         embeds = encode_images(self.teacher, list(first), [images[i] for i in first.values()])
         row = {key: n for n, key in enumerate(first)}
@@ -61,7 +63,7 @@ class LiveSource(Similarity):
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if missing:
-            encoded = finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
+            encoded = check_finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
             self._texts.update(zip(missing, encoded, strict=True))
         found = []
         for text in texts:

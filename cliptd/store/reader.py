@@ -7,14 +7,17 @@ differs from the teacher's by at most 2⁻¹¹·|x| + 2⁻²⁵.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cliptd.store.shards import Table, map_shard, read_json
-from cliptd.store.source import Picture, finite
+from cliptd.data.images import AnyImage
+from cliptd.store.shards import Table, map_shard
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.utils.files import read_json
+from cliptd.utils.finite import check_finite
 
 FORMAT_VERSION = 2
 KINDS = ("images", "regions", "texts")
@@ -50,7 +53,7 @@ class TeacherStore(Similarity):
         self.embed_dim: int = index["embed_dim"]
         self.logit_scale: float = index["logit_scale"]
         self.logit_bias: float | None = index["logit_bias"]
-        self._shards: list[dict] = index["shards"]
+        self._shards: list[dict[str, Any]] = index["shards"]
         self._tables = read_tables(self.path, index)
 
     @classmethod
@@ -71,7 +74,7 @@ class TeacherStore(Similarity):
         images = self._tables["images"]
         return f"{self.dtype} store of {len(images)} images sha256:{images.index.digest()}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["TeacherStore"], tuple[Path]]:
         return TeacherStore, (self.path,)
 
     def __len__(self) -> int:
@@ -98,16 +101,16 @@ class TeacherStore(Similarity):
         """A shard's at a time, read from its file."""
         for shard in self._shards:
             if shard["kind"] == kind:
-                yield from read_json(self.path / f"{shard['stem']}.json")
+                yield from read_json(self.path / f"{shard['stem']}.json", "build the store again")
 
     def lacks(self, key: str, kind: str = "images") -> bool:
         """Whether it holds no such image, or region or text."""
         return key not in self._tables[kind]
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture] = ()) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"] = ()) -> Tensor:
         return self._look_up("images", keys)
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture] = ()) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"] = ()) -> Tensor:
         return self._look_up("regions", keys)
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
@@ -122,7 +125,7 @@ class TeacherStore(Similarity):
             rows = table.find(keys)
         except KeyError as error:
             raise StoreMissError(self.path, kind, error.args[0], len(table)) from None
-        return finite(table.gather(rows), kind.removesuffix("s"), keys, f"store {self.path}")
+        return check_finite(table.gather(rows), kind.removesuffix("s"), keys, f"store {self.path}")
 
 
 def mean_of(table: Table, path: Path) -> Tensor:
@@ -132,13 +135,13 @@ def mean_of(table: Table, path: Path) -> Tensor:
     return torch.from_numpy(table.sums / len(table)).float()
 
 
-def read_index(path: Path) -> dict:
+def read_index(path: Path) -> dict[str, Any]:
     """A store's index.json, refused where there is none or it is of another format."""
     if not (path / "index.json").is_file():
         raise FileNotFoundError(
             f"{path} is not a store: it has no index.json; build it with scripts/build_store.py"
         )
-    index = read_json(path / "index.json")
+    index = read_json(path / "index.json", "build the store again")
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -147,7 +150,7 @@ def read_index(path: Path) -> dict:
     return index
 
 
-def read_tables(path: Path, index: dict) -> dict[str, Table]:
+def read_tables(path: Path, index: dict[str, Any]) -> dict[str, Table]:
     """A table of each kind over the shards that the index names; a shard that is not whole is refused."""
     tables = {kind: Table(index["dtype"], index["embed_dim"]) for kind in KINDS}
     for kind, table in tables.items():

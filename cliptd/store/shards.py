@@ -20,14 +20,6 @@ from cliptd.utils.files import write_atomically
 STORED_AS = {"float16": (np.float16, "F16"), "bfloat16": (np.uint16, "BF16"), "float32": (np.float32, "F32")}
 
 
-def read_json(path: Path):
-    """The JSON content of `path`; ValueError naming the file if it is cut short or not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not complete JSON ({error}); build the store again") from None
-
-
 def to_stored(embeds: Tensor, dtype: str) -> np.ndarray:
     """Float embeddings as the numpy array a shard holds (bfloat16, which numpy lacks, as its 16 bits)."""
     embeds = embeds.to("cpu", getattr(torch, dtype)).contiguous()

@@ -6,31 +6,34 @@ here, asks the teacher each time; `TeacherStore` (cliptd.store) reads what was w
 float32 on the CPU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from cliptd.data.images import AnyImage, open_image
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import ImageError, Teacher
-
-Picture = Image.Image | Tensor | Callable[[], Image.Image | Tensor] | None
+from cliptd.utils.finite import check_finite
 
 
 class Source(Protocol):
     """What a distillation collator needs of a teacher, loaded or not."""
 
     embed_dim: int
-    fingerprint: str
     logit_scale: float
     logit_bias: float | None
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    @property
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the teacher."""
+
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         """(n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
         """As image_embeds, of parts of images: they do not count in image_mean."""
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
@@ -41,33 +44,21 @@ class Source(Protocol):
 
 
 def encode_images(
-    teacher: Teacher | TeacherEnsemble, keys: Sequence[str], images: Sequence[Picture]
+    teacher: Teacher | TeacherEnsemble, keys: Sequence[str], images: Sequence["AnyImage | None"]
 ) -> Tensor:
     """Open and encode images, a teacher's batch at a time; every error names the key."""
     parts = [torch.zeros(0, teacher.embed_dim)]
     for start in range(0, len(keys), teacher.batch_size):
         names = list(keys[start : start + teacher.batch_size])
         opened = [_open(name, images[start + i]) for i, name in enumerate(names)]
-        parts.append(finite(teacher.encode_images(opened, names).cpu(), "image", names, teacher.name))
+        parts.append(check_finite(teacher.encode_images(opened, names).cpu(), "image", names, teacher.name))
     return torch.cat(parts)
 
 
-def _open(key: str, image: Picture) -> Image.Image | Tensor:
+def _open(key: str, image: "AnyImage | None") -> Image.Image | Tensor:
     if image is None:
-        raise ImageError(key, "it must be encoded, but no picture was given (None)")
-    if not callable(image):
-        return image
+        raise ImageError(key, "it must be encoded, but no image was given (None)")
     try:
-        return image()
+        return open_image(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(key, error) from error
-
-
-def finite(embeds: Tensor, kind: str, names: Sequence[str], where: str) -> Tensor:
-    if not torch.isfinite(embeds.sum()):  # one pass; rows have unit length, so a finite sum cannot overflow
-        bad = (~torch.isfinite(embeds).all(-1)).nonzero().flatten().tolist()
-        listed = ", ".join(repr(names[i]) for i in bad[:3])
-        raise ValueError(
-            f"{where}: the embedding of {kind} {listed} is not finite (NaN or inf), {len(bad)} in all"
-        )
-    return embeds

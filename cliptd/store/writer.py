@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cliptd.data.images import AnyImage
 from cliptd.store.reader import (
     FORMAT_VERSION,
     KINDS,
@@ -24,10 +25,11 @@ from cliptd.store.reader import (
     read_tables,
 )
 from cliptd.store.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
-from cliptd.store.source import Picture, encode_images, finite
+from cliptd.store.source import encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
+from cliptd.utils.finite import check_finite
 
 
 class StoreWriter(Similarity):
@@ -71,16 +73,16 @@ class StoreWriter(Similarity):
     def __enter__(self) -> "StoreWriter":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def image_embeds(self, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         return self._picture_embeds("images", keys, images)
 
-    def region_embeds(self, keys: Sequence[str], regions: Sequence[Picture]) -> Tensor:
+    def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
         return self._picture_embeds("regions", keys, regions)
 
-    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence[Picture]) -> Tensor:
+    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         if len(keys) != len(images):
             raise ValueError(f"{len(keys)} keys for {len(images)} {kind}; expected one each")
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
@@ -104,7 +106,7 @@ class StoreWriter(Similarity):
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]
         for batch in self._batches(missing):
-            encoded = finite(self.teacher.encode_texts(batch).cpu(), "text", batch, self.name)
+            encoded = check_finite(self.teacher.encode_texts(batch).cpu(), "text", batch, self.name)
             self._add("texts", batch, encoded)
         return self._read("texts", texts)
 
@@ -129,7 +131,7 @@ class StoreWriter(Similarity):
     def _has(self, kind: str, key: str) -> bool:
         return key in self._pending[kind] or key in self._tables[kind]
 
-    def _batches(self, keys: list[str]):
+    def _batches(self, keys: list[str]) -> Iterator[list[str]]:
         if self._lock.closed and keys:
             raise ValueError(f"the writer of store {self.path} is closed; open a new one to add {keys[0]!r}")
         step = self.teacher.batch_size
@@ -165,7 +167,7 @@ class StoreWriter(Similarity):
             out[waiting] = from_stored(np.stack([pending[keys[i]] for i in waiting]), self.dtype)
         return out
 
-    def _resume(self) -> dict:
+    def _resume(self) -> dict[str, Any]:
         for leftover in self.path.glob(f"*{PARTIAL}"):
             leftover.unlink()
         if not (self.path / "index.json").exists():
@@ -201,7 +203,7 @@ def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
         shutil.rmtree(part)
 
 
-def _lock(path: Path):
+def _lock(path: Path) -> TextIO:
     """Hold the folder's write lock as an open file; it falls with the process, however that ends."""
     file = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
     try:

@@ -13,7 +13,7 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
-from cliptd.targeted.teacher_view import TeacherViews, check_finite, embed_texts, match_logits
+from cliptd.targeted.teacher_view import TeacherViews, checked, embed_texts, match_logits
 
 
 class DistillationCollator:
@@ -72,7 +72,7 @@ class DistillationCollator:
         inputs.check_word_ids()
         batch, candidates = len(inputs.image_keys), inputs.candidates
         images = self.source.image_embeds(list(inputs.image_keys), inputs.images)
-        images = check_finite(images, inputs.image_keys, "image")
+        images = checked(images, "image", inputs.image_keys)
         pairs = [
             (key, text, tuple(words))
             for key, texts, word_lists in zip(inputs.image_keys, inputs.texts, inputs.words, strict=True)
@@ -125,7 +125,7 @@ class DistillationCollator:
         if not where:
             return [torch.zeros(0, embed_dim)] * len(inputs.region_keys)
         embeds = self.source.region_embeds(list(where), list(where.values()))
-        embeds = check_finite(embeds, list(where), "region")
+        embeds = checked(embeds, "region", list(where))
         row_of = {key: n for n, key in enumerate(where)}
         return [embeds[[row_of[key] for key in keys]] for keys in inputs.region_keys]
 
@@ -201,7 +201,7 @@ def precompute(
         return
     done = 0
     for inputs in batches:
-        check_finite(writer.image_embeds(list(inputs.image_keys), inputs.images), inputs.image_keys, "image")
+        checked(writer.image_embeds(list(inputs.image_keys), inputs.images), "image", inputs.image_keys)
         collator.region_embeds(inputs, writer.embed_dim)
         done += len(inputs.image_keys)
         if progress is not None:

@@ -21,6 +21,7 @@ from cliptd.targeted.relevance import (
 )
 from cliptd.targeted.selection import select_tokens
 from cliptd.targeted.stopwords import is_content_word
+from cliptd.utils.finite import check_finite
 
 Pair = tuple[str, str, tuple[str, ...]]  # image key, teacher text, words
 
@@ -248,23 +249,15 @@ def embed_texts(source: Any, texts: Sequence[str]) -> Tensor:
         ValueError: naming the text whose embedding holds NaN or infinity.
     """
     row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    embeds = check_finite(source.text_embeds(list(row)), list(row), "text")
+    embeds = checked(source.text_embeds(list(row)), "text", list(row))
     if len(row) == len(texts):
         return embeds
     return embeds[torch.tensor([row[text] for text in texts])]
 
 
-def check_finite(embeds: Tensor, names: Sequence[str], what: str) -> Tensor:
-    """Float32 on the CPU, or a ValueError that names the first row with NaN or infinity."""
-    embeds = embeds.detach().to("cpu", torch.float32)
-    if not torch.isfinite(embeds.sum()):
-        for name, row in zip(names, embeds, strict=True):
-            if not torch.isfinite(row).all():
-                raise ValueError(
-                    f"the teacher's embedding of the {what} {name!r} holds NaN or infinity; expected finite "
-                    f"numbers: remove the {what} or rebuild the store with a teacher in higher precision"
-                )
-    return embeds
+def checked(embeds: Tensor, kind: str, names: Sequence[str]) -> Tensor:
+    """Return embeddings as float32 on the CPU. Raises ValueError naming the rows that hold NaN or infinity."""
+    return check_finite(embeds.detach().to("cpu", torch.float32), kind, names, "the teacher")
 
 
 def _scatter(values: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

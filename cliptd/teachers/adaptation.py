@@ -15,6 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cliptd.data.images import open_image
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.pair import Pair
 from cliptd.teachers.from_open_clip import OpenClipTeacher, as_teacher
 from cliptd.teachers.teacher import MAX_LOGIT_SCALE
@@ -83,7 +85,9 @@ class ContrastiveAdapter(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(teacher.model).float().requires_grad_(True)
 
-    def forward(self, pixel_values: Tensor, input_ids: Tensor, image_ids: Tensor, text_ids: Tensor) -> dict:
+    def forward(
+        self, pixel_values: Tensor, input_ids: Tensor, image_ids: Tensor, text_ids: Tensor
+    ) -> dict[str, Tensor]:
         self.clamp_logit_scale()
         image_embeds = gather_with_gradient(F.normalize(self.model.encode_image(pixel_values), dim=-1))
         text_embeds = gather_with_gradient(F.normalize(self.model.encode_text(input_ids), dim=-1))
@@ -99,11 +103,11 @@ class ContrastiveAdapter(nn.Module):
 
 def adapt_teacher(
     teacher: OpenClipTeacher,
-    pairs: Sequence[Pair],
+    pairs: MapStyle[Pair],
     config: TrainingConfig,
     *,
     run_dir: str | Path,
-    validation: Sequence[Pair] = (),
+    validation: MapStyle[Pair] = (),
     accelerator: Accelerator | None = None,
 ) -> OpenClipTeacher:
     """Fine-tune a copy of `teacher` on `pairs`; resumes, logs and checkpoints as `cliptd.training.train`
@@ -131,7 +135,7 @@ def adapt_teacher(
         PairCollator(teacher),
         config,
         run_dir=run_dir,
-        evaluate=(lambda model: _recall(model, teacher, validation)) if len(validation) else None,
+        evaluate=(lambda _: _recall(adapter, teacher, validation)) if len(validation) else None,
         accelerator=accelerator,
         settings={"teacher": teacher.fingerprint},
     )
@@ -148,7 +152,7 @@ class PairCollator:
         self.open, self.tokenize = teacher.pixels, teacher.tokenize
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Tensor]:
-        opened = [pair.image() if callable(pair.image) else pair.image for pair in pairs]
+        opened = [open_image(pair.image) for pair in pairs]
         return {
             "pixel_values": self.open(opened, [pair.key for pair in pairs]),
             "input_ids": self.tokenize([pair.text for pair in pairs]),
@@ -158,7 +162,7 @@ class PairCollator:
 
 
 @torch.no_grad()
-def _recall(adapter: nn.Module, teacher: OpenClipTeacher, pairs: Sequence[Pair]) -> dict[str, float]:
+def _recall(adapter: ContrastiveAdapter, teacher: OpenClipTeacher, pairs: MapStyle[Pair]) -> dict[str, float]:
     """Percent of images whose nearest text is true of them, and of texts whose nearest image fits them."""
     collate = PairCollator(teacher)
     device = next(adapter.parameters()).device

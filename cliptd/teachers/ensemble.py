@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +19,20 @@ class TeacherEnsemble(Similarity, nn.Module):
     teachers this way.
     """
 
+    members: Sequence[Teacher]
+    """The teachers, whose embeddings are in this order."""
+
     def __init__(self, members: Sequence[Teacher]):
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one teacher, found none")
-        self.members = nn.ModuleList(members)
+        self.register_module("members", nn.ModuleList(members))
         self.name = ",".join(member.name for member in members)
         self.embed_dim = sum(member.embed_dim for member in members)
         self.batch_size = min(member.batch_size for member in members)
         self.logit_scale = sum(member.logit_scale for member in members) / len(members)
-        biases = [member.logit_bias for member in members]
-        self.logit_bias = None if None in biases else sum(biases) / len(biases)
+        biases = [member.logit_bias for member in members if member.logit_bias is not None]
+        self.logit_bias = sum(biases) / len(biases) if len(biases) == len(members) else None
 
     @property
     def device(self) -> torch.device:
@@ -40,7 +44,7 @@ class TeacherEnsemble(Similarity, nn.Module):
         joined = " ".join(member.fingerprint for member in self.members)
         return "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
 
-    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+    def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
         """(n, sum of dims) float32 of unit length. Images are raw (PIL or uint8): each member transforms its
         own.
         """

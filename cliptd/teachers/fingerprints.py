@@ -16,7 +16,7 @@ def hash_weights(model: nn.Module) -> "hashlib._Hash":
     return digest
 
 
-def hash_vocabulary(vocabulary: dict) -> str:
+def hash_vocabulary(vocabulary: dict[str, int]) -> str:
     """sha256 of a token → id map, in the order of the ids."""
     tokens = sorted(vocabulary.items(), key=lambda item: item[1])
     return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import open_clip
 import torch
@@ -17,15 +17,16 @@ from huggingface_hub import snapshot_download
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from cliptd.data.images import as_rgb
 from cliptd.teachers.fingerprints import hash_vocabulary
-from cliptd.teachers.teacher import Teacher, one_line
+from cliptd.teachers.teacher import Teacher, Tokens, one_line
 from cliptd.utils.files import write_atomically
 from cliptd.utils.tensor_files import save_tensors
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+OpenClipModel: TypeAlias = open_clip.CLIP | open_clip.CustomTextCLIP
 HUB = "hf-hub:"
 """How open_clip begins the names of models on the hub."""
 
@@ -35,15 +36,22 @@ class OpenClipTeacher(Teacher):
     dict.
     """
 
+    model: OpenClipModel
     transform: Callable[[Image.Image], Tensor]
     tokenizer: Callable[..., Tensor]
     config: dict[str, Any]
 
     def __init__(
-        self, model: nn.Module, transform: Callable, tokenizer: Callable, config: dict, name: str, **options
-    ):
+        self,
+        model: OpenClipModel,
+        transform: Callable[[Image.Image], Tensor],
+        tokenizer: Callable[..., Tensor],
+        config: dict[str, Any],
+        name: str,
+        batch_size: int = 256,
+    ) -> None:
         self.__dict__.update(transform=transform, tokenizer=tokenizer, config=config)
-        super().__init__(model, name, **options)
+        super().__init__(model, name, batch_size)
 
     def image_transform(self, image: Image.Image) -> Tensor:
         return self.transform(as_rgb(image))
@@ -54,10 +62,10 @@ class OpenClipTeacher(Teacher):
     def image_features(self, pixels: Tensor) -> Tensor:
         return self.model.encode_image(pixels)
 
-    def text_features(self, tokens: Tensor) -> Tensor:
+    def text_features(self, tokens: Tokens) -> Tensor:
         return self.model.encode_text(tokens)
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         vocabulary = getattr(self.tokenizer, "encoder", None)  # open_clip's own BPE
         if vocabulary is None and hasattr(self.tokenizer, "tokenizer"):
             vocabulary = self.tokenizer.tokenizer.get_vocab()
@@ -207,7 +215,11 @@ def load_folder(
 
 
 def as_teacher(
-    model: nn.Module, tokenizer: Callable, model_cfg: dict, name: str, batch_size: int = 256
+    model: OpenClipModel,
+    tokenizer: Callable[..., Tensor],
+    model_cfg: dict[str, Any],
+    name: str,
+    batch_size: int = 256,
 ) -> OpenClipTeacher:
     """A loaded open_clip model (it is frozen in place) as a teacher, with the transform that it names."""
     preprocess = dict(model.visual.preprocess_cfg)
@@ -217,11 +229,11 @@ def as_teacher(
 
 
 def save_open_clip(
-    teacher: OpenClipTeacher | nn.Module,
+    teacher: OpenClipTeacher | OpenClipModel,
     folder: str | Path,
     *,
-    config: dict | None = None,
-    tokenizer: Callable | None = None,
+    config: dict[str, Any] | None = None,
+    tokenizer: Callable[..., Any] | None = None,
 ) -> Path:
     """Write an ordinary open_clip folder, which `load_teacher(folder)` and open_clip's "local-dir:" read
     alike.
@@ -244,7 +256,7 @@ def save_open_clip(
     folder.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(config)
     text = config["model_cfg"]["text_cfg"]
-    if hasattr(tokenizer, "save_pretrained"):
+    if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
         tokenizer.save_pretrained(folder)
         text.setdefault(
             "hf_tokenizer_name", folder.name

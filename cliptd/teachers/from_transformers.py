@@ -1,18 +1,28 @@
 """transformers dual encoders (CLIP, SigLIP and models of the same methods) as teachers."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    BaseImageProcessor,
+    CLIPModel,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    SiglipModel,
+)
 
 from cliptd.data.images import as_rgb
 from cliptd.teachers.fingerprints import hash_vocabulary
-from cliptd.teachers.teacher import Teacher, one_line
+from cliptd.teachers.teacher import Teacher, Tokens, one_line
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -20,17 +30,28 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 class TransformersTeacher(Teacher):
     """A transformers dual encoder (CLIP, SigLIP and models of the same methods) with its processors."""
 
+    model: CLIPModel | SiglipModel
+    image_processor: BaseImageProcessor
+    tokenizer: PreTrainedTokenizerBase
+
     def __init__(
-        self, model: nn.Module, image_processor: Callable, tokenizer: Callable, name: str, **options
-    ):
+        self,
+        model: CLIPModel | SiglipModel,
+        image_processor: BaseImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str,
+        batch_size: int = 256,
+    ) -> None:
         self.__dict__.update(image_processor=image_processor, tokenizer=tokenizer)
-        super().__init__(model, name, **options)
+        super().__init__(model, name, batch_size)
 
     def image_transform(self, image: Image.Image) -> Tensor:
         return self.image_processor(images=as_rgb(image), return_tensors="pt")["pixel_values"][0]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        length = self.model.config.text_config.max_position_embeddings
+        text_config = self.model.config.text_config
+        assert isinstance(text_config, PreTrainedConfig)  # as every loaded model's is
+        length = text_config.max_position_embeddings
         options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
         tokens = self.tokenizer(list(texts), **options)
         siglip = getattr(self.model, "logit_bias", None) is not None  # trained on padding, without a mask
@@ -41,11 +62,12 @@ class TransformersTeacher(Teacher):
         out = self.model.get_image_features(pixel_values=pixels)
         return getattr(out, "pooler_output", out)
 
-    def text_features(self, tokens: dict[str, Tensor]) -> Tensor:
+    def text_features(self, tokens: Tokens) -> Tensor:
+        assert isinstance(tokens, dict)  # as tokenize makes them
         out = self.model.get_text_features(**tokens)
         return getattr(out, "pooler_output", out)
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         return {
             "transform": self.image_processor.to_dict(),
             "vocabulary": hash_vocabulary(self.tokenizer.get_vocab()),

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import open_clip
 import torch
@@ -55,7 +55,11 @@ def load_teacher(
                 f"{name!r}; give one for all, or one each, empty where a teacher needs none"
             )
         members = zip(names, tags, strict=True)
-        return TeacherEnsemble([load_teacher(part, tag, **options) for part, tag in members])
+        return TeacherEnsemble([_load_one(part, tag, options) for part, tag in members])
+    return _load_one(name, pretrained, options)
+
+
+def _load_one(name: str, pretrained: str | None, options: dict[str, Any]) -> Teacher:
     if not _needs_tag(name) and pretrained:
         raise ValueError(
             f"pretrained={pretrained!r} has no meaning for {name!r}, which holds its own weights; "

@@ -7,8 +7,9 @@ the same.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,6 +21,8 @@ from cliptd.teachers.fingerprints import hash_weights
 
 MAX_LOGIT_SCALE = 100.0
 """That training allows, as CLIP's authors do."""
+Tokens = Tensor | dict[str, Tensor]
+"""(texts, tokens) ids, or several such columns by their names."""
 PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
 
 
@@ -84,7 +87,9 @@ class Teacher(Similarity, nn.Module, ABC):
         self.name = name
         self.batch_size = batch_size
         bias = getattr(model, "logit_bias", None)
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
+        scale = model.logit_scale
+        assert isinstance(scale, Tensor)  # a module's attribute may also be a module
+        self.logit_scale = float(scale.detach().float().exp())
         self.logit_bias = None if bias is None else float(bias.detach())
         self.pixel_shape = self.image_transform(Image.new("RGB", (16, 16))).shape
         self.embed_dim = self.encode_texts(PROBES[:1]).shape[-1]
@@ -94,7 +99,7 @@ class Teacher(Similarity, nn.Module, ABC):
         """The teacher's own preprocessing of a PIL image of any mode: (3, height, width) float32."""
 
     @abstractmethod
-    def tokenize(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
         """The teacher's own token ids, padded to its context length: (texts, tokens), or a dict of such."""
 
     @abstractmethod
@@ -102,15 +107,21 @@ class Teacher(Similarity, nn.Module, ABC):
         """(batch, 3, height, width) → (batch, dim), not normalised."""
 
     @abstractmethod
-    def text_features(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+    def text_features(self, tokens: Tokens) -> Tensor:
         """What `tokenize` returns → (batch, dim), not normalised."""
 
     @abstractmethod
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """What besides the weights decides an embedding: transform and vocabulary, as JSON values."""
 
     @property
+    def members(self) -> "Sequence[Teacher]":
+        """The teacher itself, as an ensemble of one."""
+        return [self]
+
+    @property
     def device(self) -> torch.device:
+        """Where the weights are, and the embeddings come out."""
         return next(self.model.parameters()).device
 
     @cached_property
@@ -122,7 +133,7 @@ class Teacher(Similarity, nn.Module, ABC):
         """Stays in eval mode, whatever `mode` says: a parent's `.train()` must not wake its dropout."""
         return super().train(False)
 
-    def encode_images(self, images: Sequence | Tensor, names: Sequence[str] | None = None) -> Tensor:
+    def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
         """Embed images.
 
         Args:
@@ -134,58 +145,57 @@ class Teacher(Similarity, nn.Module, ABC):
         Raises: ImageError naming the image that cannot be decoded.
         """
         named = names or [image_name(image, i) for i, image in enumerate(images)]
-        batches = zip(self._batches(images), self._batches(named), strict=True)
         dtype = next(self.model.parameters()).dtype
         return self._encode(
-            self.image_features(self.pixels(*batch).to(self.device, dtype)) for batch in batches
+            self.image_features(self.pixels(images[part], named[part]).to(self.device, dtype))
+            for part in self._batches(len(images))
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts, over-long ones truncated: (n, dim) float32 of unit length, on `device`."""
         if isinstance(texts, str):
             raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
-        return self._encode(self.text_features(self._tokens(batch)) for batch in self._batches(texts))
+        return self._encode(
+            self.text_features(self._tokens(texts[part])) for part in self._batches(len(texts))
+        )
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """(n, 3, height, width) of `pixels` → (n, dim) float32 of unit length, on `device`."""
         dtype = next(self.model.parameters()).dtype
         return self._encode(
-            self.image_features(part.to(self.device, dtype)) for part in self._batches(pixels)
+            self.image_features(pixels[part].to(self.device, dtype)) for part in self._batches(len(pixels))
         )
 
-    def embed_tokens(self, tokens: Tensor | dict[str, Tensor]) -> Tensor:
+    def embed_tokens(self, tokens: Tokens) -> Tensor:
         """What `tokenize` returns → (n, dim) float32 of unit length, on `device`."""
         if isinstance(tokens, Tensor):
-            return self._encode(self.text_features(part.to(self.device)) for part in self._batches(tokens))
-        parts = (
-            {name: ids.to(self.device) for name, ids in part.items()} for part in self._dict_batches(tokens)
+            parts = self._batches(len(tokens))
+            return self._encode(self.text_features(tokens[part].to(self.device)) for part in parts)
+        parts = self._batches(len(next(iter(tokens.values()))))
+        return self._encode(
+            self.text_features({name: ids[part].to(self.device) for name, ids in tokens.items()})
+            for part in parts
         )
-        return self._encode(self.text_features(part) for part in parts)
 
-    def _dict_batches(self, columns: dict[str, Tensor]):
-        count = len(next(iter(columns.values())))
-        starts = range(0, count, self.batch_size)
-        return ({name: ids[i : i + self.batch_size] for name, ids in columns.items()} for i in starts)
+    def _batches(self, count: int) -> list[slice]:
+        return [slice(start, start + self.batch_size) for start in range(0, count, self.batch_size)]
 
-    def _batches(self, items: Sequence):
-        return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
-
-    def _encode(self, features) -> Tensor:
+    def _encode(self, features: Iterator[Tensor]) -> Tensor:
         """Draw from the generator `features` without gradients, autocast or inference_mode's tensors."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             parts = [F.normalize(part.float(), dim=-1) for part in features]
             return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
 
-    def pixels(self, images: Sequence | Tensor, names: Sequence[str]) -> Tensor:
+    def pixels(self, images: Sequence[Any] | Tensor, names: Sequence[str]) -> Tensor:
         """(batch, 3, height, width) float32, on the CPU, of what `encode_images` takes."""
         return torch.stack([self._one_image(image, name) for image, name in zip(images, names, strict=True)])
 
     def _one_image(self, image: Image.Image | Tensor, name: str) -> Tensor:
         if isinstance(image, Tensor) and image.is_floating_point():
             if image.shape != self.pixel_shape:
-                found, expected = tuple(image.shape), tuple(self.pixel_shape)
                 raise ImageError(
-                    name, f"float tensor of shape {found}, expected image_transform's {expected}"
+                    name,
+                    f"float tensor of shape {tuple(image.shape)}, expected image_transform's {tuple(self.pixel_shape)}",
                 )
             return image.cpu()
         if isinstance(image, Tensor) and image.dtype == torch.uint8:
@@ -198,7 +208,7 @@ class Teacher(Similarity, nn.Module, ABC):
         except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise ImageError(name, error) from error
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor | dict[str, Tensor]:
+    def _tokens(self, texts: Sequence[str]) -> Tokens:
         tokens = self.tokenize(list(texts))
         if isinstance(tokens, Tensor):
             return tokens.to(self.device)
@@ -212,8 +222,8 @@ class Teacher(Similarity, nn.Module, ABC):
         """
         digest = hash_weights(self.model)
         tokens = self.tokenize(PROBES)
-        tokens = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
-        for key, value in sorted(tokens.items()):
+        columns = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
+        for key, value in sorted(columns.items()):
             digest.update(f"{key} {value.tolist()}\n".encode())
         digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
         return "sha256:" + digest.hexdigest()[:16]
@@ -224,5 +234,5 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def image_name(image, position: int) -> str:
+def image_name(image: object, position: int) -> str:
     return getattr(image, "filename", "") or f"at position {position}"

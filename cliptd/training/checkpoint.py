@@ -130,7 +130,8 @@ def optimizer_to_tensors(
     Learning rates and other group settings are not state: they follow from the configuration and the step.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    tensors, scalars = {}, {}
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
     for parameter, entries in optimizer.state.items():
         name = names[id(parameter)]
         scalars[name] = {key: value for key, value in entries.items() if not isinstance(value, Tensor)}

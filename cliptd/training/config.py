@@ -69,8 +69,11 @@ class TrainingConfig:
     find_unused_parameters: bool = True
     """Multi-process training tolerates parameters that a step does not use; false is slightly faster."""
 
-    def __post_init__(self):
-        self.betas = tuple(self.betas)
+    def __post_init__(self) -> None:
+        betas = tuple(self.betas)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"TrainingConfig.betas is {betas}, expected two numbers in [0, 1)")
+        self.betas = betas
         positive = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
         if self.micro_batch_size is not None:
             positive["micro_batch_size"] = self.micro_batch_size
@@ -88,8 +91,6 @@ class TrainingConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"TrainingConfig.{name} is {getattr(self, name)}, expected 0 or more")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"TrainingConfig.betas is {self.betas}, expected two numbers in [0, 1)")
         if self.patience and self.metric is None:
             raise ValueError(f"TrainingConfig.patience is {self.patience}, but no metric says what is better")
         choices = {

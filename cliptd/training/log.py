@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cliptd.utils.files import flush_to_disk, write_atomically
 
@@ -12,7 +12,7 @@ class StepLog:
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = None
+        self._file: TextIO | None = None
 
     def keep_until(self, step: int) -> None:
         """Drop the lines beyond `step` finished steps, half-written ones included."""

@@ -55,7 +55,7 @@ class TrainingResult:
 def train(
     model: nn.Module,
     dataset: MapStyle[Any],
-    collate: Callable[[list], dict[str, Any]],
+    collate: Callable[[list[Any]], dict[str, Any]],
     config: TrainingConfig,
     *,
     run_dir: str | Path,

@@ -6,12 +6,13 @@ lost or repeated by a restart, by accumulation or by the number of processes, an
 save.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from cliptd.data.map_style import MapStyle
 from cliptd.training.seeding import seed_generators
 from cliptd.utils.seeds import derive_seed
 
@@ -56,7 +57,7 @@ class ExampleStream:
         return self._epochs[epoch]
 
 
-class MicroBatches(Dataset):
+class MicroBatches(Dataset[Any]):
     """A dataset whose item j is the collated micro-batch j of this process: step j // accumulation.
 
     The generators are seeded by the stream position before each example is read and by the slice before it is
@@ -66,8 +67,8 @@ class MicroBatches(Dataset):
 
     def __init__(
         self,
-        dataset: Sequence,
-        collate: Callable[[list], Any],
+        dataset: MapStyle[Any],
+        collate: Callable[[list[Any]], Any],
         *,
         seed: int,
         micro_batch_size: int,
@@ -101,7 +102,7 @@ class MicroBatches(Dataset):
 
     def loader(
         self, first_step: int, steps: int, *, num_workers: int = 0, pin_memory: bool = False
-    ) -> DataLoader:
+    ) -> DataLoader[Any]:
         """The micro-batches of steps [first_step, steps) in order, prepared ahead by `num_workers`
         processes."""
         if num_workers:
@@ -118,5 +119,5 @@ class MicroBatches(Dataset):
         )
 
 
-def _as_it_is(batch):
+def _as_it_is(batch: Any) -> Any:
     return batch

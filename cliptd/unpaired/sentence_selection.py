@@ -19,13 +19,13 @@ from tqdm import tqdm
 from cliptd.data.bad_samples import BadSampleList
 from cliptd.data.identity import identity_of
 from cliptd.evaluation.embeddings import embed_images
-from cliptd.store.source import finite
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import Images, Sentences
 from cliptd.unpaired.score_table import ENTRY, distinct_texts, parts, scores_of_ranks
 from cliptd.utils.files import whole_file, write_atomically
+from cliptd.utils.finite import check_finite
 from cliptd.utils.run_folder import differences
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
@@ -149,7 +149,7 @@ def _scores(
 
     The pool is compared one block at a time.
     """
-    embeds = finite(teacher.encode_texts(texts), "text", texts, teacher.name)
+    embeds = check_finite(teacher.encode_texts(texts), "text", texts, teacher.name)
     best = embeds.new_full((len(texts), neighbours), -2.0)
     for block in pool.split(16_384):
         best = torch.cat([best, embeds @ block.T], dim=1).topk(neighbours, dim=1).values

@@ -1,9 +1,11 @@
 """Files that are either whole or absent, whatever kills the process."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PARTIAL = ".partial"
 """How the names of files end that are being written."""
@@ -53,6 +55,21 @@ def readable_as_the_umask_says(folder: Path) -> None:
     for file in folder.iterdir():
         if file.is_file():
             file.chmod(0o666 & ~umask)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Return the JSON content of a file.
+
+    Args:
+        remedy: what to do about a damaged file, such as "build the store again"; the message ends with it.
+
+    Raises:
+        ValueError: the file is cut short or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not complete JSON ({error}); {remedy}") from None
 
 
 def flush_to_disk(path: Path) -> None:

@@ -21,7 +21,6 @@ image tower as above, then --freeze image --teacher RUN_DIR/model, whose text to
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from typing import Any
 import tyro
 
 from cliptd.data.identity import wherever
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.loading import load_pairs
 from cliptd.data.pairs.pair import Pair
 from cliptd.embedding.compression import compress
@@ -42,7 +42,6 @@ from cliptd.evaluation.zero_shot import TEMPLATES, read_templates, zero_shot
 from cliptd.reinforcement.compact_layout import ReinforcedStore
 from cliptd.reinforcement.dataset import ReinforcedDataset
 from cliptd.reinforcement.loading import load_reinforced
-from cliptd.reinforcement.samples import members_of
 from cliptd.reinforcement.training import distil_reinforced
 from cliptd.teachers import load_teacher
 from cliptd.teachers.ensemble import TeacherEnsemble
@@ -205,7 +204,7 @@ def main(arguments: list[str]) -> None:
                 rows.append({"model": f"teacher {wherever(teacher.name)}", **evaluate(teacher)})
         student, pairs = _first_student(asked, teacher), _pairs(asked)
         starts_from = "fresh weights" if student.fresh else student.name
-        teachers = [] if teacher is None else [member.name for member in members_of(teacher)]
+        teachers = [] if teacher is None else [member.name for member in teacher.members]
         if asked.progressive:
             shrinking = {"learned_masks": asked.learned_masks, **options, "run_dir": asked.run_dir}
             stages = compress(student, teacher, pairs, asked, asked.progressive, **shrinking)
@@ -232,7 +231,7 @@ def _row(student: Student, result: TrainingResult) -> dict[str, Any]:
     }
 
 
-def _pairs(asked: DistillEmbeddings) -> Sequence[Pair]:
+def _pairs(asked: DistillEmbeddings) -> MapStyle[Pair]:
     bad = {"on_bad_sample": asked.on_bad_sample}
     if asked.images is not None:
         sentences = load_sentences(asked.sentences, text_column=asked.csv_caption_key, **bad)

@@ -133,7 +133,7 @@ def test_writer_answers_from_pending_and_written_rows_and_encodes_each_once(tmp_
         torch.testing.assert_close(writer.image_mean().double(), mean)
         with pytest.raises(ValueError, match="2 keys for 1 images"):
             writer.image_embeds(["p", "q"], [None])
-        with pytest.raises(ImageError, match=r"image p cannot be read: .*no picture was given"):
+        with pytest.raises(ImageError, match=r"image p cannot be read: .*no image was given"):
             writer.image_embeds(["p"], [None])
     writer.close()
     with pytest.raises(ValueError, match="is closed; open a new one to add 'new'"):

@@ -298,7 +298,7 @@ def test_a_sigmoid_teachers_bias_is_in_the_match():
 def test_nan_of_the_teacher_is_named(broken, what):
     source = FakeSource()
     source.broken.add(broken)
-    with pytest.raises(ValueError, match=f"embedding of the {what} holds NaN or infinity"):
+    with pytest.raises(ValueError, match=f"the teacher: the embedding of {what} is not finite"):
         DistillationCollator(None, source).columns(make_inputs())
 
 

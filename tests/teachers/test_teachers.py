@@ -190,6 +190,11 @@ def test_ensemble_concatenates_members_and_averages_cosines(folders, teachers):
     ensemble = load_teacher(f"{folders['open_clip']},{folders['siglip']}", batch_size=2)
     assert isinstance(ensemble, TeacherEnsemble)
     assert ensemble.embed_dim == 40
+    assert [member.fingerprint for member in ensemble.members] == [
+        teachers[name].fingerprint for name in ("open_clip", "siglip")
+    ]
+    assert all(member.members == [member] for member in ensemble.members)
+    assert {key.split(".")[1] for key in ensemble.state_dict() if key.startswith("members.")} == {"0", "1"}
     images = [tiny_image(i) for i in range(3)]
     members = [teachers["open_clip"], teachers["siglip"]]
     image_embeds, text_embeds = ensemble.encode_images(images), ensemble.encode_texts(TEXTS)

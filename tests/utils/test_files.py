@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cliptd.utils.files import whole_file, write_atomically, write_lines
+from cliptd.utils.files import read_json, whole_file, write_atomically, write_lines
 from cliptd.utils.tensor_files import save_tensors
 
 
@@ -57,3 +57,12 @@ def test_tied_tensors_are_written_under_each_name(tmp_path):
     found = load_file(tmp_path / "w")
     assert torch.equal(found["embed"], found["head"])
     assert torch.equal(found["turned"], weight.T)
+
+
+def test_damaged_json_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "part.json"
+    path.write_text('{"keys": ["a", "b"]}')
+    assert read_json(path, "make it again") == {"keys": ["a", "b"]}
+    path.write_text('{"keys": ["a", ')
+    with pytest.raises(ValueError, match=r"part\.json is not complete JSON .*; make it again$"):
+        read_json(path, "make it again")

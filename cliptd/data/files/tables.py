@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -45,12 +46,17 @@ def cached_table(
         raise error.__cause__ or error from None
 
 
-def _generate(rows: Callable, files: tuple, arguments: dict, made_of: tuple) -> Iterator[dict[str, Any]]:
+def _generate(
+    rows: Callable[..., Iterator[dict[str, Any]]],
+    files: tuple[str | None, ...],
+    arguments: dict[str, Any],
+    made_of: tuple[Any, ...],
+) -> Iterator[dict[str, Any]]:
     """What the cached table's name is a hash of; `made_of` only takes part in that."""
     yield from rows(files, **arguments)
 
 
-class TableDataset:
+class TableDataset(ABC):
     """Rows of a table whose column "reason" says what is wrong with a row, or None; subclasses make examples.
 
     An example has an `image`, an `ImageFile`.
@@ -79,7 +85,11 @@ class TableDataset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def column(self, key: str) -> list:
+    @abstractmethod
+    def __getitem__(self, position: int) -> Any:
+        """Return the example at a position among the kept rows."""
+
+    def column(self, key: str) -> list[Any]:
         """A column of every kept row: ids and strata for splits."""
         return self.table.select(self.indices)[key][:]
 

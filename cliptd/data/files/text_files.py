@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def read_text(path: str | Path) -> str:
@@ -45,7 +46,7 @@ def _refuse_swallowed_lines(lines: Sequence[str], separator: str) -> None:
                 raise
 
 
-def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
     """The line at which each row of a CSV with a head ends, and its values by column.
 
     A quote inside a value that needs none is read as pandas does. Raises ValueError naming file and line for what is

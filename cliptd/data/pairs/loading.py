@@ -1,8 +1,8 @@
 """Opens what a user names: image–text pairs of any kind, or reinforced shards, by random access."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from cliptd.data.map_style import MapStyle
 from cliptd.data.pairs.csv_pairs import CsvPairs
 from cliptd.data.pairs.folder_pairs import FolderPairs
 from cliptd.data.pairs.pair import IMAGE_SUFFIXES, OnBadSample, Pair
@@ -17,7 +17,7 @@ def load_pairs(
     text_column: str = "title",
     separator: str | None = None,
     on_bad_sample: OnBadSample = "raise",
-) -> Sequence[Pair]:
+) -> MapStyle[Pair]:
     """The pairs of `source`, a map-style, lazy dataset of `Pair` whose images are functions that open them.
 
     Args:

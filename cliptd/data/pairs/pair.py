@@ -1,11 +1,9 @@
 """An image–text pair, what is done about a bad one, and what images are called."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:  # settings import this module, and must not cost torch
-    from PIL import Image
-    from torch import Tensor
+    from cliptd.data.images import AnyImage
 
 OnBadSample = Literal["raise", "skip"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -15,5 +13,5 @@ class Pair(NamedTuple):
     """An image and a text that is true of it. Pairs of one `key` show the same image."""
 
     key: str
-    image: "Image.Image | Tensor | Callable[[], Image.Image | Tensor]"
+    image: "AnyImage"
     text: str

@@ -52,7 +52,7 @@ def shards_of(pattern: str) -> list[Path]:
     >>> [str(path) for path in _braces("s/{08..10}.{a,b}")]
     ['s/08.a', 's/08.b', 's/09.a', 's/09.b', 's/10.a', 's/10.b']
     """
-    paths = []
+    paths: list[Path] = []
     for name in _braces(pattern):
         found = sorted(glob(name)) if any(mark in name for mark in "*?[") else [name]
         if not found or not Path(found[0]).is_file():
@@ -225,7 +225,7 @@ def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
                 if end > whole:
                     break
                 yield key, f"{dot}{rest}".lower(), member.offset_data, member.size
-                tar.members.clear()  # or it would remember every head
+                tar.members.clear()  # type: ignore[attr-defined]  # or it would remember every head; typeshed lacks it
         if _only_zeros(path, end):
             return
     except tarfile.TarError:
