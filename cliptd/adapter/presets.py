@@ -48,8 +48,8 @@ class Preset:
 
     classes: tuple[str, ...]
     read: Callable[[dict[str, Call]], TokenStates]
-    widths: Callable[[nn.Module], tuple[int, int]]
-    watch: Callable[[nn.Module], dict[str, nn.Module]] = lambda base: {"base": base}
+    widths: Callable[[Any], tuple[int, int]]
+    watch: Callable[[Any], dict[str, nn.Module]] = lambda base: {"base": base}
 
     def matches(self, module: nn.Module) -> bool:
         """Whether `module` is of one of the classes (by name, so that no architecture is imported)."""
@@ -147,13 +147,18 @@ def _read_blip(calls: dict[str, Call]) -> TokenStates:
     )
 
 
-def _blip_modules(base: nn.Module) -> dict[str, nn.Module]:
+def _blip_modules(base: Any) -> dict[str, nn.Module]:
     text = base.text_encoder if hasattr(base, "text_encoder") else base.text_model
     return {"text": text, "image": base.vision_model}
 
 
-def _hidden_size(base: nn.Module) -> tuple[int, int]:
+def _hidden_size(base: Any) -> tuple[int, int]:
     return base.config.hidden_size, base.config.hidden_size
+
+
+def _multimodal_hidden_size(base: Any) -> tuple[int, int]:
+    size = base.config.multimodal_config.hidden_size
+    return size, size
 
 
 PRESETS: dict[str, Preset] = {
@@ -163,9 +168,7 @@ PRESETS: dict[str, Preset] = {
     "visual_bert": Preset(("VisualBertModel",), _read_visual_bert, _hidden_size),
     "lxmert": Preset(("LxmertModel",), _read_lxmert, _hidden_size),
     "bridgetower": Preset(("BridgeTowerModel",), _read_bridgetower, _hidden_size),
-    "flava": Preset(
-        ("FlavaModel",), _read_flava, lambda base: (base.config.multimodal_config.hidden_size,) * 2
-    ),
+    "flava": Preset(("FlavaModel",), _read_flava, _multimodal_hidden_size),
     "blip": Preset(
         ("BlipModel", "BlipForQuestionAnswering", "BlipForImageTextRetrieval"),
         _read_blip,

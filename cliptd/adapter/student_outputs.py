@@ -54,6 +54,7 @@ def own_loss(output: Any, labels: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: there is none.
     """
+    loss: Any
     if isinstance(output, Tensor):
         loss = output
     elif isinstance(output, dict):
@@ -83,7 +84,7 @@ def with_loss(output: Any, loss: Tensor) -> Any:
         output["loss"] = loss
         return output
     if isinstance(output, tuple):
-        return output._replace(loss=loss) if hasattr(output, "_fields") else (loss, *output[1:])
+        return output._replace(loss=loss) if hasattr(output, "_replace") else (loss, *output[1:])
     output = copy.copy(output)
     object.__setattr__(output, "loss", loss)  # a frozen dataclass too
     return output
