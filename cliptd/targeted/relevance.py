@@ -157,7 +157,8 @@ class DocumentFrequency:
     @classmethod
     def fit(cls, texts: Iterable[Iterable[str]]) -> "DocumentFrequency":
         """Count over texts, each given as its words."""
-        documents, counts = 0, Counter()
+        documents = 0
+        counts: Counter[str] = Counter()
         for words in texts:
             documents += 1
             counts.update({word.lower() for word in words})
@@ -231,7 +232,7 @@ def combine_relevance(
         logs.append(relevance.double() / temperature)
     if score == "mean":
         return (_masked_softmax(logs[0], mask) + _masked_softmax(logs[1], mask)) / 2
-    return _masked_softmax(sum(logs), mask)
+    return _masked_softmax(torch.stack(logs).sum(dim=0), mask)
 
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
