@@ -1,7 +1,7 @@
 """Augmentations that are drawn once and replayed to the pixel: a random resized crop, then RandAugment operations.
 
-As in dataset reinforcement (arXiv 2303.08983) and MobileCLIP's reinforced datasets (arXiv 2311.17049), whose encoding
-of the parameters this is. A replay is a pure function of the picture and the parameters.
+Dataset reinforcement (arXiv 2303.08983) and MobileCLIP's reinforced datasets (arXiv 2311.17049) do the same, and the
+encoding of the parameters is theirs. A replay is a pure function of the image and the parameters.
 """
 
 import hashlib
@@ -35,25 +35,25 @@ OPERATIONS = (
     "AutoContrast",
     "Equalize",
 )
-"""RandAugment's (arXiv 1909.13719), in the order that the public encoding counts them in."""
+"""The operations of RandAugment (arXiv 1909.13719), in the order of the public encoding's numbers."""
 SIGNED = OPERATIONS[1:10]
-"""Half of their magnitudes are negative."""
+"""The operations of which every second magnitude, on average, is negative."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """One drawn augmentation.
 
-    crop: (top, left, height, width) in pixels of the whole picture.
-    operations: (name, magnitude), in the order in which they are applied; translations in pixels of the crop at the
+    crop: (top, left, height, width) in pixels of the whole image.
+    operations: (name, magnitude) in the order of their application. Translations are in pixels of the crop, at the
         size for which it was drawn.
     """
 
     crop: tuple[int, int, int, int]
     operations: tuple[tuple[str, float], ...]
 
-    def encode(self) -> list[list]:
-        """JSON values, as in public shards: [[top, left, height, width], [[number of the operation, magnitude], …]]."""
+    def encode(self) -> list[list[Any]]:
+        """Return JSON values as in public shards: [[top, left, height, width], [[operation number, magnitude], …]]."""
         return [
             list(self.crop),
             [[OPERATIONS.index(name), magnitude] for name, magnitude in self.operations],
@@ -61,7 +61,7 @@ class Augmentation:
 
     @classmethod
     def decode(cls, encoded: Any) -> "Augmentation":
-        """The inverse of `encode`. Raises ValueError for anything else."""
+        """Return the augmentation that `encode` made these values of. Raises ValueError for other values."""
         try:
             crop, operations = encoded
             top, left, height, width = map(int, crop)
@@ -82,11 +82,13 @@ def _operation(number: int) -> str:
 
 @dataclass(frozen=True)
 class AugmentationPolicy:
-    """How augmentations are drawn; the defaults are those of the public reinforced datasets.
+    """The ranges from which augmentations are drawn. The defaults are those of the public reinforced datasets.
 
     size: height and width of a crop in pixels, to which translations are relative.
-    scale, ratio: of a crop's area to the picture's, and of its width to its height.
-    operations: how many of RandAugment's a crop gets. magnitude: their strength, out of `magnitudes`.
+    scale: the smallest and largest area of a crop, as a part of the image's area.
+    ratio: the smallest and largest ratio of a crop's width to its height.
+    operations: the number of RandAugment's operations on a crop.
+    magnitude: the strength of the operations, from 0 to below `magnitudes`.
     """
 
     size: int = 224
@@ -104,19 +106,19 @@ class AugmentationPolicy:
                 "below magnitudes"
             )
 
-    def draw(self, picture: tuple[int, int], seed: int) -> Augmentation:
-        """The augmentation of a seed for a picture of (height, width) pixels, whatever else draws meanwhile."""
+    def draw(self, image_size: tuple[int, int], seed: int) -> Augmentation:
+        """Draw the augmentation of a seed for an image of (height, width) pixels. No other generator is used."""
         generator = torch.Generator().manual_seed(seed)
-        crop = self._crop(*picture, generator)
+        crop = self._crop(*image_size, generator)
         return Augmentation(crop, tuple(self._operation(generator) for _ in range(self.operations)))
 
     def fingerprint(self) -> str:
-        """16 hex digits of the settings and of what they draw: another way of drawing has another one."""
-        drawn = [self.draw(picture, seed).encode() for picture in ((64, 64), (300, 200)) for seed in range(4)]
+        """Return 16 hex digits of the settings and of some draws, so that they also change with the way of drawing."""
+        drawn = [self.draw(size, seed).encode() for size in ((64, 64), (300, 200)) for seed in range(4)]
         return hashlib.sha256(json.dumps([asdict(self), drawn]).encode()).hexdigest()[:16]
 
     def _crop(self, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-        """(top, left, height, width) as torchvision's RandomResizedCrop draws them, but of a generator of its own."""
+        """Draw (top, left, height, width) as torchvision's RandomResizedCrop does, but from the given generator."""
 
         def uniform(low: float, high: float) -> Tensor:
             return torch.empty(1).uniform_(low, high, generator=generator)
@@ -130,7 +132,7 @@ class AugmentationPolicy:
                 top = torch.randint(height - h + 1, (1,), generator=generator)
                 left = torch.randint(width - w + 1, (1,), generator=generator)
                 return int(top), int(left), h, w
-        w, h = width, height  # in the middle, of all that the ratios allow
+        w, h = width, height  # the largest crop in the middle that the ratios allow
         if width / height < min(self.ratio):
             h = round(w / min(self.ratio))
         elif width / height > max(self.ratio):
@@ -145,7 +147,7 @@ class AugmentationPolicy:
         return name, magnitude
 
     def _strengths(self, name: str) -> list[float]:
-        """The magnitudes of an operation, from none to most; float32 values, so that they are stored without loss."""
+        """Return the magnitudes of an operation, rising. They are float32 values, so they are stored without loss."""
         most = {
             "ShearX": 0.3,
             "ShearY": 0.3,
@@ -170,14 +172,16 @@ class AugmentationPolicy:
 def replay(
     image: Image.Image, augmentation: Augmentation, size: int, *, drawn_at: int | None = None
 ) -> Image.Image:
-    """The augmented picture, `size` × `size`, RGB: the same pixels wherever and whenever it is replayed.
+    """Return the augmented image, `size` × `size`, in RGB. Every replay gives the same pixels.
 
     Args:
-        image: the whole picture for which the augmentation was drawn.
-        drawn_at: the policy's size; None: `size`. Translations are as large a part of the crop at any size.
+        image: the whole image for which the augmentation was drawn.
+        augmentation: as a policy drew it.
+        size: height and width of the result in pixels.
+        drawn_at: the policy's size, so that translations are the same part of a crop at any size. None: `size`.
 
     Raises:
-        ValueError: the crop is not inside the picture, so this is another picture or another size of it.
+        ValueError: the crop is not inside the image, so this is another image or another size of it.
     """
     top, left, height, width = augmentation.crop
     if not (
@@ -187,8 +191,9 @@ def replay(
         and width
     ):
         raise ValueError(
-            f"the crop (top {top}, left {left}, {height} × {width}) is not inside the picture, which has "
-            f"{image.height} × {image.width} pixels; it was drawn for another picture or another size of it"
+            f"the crop (top {top}, left {left}, {height} × {width}) is not inside the image, which has "
+            f"{image.height} × {image.width} pixels; it was drawn for another image or another size of it; "
+            "give the image as it was"
         )
     crop = F.resized_crop(as_rgb(image), top, left, height, width, [size, size], InterpolationMode.BICUBIC)
     grown = size / (drawn_at or size)
@@ -197,8 +202,10 @@ def replay(
     return crop
 
 
-def _affine(image: Image.Image, *, translate: Sequence[int] = (0, 0), shear: Sequence[float] = (0.0, 0.0)):
-    """Sheared about the upper left corner, translated about nothing."""
+def _affine(
+    image: Image.Image, *, translate: Sequence[int] = (0, 0), shear: Sequence[float] = (0.0, 0.0)
+) -> Image.Image:
+    """Translate or shear an image. The upper left corner stays where it is under a shear."""
     center = [0, 0] if any(shear) else None
     return F.affine(
         image,

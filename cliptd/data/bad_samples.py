@@ -1,4 +1,4 @@
-"""Samples that could not be read: what is in their place, and where they are listed."""
+"""Samples that could not be read: their stand-in, and the file that lists them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class BadSample:
-    """A sample that could not be read, and why."""
+    """The stand-in for a sample that could not be read, with the reason."""
 
     reason: str
 
 
 class BadSampleList:
-    """A file of what is wrong with the samples that were left out, a line each, once. path None: no file."""
+    """A file with the reason of each skipped sample, a line each, without repeats. path None: no file."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._listed: set[str] | None = None
 
     def good(self, samples: Sequence[Any]) -> list[Any]:
-        """The samples of a batch that could be read; the others are listed. Raises ValueError if there is none."""
+        """Return the samples of a batch that could be read, and list the others. Raises ValueError if there is none."""
         bad = [sample.reason for sample in samples if isinstance(sample, BadSample)]
         self.add(bad)
         found = [sample for sample in samples if not isinstance(sample, BadSample)]
         if not found:
             raise ValueError(
-                f"none of the {len(samples)} samples of a batch could be read; the first: {bad[0]}"
+                f"none of the {len(samples)} samples of a batch could be read, look at the data; the first: {bad[0]}"
             )
         return found
 
     def add(self, reasons: Iterable[str]) -> None:
-        """List those that are not listed yet."""
+        """Write the reasons that are not in the file yet."""
         reasons = list(dict.fromkeys(reasons))
         if not reasons or self.path is None:
             return

@@ -1,4 +1,4 @@
-"""What tells a data set from another one of as many samples, so that a run is not resumed on other data."""
+"""Strings that differ between data sets, also of equal length, so that a run is not resumed on other data."""
 
 import hashlib
 import json
@@ -10,31 +10,31 @@ from cliptd.data.files.cache import size_and_date
 
 
 def identity_of(data: Any) -> str:
-    """The number of samples and the data's `identity`, its `name` or, with neither, its type."""
+    """Return the number of samples and the data's `identity`. Data without one are told by their `name` or type."""
     found = getattr(data, "identity", None) or getattr(data, "name", None) or type(data).__name__
     return f"{len(data)} of {found}"
 
 
 def state_of_files(files: Iterable[str | Path], *facts: Any) -> str:
-    """Another one whenever what is read of the files, in the way that the facts say, may have changed."""
+    """Return 16 hex digits that change with the files' paths, sizes and modification times, and with the facts."""
     described = [*facts, *([str(file), *size_and_date(Path(file))] for file in files)]
     return _digest(json.dumps(described, default=str))
 
 
 def state_of(data: Any) -> str | None:
-    """The data's `state`, or None for data that may change without a sign of it."""
+    """Return the data's `state`, or None for data that have none and may change unnoticed."""
     return getattr(data, "state", None)
 
 
 def identity_of_files(files: Iterable[str | Path]) -> str:
-    """The first file's name, and 16 hex digits of the names and sizes of all; files may move, dates may change."""
+    """Return the first file's name and 16 hex digits of all names and sizes. Folders and dates do not count."""
     paths = [Path(file) for file in files]
     described = "".join(f"{path.name} {path.stat().st_size}\n" for path in paths)
     return f"{paths[0].name} … sha256:{_digest(described)}"
 
 
 def identity_of_folder(folder: str | Path, files: Iterable[str]) -> str:
-    """The folder's name, and 16 hex digits of its files' paths, which are relative to it."""
+    """Return the folder's name and 16 hex digits of its files' paths, which are relative to it."""
     found = hashlib.sha256()
     for file in files:
         found.update(f"{file}\n".encode(errors="surrogateescape"))
@@ -42,7 +42,7 @@ def identity_of_folder(folder: str | Path, files: Iterable[str]) -> str:
 
 
 def wherever(name: str | Path) -> str:
-    """A model's id as it is, and of a local folder its own name: the same model, wherever it lies."""
+    """Return a model's id, or the last part of a local folder, so that a moved model keeps its name."""
     path = Path(str(name).removeprefix("local-dir:").removeprefix("hf:"))
     return path.name if path.is_dir() else str(name)
 

@@ -1,4 +1,4 @@
-"""The images in a folder and in its subfolders, in little memory: there may be tens of millions of them."""
+"""The images in a folder and its subfolders, held in little memory, since there may be tens of millions."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ from cliptd.data.pairs.pair import IMAGE_SUFFIXES
 
 
 class ImageTree:
-    """Paths of a folder's images relative to it, sorted; subfolders and links to folders count, each folder once.
+    """The paths of a folder's images, sorted. Subfolders and links to folders are searched too, each folder once.
 
-    beside: the suffix of a file that has to lie beside each, such as ".txt"; `lacking` are the paths of those without.
+    folder: the folder to search.
+    beside: the suffix of a file that must be beside each image, such as ".txt". `lacking` holds the images without it.
 
-    Raises FileNotFoundError for no folder or no image, of either kind.
+    Raises FileNotFoundError if there is no such folder, or no image in it.
     """
 
     def __init__(self, folder: str | Path, beside: str | None = None) -> None:
@@ -37,18 +38,18 @@ class ImageTree:
         return self.folder / os.fsdecode(self._names_sorted[index].as_py())
 
     def relative(self) -> Iterator[str]:
-        """All paths, relative to the folder."""
+        """Yield all paths, relative to the folder."""
         return (os.fsdecode(name.as_py()) for name in self._names_sorted)
 
     def _names(self, beside: str | None) -> Iterator[list[bytes]]:
-        """Of one folder after the other."""
+        """Yield the paths of one folder after another, relative to the tree's folder, and note those in `lacking`."""
         seen = set()
         for root, folders, files in os.walk(self.folder, followlinks=True):
             status = os.stat(root)
             if (
                 status.st_dev,
                 status.st_ino,
-            ) in seen:  # a link to a folder that counts already, or around in a circle
+            ) in seen:  # a link to a folder that was searched already, perhaps in a circle
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))

@@ -20,16 +20,17 @@ def open_image(image: AnyImage) -> "Image.Image | Tensor":
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB; itself, not a copy as `convert` gives, if it is that already."""
+    """Return the image in RGB. An image that is RGB already is returned as it is, not as a copy."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Call it for the RGB image; the same file is the same, whoever asks for it.
+    """An image file, called to open it in RGB. Two of one path and size are equal.
 
-    where: the item that asks for it ("file:line, id"), the beginning of every error message. hint: what to do if it
-        is missing. size: (width, height) that boxes were made for; another one is an error.
+    where: the item of the image ("file:line, id"), with which every error message begins.
+    hint: what to do if the file is missing.
+    size: the (width, height) for which boxes were made. An image of another size is an error. None: any size.
     """
 
     path: Path
@@ -38,26 +39,26 @@ class ImageFile:
     size: tuple[int, int] | None = None
 
     def __call__(self) -> Image.Image:
-        """Raises FileNotFoundError if the file is missing, ValueError if it is no whole image or of another size."""
+        """Open the image. Raises FileNotFoundError if it is missing, ValueError if it is corrupt or of another size."""
         try:
             return self._open()
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{self.where}: {error}") from error.__cause__
 
     def read_bytes(self) -> bytes:
-        """The file as it is."""
+        """Return the bytes of the file."""
         return self.path.read_bytes()
 
     def dimensions(self) -> tuple[int, int]:
-        """(width, height), from the head of the file; raises as a call does."""
+        """Return (width, height), read from the head of the file. Raises as `__call__` does."""
         try:
             with Image.open(self.path) as image:
                 return image.size
         except (OSError, SyntaxError, ValueError):
-            return self().size  # says what is wrong
+            return self().size  # or an error that says what is wrong
 
     def reason(self) -> str | None:
-        """What is wrong with the image, or None; a JPEG is decoded at an eighth of its size, which tells as much."""
+        """Return what is wrong with the image, or None. A JPEG is decoded at an eighth of its size, which is enough."""
         try:
             self._open(quick=True)
         except (FileNotFoundError, ValueError) as error:
@@ -76,7 +77,7 @@ class ImageFile:
             raise FileNotFoundError(f"image {self.path} is missing; {self.hint}") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
-                f"image {self.path} is corrupt ({error}); unpack it again or leave it out"
+                f"image {self.path} is corrupt ({error}); unpack it again or remove it from the data"
             ) from error
         if self.size is not None and found != self.size:
             raise ValueError(

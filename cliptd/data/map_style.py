@@ -1,4 +1,4 @@
-"""The least that a data set offers: a length, and an example for each index."""
+"""The type of every data set: a length, and an example for each index."""
 
 from typing import Protocol, TypeVar
 

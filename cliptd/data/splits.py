@@ -1,7 +1,7 @@
 """Low-shot and held-out splits that are the same on every machine.
 
-Items are ordered by the sha256 of seed and id, so a split depends on the ids and the seed only: not on the
-file's order, a library's version or a random generator.
+Items are ordered by the SHA-256 of seed and id, so a split depends on the ids and the seed alone. The order of the
+file, the versions of libraries and random generators do not matter.
 """
 
 import hashlib
@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
-LOOK_AHEAD = 16  # groups among which the one is taken that keeps the class shares best
+LOOK_AHEAD = 16  # the number of next groups, of which the one that keeps the class shares best is taken
 
 
 @dataclass(frozen=True)
 class Split:
-    """Chosen items: `indices` into the given ids, in the order in which a larger split would go on, and
-    `hash` of the chosen ids ("sha256:" and 16 hex digits, whatever their order)."""
+    """Chosen items.
+
+    indices: positions in the given ids. A larger split of the same seed begins with the same ones.
+    hash: "sha256:" and 16 hex digits of the chosen ids, which do not depend on their order.
+    """
 
     indices: list[int]
     hash: str
@@ -37,17 +40,17 @@ def low_shot_split(
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
 ) -> Split:
-    """A stratified part of a data set. For one seed smaller parts are prefixes of larger ones: 1 % ⊂ 5 % ⊂
-    100 %.
+    """Choose a stratified part of a data set. For one seed, smaller parts are prefixes of larger ones.
 
     Args:
         ids: unique names of the items.
-        strata: each item's class; every class's count is within 1 item of its share, in every prefix.
-        fraction: of all items, in (0, 1], rounded to items, at least one.
-        per_class: instead of `fraction`, this many items of every class.
-        groups: items of one group (an image) are taken together. Then the count may be passed by the rest of
-            one group (with `per_class`: by the other classes of the groups taken), and the class shares are
-            kept as well as the next few groups allow.
+        strata: each item's class. In every prefix, the count of a class is within 1 item of its share.
+        fraction: the part of all items to choose, in (0, 1]. It is rounded to whole items, at least one.
+        per_class: the number of items to choose of every class, instead of `fraction`.
+        seed: another seed gives another part.
+        groups: each item's group, such as its image; a group is taken as a whole. The last group may then exceed the
+            count. With `per_class`, other classes of the groups may exceed it. The class shares are kept as well as
+            the next few groups allow.
 
     Raises:
         ValueError: an argument is out of range or inconsistent; the message names it.
@@ -95,10 +98,10 @@ def holdout_split(
     fraction: float | None = None,
     seed: int = 0,
 ) -> tuple[Split, Split]:
-    """(training, held out): whole groups are held out until they have `count` items or `fraction` of all.
+    """Return (training, held out). Whole groups are held out until they have `count` items or `fraction` of all.
 
-    No group (image) is on both sides. The hold-out is independent of the low-shot splits of the same seed;
-    make it first and take low-shot splits of the training side.
+    No group, such as an image, is on both sides. The choice is independent of the low-shot splits of the same seed.
+    Make this split first, and take low-shot splits of the training side.
 
     Raises:
         ValueError: an argument is out of range or inconsistent, or nothing would be left to train on.
@@ -160,11 +163,11 @@ def _first_of_each(order: list[int], strata: Sequence[Hashable], per_class: int)
 
 
 def _proportional(order: list[int], strata: Sequence[Hashable], seed: int) -> list[int]:
-    """All items, interleaved so that in every prefix each class is less than one item from its share.
+    """Return all items in an order in which, in every prefix, each class is less than one item from its share.
 
-    The j-th item of a class of m among n must stand at a position in [floor(j n/m), ceil((j+1) n/m)); taking
-    the earliest deadline among those that may stand here always succeeds (proportionate fairness on one
-    processor).
+    The j-th item of a class with m of n items must be at a position in [floor(j n/m), ceil((j+1) n/m)). At each
+    position the item with the earliest deadline is taken among those allowed there. This always succeeds, as
+    proportionate fairness on one processor does.
     """
     members = _members(order, strata)
     classes = sorted(members, key=lambda name: _key(seed, name))
@@ -188,13 +191,13 @@ def _proportional(order: list[int], strata: Sequence[Hashable], seed: int) -> li
 
 
 def _grouped(ids: Sequence[str], groups: Sequence[Hashable], seed: int | str) -> list[list[int]]:
-    """The groups in the order of their hash, each with its members in the order of theirs."""
+    """Return the groups in the order of their hash, and the members of each in the order of theirs."""
     members = _members(_by_hash(range(len(ids)), ids, seed), groups)
     return [members[name] for name in sorted(members, key=lambda name: _key(seed, f"group\n{name}"))]
 
 
 def _groups_for_each(grouped: list[list[int]], strata: Sequence[Hashable], per_class: int) -> list[int]:
-    """Every group that has an item of a class still below `per_class`; nested in `per_class`."""
+    """Take every group with an item of a class that is still below `per_class`. A larger number adds groups only."""
     counts: Counter[Hashable] = Counter()
     chosen: list[int] = []
     for members in grouped:
@@ -205,8 +208,7 @@ def _groups_for_each(grouped: list[list[int]], strata: Sequence[Hashable], per_c
 
 
 def _balanced_groups(grouped: list[list[int]], strata: Sequence[Hashable], target: int) -> list[int]:
-    """Groups until `target` items: each time, of the next few, the one after which the shares deviate
-    least."""
+    """Take groups until there are `target` items. Each is the one of the next few that keeps the shares best."""
     classes = {name: number for number, name in enumerate(dict.fromkeys(strata))}
     counts = np.zeros((len(grouped), len(classes)), dtype=np.int64)
     for row, members in enumerate(grouped):

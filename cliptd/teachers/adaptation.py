@@ -1,7 +1,7 @@
 """Teacher adaptation: contrastive fine-tuning of an open_clip teacher on the task's own image–text pairs.
 
-Optional, before anything is stored (methods.md §1, ours): a low learning rate and few steps, so that the
-teacher learns the task's words without forgetting the rest. What comes out is an ordinary open_clip folder.
+It is optional and comes before anything is stored. A low learning rate and few steps let the teacher learn the task's
+words without forgetting the rest. The adapted teacher is saved as an ordinary open_clip folder.
 """
 
 import copy
@@ -31,19 +31,20 @@ def contrastive_loss(
     logit_scale: Tensor | float,
     logit_bias: Tensor | None = None,
 ) -> Tensor:
-    """Contrastive loss of N pairs of which some share their text or image; a scalar.
+    """Return the contrastive loss of N pairs, a scalar. Some pairs may share their text or their image.
 
-    CLIP: ½ [CE(P, s·Î T̂ᵀ) + CE(Pᵀ, s·T̂ Îᵀ)], each row of the target P uniform over the row's positives.
-    With one positive a row it is CLIP's own loss. With a `logit_bias` SigLIP's: −1/N Σ log σ(±(s·Î T̂ᵀ + b)).
+    CLIP: ½ [CE(P, s·Î T̂ᵀ) + CE(Pᵀ, s·T̂ Îᵀ)], where each row of the target P is uniform over the row's positives.
+    With one positive in each row this is CLIP's own loss (arXiv 2103.00020). With a `logit_bias` it is SigLIP's
+    (arXiv 2303.15343): −1/N Σ log σ(±(s·Î T̂ᵀ + b)).
 
     Args:
         image_embeds, text_embeds: (pairs, dim), normalised or not.
-        positives: (pairs, pairs) bool, [i, j] = text j is true of image i; True on the diagonal (see
-            `positive_pairs`).
-        logit_scale: multiplies the cosine.
-        logit_bias: of a SigLIP.
+        positives: (pairs, pairs) bool, true at [i, j] if text j is true of image i, so also on the diagonal; see
+            `positive_pairs`.
+        logit_scale: s, the factor of the cosine.
+        logit_bias: b, which only a SigLIP has.
 
-    >>> same = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # two copies of one pair: nothing left to tell apart
+    >>> same = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # two copies of one pair
     >>> round(contrastive_loss(same, same, torch.ones(2, 2, dtype=torch.bool), 10.0).item(), 4)  # log 2
     0.6931
     """
@@ -58,24 +59,23 @@ def contrastive_loss(
 
 
 def positive_pairs(image_ids: Tensor, text_ids: Tensor) -> Tensor:
-    """(n, m) bool: image i is of pair i, text j of pair j, and the two pairs share their image or their text.
+    """Return (n, n) bool, true at [i, j] if pairs i and j share their image or their text.
 
     Args:
-        image_ids, text_ids: (n,) int64 each, equal for equal images or texts.
+        image_ids, text_ids: (n,) int64 each. Equal images have equal ids, and so have equal texts.
     """
     return (image_ids[:, None] == image_ids) | (text_ids[:, None] == text_ids)
 
 
 def identity(name: str) -> int:
-    """A 63-bit number that is the same for the same string on every machine and process."""
+    """Return a 63-bit number of a string, the same on every machine and in every process."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
 class ContrastiveAdapter(nn.Module):
-    """A trainable float32 copy of a teacher's model whose forward returns {"loss"}, for
-    `cliptd.training.train`.
+    """A trainable float32 copy of a teacher's model whose forward returns {"loss"}, for `cliptd.training.train`.
 
-    The loss is that of the batch gathered over all processes; it cannot be accumulated over micro-batches.
+    The loss is over the batch of all processes, so it cannot be accumulated over micro-batches.
     """
 
     couples_batch = True
@@ -110,24 +110,28 @@ def adapt_teacher(
     validation: MapStyle[Pair] = (),
     accelerator: Accelerator | None = None,
 ) -> OpenClipTeacher:
-    """Fine-tune a copy of `teacher` on `pairs`; resumes, logs and checkpoints as `cliptd.training.train`
-    does.
+    """Fine-tune a copy of the teacher. It resumes, logs and writes checkpoints as `cliptd.training.train` does.
 
     Args:
-        teacher: an open_clip teacher; it stays as it is.
-        pairs: image–text pairs of the task's training set, opened when they are needed.
-        config: see `adaptation_defaults`. Its `metric` is "recall_at_1" or "recall_at_1_texts" where there
-            are validation pairs.
-        run_dir: log and checkpoints.
-        validation: pairs of other images, which choose the best weights; without them the last weights stay.
+        teacher: an open_clip teacher, which is not changed.
+        pairs: image–text pairs of the task's training set. An image is opened when it is needed.
+        config: see `adaptation_defaults`. With validation pairs its `metric` is "recall_at_1" or "recall_at_1_texts".
+        run_dir: the folder of the log and the checkpoints.
+        validation: pairs of other images, which choose the best weights. Without them the last weights are kept.
 
-    Returns: the adapted teacher, frozen, in float32; keep it with `save_open_clip`.
-    Raises: TypeError for a teacher that is not an open_clip one; ValueError for no pairs or for accumulation.
+    Returns:
+        The adapted teacher, frozen, in float32. Save it with `save_open_clip`.
+
+    Raises:
+        TypeError: the teacher is not an open_clip one.
+        ValueError: there are no pairs, or the configuration asks for accumulation.
     """
     if not isinstance(teacher, OpenClipTeacher):
-        raise TypeError(f"found a {type(teacher).__name__}; only an open_clip teacher can be adapted")
+        raise TypeError(
+            f"the teacher is a {type(teacher).__name__}, expected an open_clip teacher; only these can be adapted"
+        )
     if not len(pairs):
-        raise ValueError("there are no image–text pairs to adapt the teacher to")
+        raise ValueError("pairs is empty, expected image–text pairs to adapt the teacher to")
     adapter = ContrastiveAdapter(teacher)
     train(
         adapter,
@@ -146,7 +150,7 @@ def adapt_teacher(
 
 
 class PairCollator:
-    """Pairs → the columns of `ContrastiveAdapter.forward`, by the teacher's own transform and tokenizer."""
+    """Makes pairs into the columns of `ContrastiveAdapter.forward`, with the teacher's own transform and tokenizer."""
 
     def __init__(self, teacher: OpenClipTeacher):
         self.open, self.tokenize = teacher.pixels, teacher.tokenize
@@ -163,7 +167,7 @@ class PairCollator:
 
 @torch.no_grad()
 def _recall(adapter: ContrastiveAdapter, teacher: OpenClipTeacher, pairs: MapStyle[Pair]) -> dict[str, float]:
-    """Percent of images whose nearest text is true of them, and of texts whose nearest image fits them."""
+    """Return the percentage of images whose nearest text is a positive, and the same of texts and their images."""
     collate = PairCollator(teacher)
     device = next(adapter.parameters()).device
     columns: dict[str, list[Tensor]] = {"images": [], "texts": [], "image_ids": [], "text_ids": []}

@@ -12,20 +12,19 @@ from cliptd.teachers.teacher import ImageError, Similarity, Teacher, image_name
 
 
 class TeacherEnsemble(Similarity, nn.Module):
-    """Several teachers as one: embeddings are concatenated and divided by √members, so they keep unit length.
+    """Several teachers as one. Their embeddings are concatenated and divided by √members, so they keep unit length.
 
-    The ensemble's cosine is then the mean of its members' cosines, and `logit_scale` (and `logit_bias`,
-    where every member has one) are the means of theirs. MobileCLIP (arXiv 2311.17049) stores its two
-    teachers this way.
+    The ensemble's cosine is then the mean of its members' cosines. `logit_scale` is the mean of theirs, and so is
+    `logit_bias` if every member has one. MobileCLIP (arXiv 2311.17049) stores its two teachers this way.
     """
 
     members: Sequence[Teacher]
-    """The teachers, whose embeddings are in this order."""
+    """The teachers, in the order of their embeddings."""
 
     def __init__(self, members: Sequence[Teacher]):
         super().__init__()
         if not members:
-            raise ValueError("an ensemble needs at least one teacher, found none")
+            raise ValueError("members is empty, expected at least one teacher")
         self.register_module("members", nn.ModuleList(members))
         self.name = ",".join(member.name for member in members)
         self.embed_dim = sum(member.embed_dim for member in members)
@@ -36,32 +35,39 @@ class TeacherEnsemble(Similarity, nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Return the device of the first member, where the embeddings are joined."""
         return self.members[0].device
 
     @cached_property
     def fingerprint(self) -> str:
-        """ "sha256:" + 16 hex digits of the members' fingerprints, in order."""
+        """Return "sha256:" and 16 hex digits of the members' fingerprints, in order."""
         joined = " ".join(member.fingerprint for member in self.members)
         return "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
 
     def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
-        """(n, sum of dims) float32 of unit length. Images are raw (PIL or uint8): each member transforms its
-        own.
+        """Embed images: (n, sum of dims) float32 of unit length.
+
+        Args:
+            images: PIL images or uint8 tensors, which each member transforms for itself.
+            names: the name of each image in an error; by default its file name or position.
+
+        Raises:
+            ImageError: an image cannot be decoded, or is a float tensor and there are several members.
         """
         for i, image in enumerate(images):
             if isinstance(image, Tensor) and image.is_floating_point() and len(self.members) > 1:
                 raise ImageError(
                     names[i] if names else image_name(image, i),
-                    "a float tensor is one teacher's transform; give an ensemble PIL images or uint8",
+                    "a float tensor is one teacher's transform; give an ensemble PIL images or uint8 tensors",
                 )
         return self._join([member.encode_images(images, names) for member in self.members])
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """(n, sum of dims) float32 of unit length."""
+        """Embed texts: (n, sum of dims) float32 of unit length."""
         return self._join([member.encode_texts(texts) for member in self.members])
 
     def split(self, embeds: Tensor) -> list[Tensor]:
-        """The members' own unit-length embeddings, (…, dim) each, out of the ensemble's (…, sum of dims)."""
+        """Return each member's own embeddings, (…, dim) of unit length, from the ensemble's (…, sum of dims)."""
         parts = embeds.split([member.embed_dim for member in self.members], dim=-1)
         return [part * len(self.members) ** 0.5 for part in parts]
 

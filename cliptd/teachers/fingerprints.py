@@ -1,4 +1,4 @@
-"""What tells one teacher, or one set of weights, from another."""
+"""Hashes that differ if two teachers, or two sets of weights, differ."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def hash_weights(model: nn.Module) -> "hashlib._Hash":
-    """SHA-256 of the names, shapes, types and bytes of a model's tensors."""
+    """Return the SHA-256 of the names, shapes, types and bytes of a model's tensors, to which more can be added."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
@@ -17,6 +17,6 @@ def hash_weights(model: nn.Module) -> "hashlib._Hash":
 
 
 def hash_vocabulary(vocabulary: dict[str, int]) -> str:
-    """sha256 of a token → id map, in the order of the ids."""
+    """Return the SHA-256 of a map from token to id, in the order of the ids."""
     tokens = sorted(vocabulary.items(), key=lambda item: item[1])
     return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()

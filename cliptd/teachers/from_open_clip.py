@@ -1,4 +1,4 @@
-"""open_clip models as teachers, by name and pretrained tag or from a local folder; and how such a folder is saved."""
+"""Load open_clip models as teachers, by name and pretrained tag or from a folder, and save such folders."""
 
 import copy
 import difflib
@@ -28,13 +28,11 @@ from cliptd.utils.tensor_files import save_tensors
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 OpenClipModel: TypeAlias = open_clip.CLIP | open_clip.CustomTextCLIP
 HUB = "hf-hub:"
-"""How open_clip begins the names of models on the hub."""
+"""The prefix by which open_clip knows models on the hub."""
 
 
 class OpenClipTeacher(Teacher):
-    """An open_clip model with its eval transform and tokenizer; `config` is its `open_clip_config.json` as a
-    dict.
-    """
+    """An open_clip model with its eval transform and tokenizer. `config` is its `open_clip_config.json` as a dict."""
 
     model: OpenClipModel
     transform: Callable[[Image.Image], Tensor]
@@ -69,14 +67,16 @@ class OpenClipTeacher(Teacher):
         vocabulary = getattr(self.tokenizer, "encoder", None)  # open_clip's own BPE
         if vocabulary is None and hasattr(self.tokenizer, "tokenizer"):
             vocabulary = self.tokenizer.tokenizer.get_vocab()
-        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))  # functions print their address
+        transform = re.sub(
+            r" at 0x[0-9a-f]+", "", repr(self.transform)
+        )  # the repr of a function holds its address
         return {"transform": transform, "vocabulary": hash_vocabulary(vocabulary or {})}
 
 
 def load_by_name(
     name: str, pretrained: str | None, *, device: str | torch.device, precision: str, batch_size: int
 ) -> OpenClipTeacher:
-    """An open_clip model by name, with a pretrained tag or a checkpoint file. Raises as `load_teacher`."""
+    """Load an open_clip model by name, with a pretrained tag or a checkpoint file. Raises as `load_teacher`."""
     if name not in open_clip.list_models():
         names = {model.lower(): model for model in open_clip.list_models()}
         near = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=5, cutoff=0.5)]
@@ -96,12 +96,12 @@ def load_by_name(
         needs = _settings_of_tags(name)
         if needs:
             warnings.warn(
-                f"{pretrained}: a checkpoint file brings no settings, and the weights of these tags of {name} need "
-                f"others than the architecture's: {needs}. If it is one of them, give a local open_clip folder with "
-                f"them (or, for quick_gelu alone, the name {name}-quickgelu)",
+                f"{pretrained}: a checkpoint file holds no settings. The weights of these tags of {name} need other "
+                f"settings than the architecture's: {needs}. If this file holds one of them, give a local open_clip "
+                f"folder with its settings (or, for quick_gelu alone, the name {name}-quickgelu)",
                 stacklevel=3,
             )
-    quick_gelu = bool(tag.get("quick_gelu", False))  # open_clip only warns when tag and config disagree
+    quick_gelu = bool(tag.get("quick_gelu", False))  # open_clip only warns if tag and config disagree
     try:
         model = open_clip.create_model(
             name,
@@ -137,7 +137,7 @@ def load_by_name(
 
 
 def _settings_of_tags(name: str) -> str:
-    """What the pretrained tags of an architecture ask for beside weights, where open_clip does not do so anyway."""
+    """List the pretrained tags of an architecture that need settings which open_clip does not use by default."""
     usual = {**asdict(PreprocessCfg()), "quick_gelu": False}
     found = []
     for tag in open_clip.list_pretrained_tags_by_model(name):
@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
 def load_from_hub(
     name: str, *, device: str | torch.device, precision: str, batch_size: int
 ) -> OpenClipTeacher:
-    """An open_clip model on the hub, "hf-hub:<id>", out of the cache or downloaded. Raises as `load_teacher`."""
+    """Load an open_clip model of the hub, "hf-hub:<id>", from the cache or the network. Raises as `load_teacher`."""
     repository = name.removeprefix(HUB)
     try:
         folder = snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.model", WEIGHTS])
@@ -176,7 +176,7 @@ def load_from_hub(
 def load_folder(
     folder: Path, *, device: str | torch.device, precision: str, batch_size: int
 ) -> OpenClipTeacher:
-    """A local open_clip folder. Raises as `load_teacher`; no tensor is left random, filled in or resized."""
+    """Load a local open_clip folder. Raises as `load_teacher`; no tensor may be random, filled in or resized."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"teacher folder {folder} does not exist; expected {CONFIG} and {WEIGHTS} in it"
@@ -199,13 +199,13 @@ def load_folder(
             stored = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         model = open_clip.create_model(where, precision=precision, device=device, require_pretrained=True)
         tokenizer = open_clip.get_tokenizer(where)
-    except Exception as error:  # open_clip raises whatever its parts do
+    except Exception as error:  # open_clip passes on any error of its parts
         raise ValueError(
             f"teacher folder {folder} cannot be loaded by open_clip: {one_line(error)}"
         ) from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     unlike = sorted(key for key in expected if stored.get(key) != expected[key])
-    if unlike:  # open_clip fills in a missing bias and resizes position embeddings without a word
+    if unlike:  # open_clip fills in a missing bias and resizes position embeddings silently
         listed = [f"{key} (found {stored.get(key)}, expected {expected[key]})" for key in unlike[:3]]
         raise ValueError(
             f"{folder / WEIGHTS} lacks tensors that {CONFIG} asks for, or has them in another shape: "
@@ -221,7 +221,7 @@ def as_teacher(
     name: str,
     batch_size: int = 256,
 ) -> OpenClipTeacher:
-    """A loaded open_clip model (it is frozen in place) as a teacher, with the transform that it names."""
+    """Return a loaded open_clip model as a teacher, with the transform that it names. The model is frozen in place."""
     preprocess = dict(model.visual.preprocess_cfg)
     transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
@@ -235,16 +235,19 @@ def save_open_clip(
     config: dict[str, Any] | None = None,
     tokenizer: Callable[..., Any] | None = None,
 ) -> Path:
-    """Write an ordinary open_clip folder, which `load_teacher(folder)` and open_clip's "local-dir:" read
-    alike.
+    """Write an ordinary open_clip folder, which both `load_teacher(folder)` and open_clip's "local-dir:" read.
 
     Args:
         teacher: an open_clip teacher, or a bare open_clip model with its `config` and `tokenizer`.
-        folder: open_clip_config.json, open_clip_model.safetensors and the tokenizer's files go there.
-        config: {"model_cfg": …, "preprocess_cfg": …}; default the teacher's.
-        tokenizer: anything with `save_pretrained`; default the teacher's. open_clip's own BPE needs no file.
+        folder: where open_clip_config.json, open_clip_model.safetensors and the tokenizer's files are written.
+        config: {"model_cfg": …, "preprocess_cfg": …}; by default the teacher's.
+        tokenizer: an object with `save_pretrained`; by default the teacher's. open_clip's own BPE needs no file.
 
-    Returns: the folder.
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: there is no config, or the tokenizer that it names cannot be saved.
     """
     if isinstance(teacher, OpenClipTeacher):
         config, tokenizer, teacher = config or teacher.config, tokenizer or teacher.tokenizer, teacher.model
@@ -258,15 +261,13 @@ def save_open_clip(
     text = config["model_cfg"]["text_cfg"]
     if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
         tokenizer.save_pretrained(folder)
-        text.setdefault(
-            "hf_tokenizer_name", folder.name
-        )  # open_clip looks for the files only if there is a name
+        text.setdefault("hf_tokenizer_name", folder.name)  # open_clip reads the files only if there is a name
     elif text.get("hf_tokenizer_name"):
         raise ValueError(
             f"the config names the tokenizer {text['hf_tokenizer_name']!r}, but {type(tokenizer).__name__} "
             "cannot save its files; give tokenizer=<one with save_pretrained>"
         )
     save_tensors(folder / WEIGHTS, teacher.state_dict(), metadata={"format": "pt"})
-    # the config last: a folder that has one is whole
+    # The config comes last, so that a folder with a config is whole.
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     return folder

@@ -54,7 +54,9 @@ class TransformersTeacher(Teacher):
         length = text_config.max_position_embeddings
         options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
         tokens = self.tokenizer(list(texts), **options)
-        siglip = getattr(self.model, "logit_bias", None) is not None  # trained on padding, without a mask
+        siglip = (
+            getattr(self.model, "logit_bias", None) is not None
+        )  # which is trained on padding, without a mask
         kept = ["input_ids"] if siglip else ["input_ids", "attention_mask"]
         return {name: tokens[name] for name in kept if name in tokens}
 
@@ -77,7 +79,7 @@ class TransformersTeacher(Teacher):
 def load_transformers(
     name: str, *, device: str | torch.device, precision: str, batch_size: int
 ) -> TransformersTeacher:
-    """ "hf:" + an id or a local folder. Raises as `load_teacher`; no tensor is left random."""
+    """Load "hf:" and an id or a local folder. Raises as `load_teacher`; no tensor may be random."""
     source = name.removeprefix("hf:")
     folder = Path(source).expanduser()
     is_folder = folder.is_dir()
@@ -111,6 +113,6 @@ def load_transformers(
     if random:
         raise ValueError(
             f"the weights of {name} lack tensors of {type(model).__name__}, or have them in another shape: "
-            f"{', '.join(random[:3])}; {len(random)} in all. They would stay random"
+            f"{', '.join(random[:3])}; {len(random)} in all. They would be random; give a whole checkpoint"
         )
     return TransformersTeacher(model.to(device), image_processor, tokenizer, name, batch_size=batch_size)

@@ -1,4 +1,4 @@
-"""`load_teacher`: a frozen teacher from a name, a tag, a folder, or several of them."""
+"""Load frozen teachers by name and tag, or from a folder."""
 
 import os
 from pathlib import Path
@@ -27,20 +27,22 @@ def load_teacher(
     """Load a frozen teacher.
 
     Args:
-        name: an open_clip model name ("ViT-L-14"); or the path of a local open_clip folder
-            (open_clip_config.json + open_clip_model.safetensors); or "hf-hub:" + the id of such a folder on the
-            hub; or "hf:" + the id or folder of a transformers CLIP or SigLIP; or several of these joined by
-            "," for an ensemble.
-        pretrained: for an open_clip name, its pretrained tag or a checkpoint file. For an ensemble one for
-            all, or joined by "," in the same order, empty where a member needs none.
-        precision: of the weights and of the computation. Embeddings come out float32 but differ in their
-            last bits, so another precision is another teacher to the store.
+        name: one of these, or several joined by "," for an ensemble:
+            - the name of an open_clip model, such as "ViT-L-14";
+            - the path of a local open_clip folder (open_clip_config.json and open_clip_model.safetensors);
+            - "hf-hub:" and the id of such a folder on the hub;
+            - "hf:" and the id or the folder of a transformers CLIP or SigLIP.
+        pretrained: the pretrained tag or a checkpoint file of an open_clip name. For an ensemble, one for all members,
+            or one each joined by "," and empty for a member that needs none.
+        device: where the weights are and the embeddings are computed.
+        precision: the type of the weights and of the computation. Embeddings are float32 in any case but differ in
+            their last bits, so another precision is another teacher to a store.
         batch_size: images or texts per forward.
 
     Raises:
-        ValueError: unknown name or tag (the nearest ones are named), weights that do not fit their config.
-        FileNotFoundError: a missing folder, or a checkpoint that is neither on this machine nor reachable;
-            the message says how to get it.
+        ValueError: the name or tag is unknown (the message names the nearest), or the weights do not fit their config.
+        FileNotFoundError: the folder is missing, or the checkpoint is neither on this machine nor reachable. The
+            message says how to get it.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")

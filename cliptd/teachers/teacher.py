@@ -1,8 +1,7 @@
-"""What a teacher is: a frozen image–text dual encoder that owns its image transform and its tokenizer.
+"""A teacher: a frozen image–text dual encoder with its own image transform and its own tokenizer.
 
-open_clip models, transformers CLIP and SigLIP, and ensembles have one surface: `encode_images`,
-`encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer are never assumed to be
-the same.
+open_clip models, transformers CLIP and SigLIP, and ensembles have the same attributes and methods: `encode_images`,
+`encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer may differ from the teacher's.
 """
 
 import json
@@ -20,39 +19,40 @@ from torchvision.transforms.functional import to_pil_image
 from cliptd.teachers.fingerprints import hash_weights
 
 MAX_LOGIT_SCALE = 100.0
-"""That training allows, as CLIP's authors do."""
+"""The largest logit scale that training allows, as CLIP's authors do (arXiv 2103.00020)."""
 Tokens = Tensor | dict[str, Tensor]
 """(texts, tokens) ids, or several such columns by their names."""
 PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
 
 
 class ImageError(ValueError):
-    """An image that cannot be opened, decoded or transformed; `name` says which."""
+    """An error of opening, decoding or transforming the image `name`."""
 
     def __init__(self, name: str, cause: object):
-        super().__init__(f"image {name} cannot be read: {cause}; replace the file or leave it out")
+        super().__init__(f"image {name} cannot be read: {cause}; replace the file or remove it from the data")
         self.name = name
 
 
 class Similarity:
-    """How likely an image and a text belong together, from their embeddings."""
+    """Logits and probabilities that an image and a text belong together, from their embeddings."""
 
     logit_scale: float
     logit_bias: float | None
 
     @property
     def is_sigmoid(self) -> bool:
-        """True for a SigLIP-like teacher, whose probability is per pair and needs no other candidates."""
+        """Return true for a SigLIP-like teacher, whose probability of a pair does not depend on other candidates."""
         return self.logit_bias is not None
 
     def match_logits(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """`logit_scale` · cosine (+ `logit_bias`): what the teacher learned to make large for matching pairs.
+        """Return `logit_scale` · cosine (+ `logit_bias`), which training made large for matching pairs.
 
         Args:
             image_embeds: (batch, dim), normalised or not.
-            text_embeds: (batch, candidates, dim), each row's own candidates, or (texts, dim), shared.
+            text_embeds: (batch, candidates, dim) if each image has its own candidates, else (texts, dim).
 
-        Returns: (batch, candidates) or (batch, texts).
+        Returns:
+            (batch, candidates) or (batch, texts).
         """
         image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
         shared = text_embeds.dim() == 2
@@ -60,22 +60,22 @@ class Similarity:
         return self.logit_scale * cosine + (self.logit_bias or 0.0)
 
     def match_probability(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Probability that image and text belong together; shapes as `match_logits`.
+        """Return the probability that image and text belong together. The shapes are those of `match_logits`.
 
-        CLIP: softmax over the given candidates (rows sum to 1). SigLIP: an independent sigmoid for each pair.
+        For a CLIP it is a softmax over the given candidates, so rows sum to 1. For a SigLIP it is each pair's sigmoid.
         """
         logits = self.match_logits(image_embeds, text_embeds)
         return logits.sigmoid() if self.is_sigmoid else logits.softmax(dim=-1)
 
 
 class Teacher(Similarity, nn.Module, ABC):
-    """A frozen dual encoder: always in eval mode, never recording gradients, blind to an outer autocast.
+    """A frozen dual encoder. It is always in eval mode, records no gradients and ignores an outer autocast.
 
-    Subclasses say how pixels and tokens become features. Build one with `cliptd.load_teacher`.
+    Subclasses make features of pixels and of tokens. `cliptd.load_teacher` makes a teacher.
 
     Args:
-        model: the encoder; it is frozen here, in place.
-        name: what error messages and the store's index call it.
+        model: the encoder, which is frozen in place.
+        name: the teacher's name in error messages and in the index of a store.
         batch_size: images or texts per forward.
     """
 
@@ -96,53 +96,56 @@ class Teacher(Similarity, nn.Module, ABC):
 
     @abstractmethod
     def image_transform(self, image: Image.Image) -> Tensor:
-        """The teacher's own preprocessing of a PIL image of any mode: (3, height, width) float32."""
+        """Preprocess a PIL image of any mode as the teacher needs it: (3, height, width) float32."""
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """The teacher's own token ids, padded to its context length: (texts, tokens), or a dict of such."""
+        """Return the teacher's own token ids, padded to its context length: (texts, tokens), or a dict of such."""
 
     @abstractmethod
     def image_features(self, pixels: Tensor) -> Tensor:
-        """(batch, 3, height, width) → (batch, dim), not normalised."""
+        """Return (batch, dim), not normalised, of (batch, 3, height, width) pixels."""
 
     @abstractmethod
     def text_features(self, tokens: Tokens) -> Tensor:
-        """What `tokenize` returns → (batch, dim), not normalised."""
+        """Return (batch, dim), not normalised, of the tokens that `tokenize` returns."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What besides the weights decides an embedding: transform and vocabulary, as JSON values."""
+        """Return the transform and the vocabulary, on which an embedding depends beside the weights, as JSON values."""
 
     @property
     def members(self) -> "Sequence[Teacher]":
-        """The teacher itself, as an ensemble of one."""
+        """Return the teacher itself, as the only member of an ensemble of one."""
         return [self]
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and the embeddings come out."""
+        """Return the device of the weights and of the embeddings."""
         return next(self.model.parameters()).device
 
     @cached_property
     def transform_name(self) -> str:
-        """Teachers of one name see the same pixels."""
+        """Return a name of the transform. Teachers with the same name see the same pixels."""
         return f"{tuple(self.pixel_shape)} {self.describe()['transform']}"
 
     def train(self, mode: bool = True) -> "Teacher":
-        """Stays in eval mode, whatever `mode` says: a parent's `.train()` must not wake its dropout."""
+        """Stay in eval mode, so that the `.train()` of a parent module does not switch on dropout."""
         return super().train(False)
 
     def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
         """Embed images.
 
         Args:
-            images: PIL images of any mode and size; or uint8 tensors (3, h, w) of raw pixels; or float
-                tensors (3, H, W) that `image_transform` made. A (n, 3, H, W) tensor does for a list.
-            names: what to call each image in an error; its file name or position otherwise.
+            images: PIL images of any mode and size, uint8 tensors (3, h, w) of raw pixels, or float tensors
+                (3, H, W) that `image_transform` made. Instead of a list, a tensor (n, 3, H, W) may be given.
+            names: the name of each image in an error; by default its file name or position.
 
-        Returns: (n, dim) float32 of unit length, on the teacher's device.
-        Raises: ImageError naming the image that cannot be decoded.
+        Returns:
+            (n, dim) float32 of unit length, on the teacher's device.
+
+        Raises:
+            ImageError: an image cannot be decoded; the message names it.
         """
         named = names or [image_name(image, i) for i, image in enumerate(images)]
         dtype = next(self.model.parameters()).dtype
@@ -152,7 +155,7 @@ class Teacher(Similarity, nn.Module, ABC):
         )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts, over-long ones truncated: (n, dim) float32 of unit length, on `device`."""
+        """Embed texts: (n, dim) float32 of unit length, on `device`. Texts that are too long are truncated."""
         if isinstance(texts, str):
             raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
         return self._encode(
@@ -160,14 +163,14 @@ class Teacher(Similarity, nn.Module, ABC):
         )
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """(n, 3, height, width) of `pixels` → (n, dim) float32 of unit length, on `device`."""
+        """Embed the result of `pixels`, (n, 3, height, width): (n, dim) float32 of unit length, on `device`."""
         dtype = next(self.model.parameters()).dtype
         return self._encode(
             self.image_features(pixels[part].to(self.device, dtype)) for part in self._batches(len(pixels))
         )
 
     def embed_tokens(self, tokens: Tokens) -> Tensor:
-        """What `tokenize` returns → (n, dim) float32 of unit length, on `device`."""
+        """Embed the result of `tokenize`: (n, dim) float32 of unit length, on `device`."""
         if isinstance(tokens, Tensor):
             parts = self._batches(len(tokens))
             return self._encode(self.text_features(tokens[part].to(self.device)) for part in parts)
@@ -181,13 +184,13 @@ class Teacher(Similarity, nn.Module, ABC):
         return [slice(start, start + self.batch_size) for start in range(0, count, self.batch_size)]
 
     def _encode(self, features: Iterator[Tensor]) -> Tensor:
-        """Draw from the generator `features` without gradients, autocast or inference_mode's tensors."""
+        """Normalise and join features, which are computed here without gradients, autocast or inference mode."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             parts = [F.normalize(part.float(), dim=-1) for part in features]
             return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
 
     def pixels(self, images: Sequence[Any] | Tensor, names: Sequence[str]) -> Tensor:
-        """(batch, 3, height, width) float32, on the CPU, of what `encode_images` takes."""
+        """Return the pixels of images as `encode_images` takes them: (batch, 3, height, width) float32, on the CPU."""
         return torch.stack([self._one_image(image, name) for image, name in zip(images, names, strict=True)])
 
     def _one_image(self, image: Image.Image | Tensor, name: str) -> Tensor:
@@ -216,9 +219,9 @@ class Teacher(Similarity, nn.Module, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """ "sha256:" + 16 hex digits of weights (with their precision), transform and tokenizer behaviour.
+        """Return "sha256:" and 16 hex digits of the weights with their precision, the transform and the tokens.
 
-        Computed once, on first use (about a second a GB); the weights are taken to stay frozen.
+        It is computed once, at the first use, in about a second for each GB. The weights must stay frozen.
         """
         digest = hash_weights(self.model)
         tokens = self.tokenize(PROBES)
@@ -230,9 +233,10 @@ class Teacher(Similarity, nn.Module, ABC):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message as one line, to quote it inside another."""
+    """Return the message of an error as one line, for use inside another message."""
     return " ".join(str(error).split())
 
 
 def image_name(image: object, position: int) -> str:
+    """Return the file name of an image, or else its position."""
     return getattr(image, "filename", "") or f"at position {position}"

@@ -1,17 +1,19 @@
 """Gathering tensors across processes, with gradients that are exact under DDP's averaging."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes; 1 when torch.distributed is not initialised."""
+    """Return the number of processes; 1 if torch.distributed is not initialised."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Index of this process; 0 when torch.distributed is not initialised."""
+    """Return the index of this process; 0 if torch.distributed is not initialised."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -32,10 +34,10 @@ def gather(tensor: Tensor) -> Tensor:
 def gather_with_gradient(tensor: Tensor) -> Tensor:
     """Concatenate `tensor` of every process along dimension 0; gradients reach every process's rows.
 
-    Backward sums over the processes what each one's loss says about these rows. If the mean over processes of
-    the local losses is the global loss (each process returns the global loss, or its own share times the
-    number of processes), DDP's averaged gradient is then exactly the gradient of the global loss.
-    Every process must call it, and its backward, in the same order.
+    The backward pass sums the gradients that the processes' losses have for these rows. DDP then averages over the
+    processes, so its gradient is exactly that of the global loss if the mean of the local losses is the global loss.
+    That holds if each process returns the global loss, or its own share times the number of processes.
+    Every process must call this function, and its backward, in the same order.
 
     Args:
         tensor: (rows, …); the number of rows may differ between processes, the other dimensions may not.
@@ -49,22 +51,24 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
 
 
 class _GatherWithGradient(torch.autograd.Function):
+    """The gathering of all rows whose backward sums the gradients of all processes."""
+
     @staticmethod
-    def forward(ctx, tensor: Tensor) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
         parts = _all_rows(tensor)
         ctx.start = sum(len(part) for part in parts[: rank()])
         ctx.rows = len(tensor)
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.rows]
 
 
 def _all_rows(tensor: Tensor) -> list[Tensor]:
-    """The tensor of each process, padded to the longest for the exchange and cut back afterwards."""
+    """Return the tensor of each process. The exchange pads them to the longest, and the padding is cut off again."""
     sizes = [torch.empty(1, dtype=torch.int64, device=tensor.device) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([len(tensor)], device=tensor.device))
     rows = [int(size) for size in sizes]

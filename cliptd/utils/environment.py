@@ -1,4 +1,4 @@
-"""What a result was made with: versions, hardware, memory."""
+"""Versions, hardware and memory: the environment that a result was made in."""
 
 import os
 import platform
@@ -8,21 +8,10 @@ from typing import Any
 
 from cliptd.utils.versions import library_versions
 
-PACKAGES = (
-    "cliptd",
-    "torch",
-    "torchvision",
-    "transformers",
-    "open_clip_torch",
-    "timm",
-    "accelerate",
-    "datasets",
-)
-
 
 def environment() -> dict[str, Any]:
     """Return versions, processor, accelerator and the largest memory that this process has used so far, in bytes."""
-    import torch  # where versions alone are asked for there is no need of it
+    import torch  # only here, as it is slow to import
 
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     memory: dict[str, int] = {"process_bytes": _largest_resident_set()}
@@ -42,6 +31,6 @@ def environment() -> dict[str, Any]:
 
 
 def _largest_resident_set() -> int:
-    """Linux counts in kilobytes, macOS in bytes."""
+    """Return bytes. Linux counts in kilobytes, macOS in bytes."""
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024

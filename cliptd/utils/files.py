@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
-"""How the names of files end that are being written."""
+"""The suffix of files that are being written."""
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write to; once the block ends without an error, what is there is on disk as `path`.
+    """Yield a path beside `path` to write to, and move its file to `path` after the block.
 
-    A reader sees the old content or the new one.
+    A reader sees the old content or the new one. After an error in the block the old content stays.
     """
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
     partial.unlink(missing_ok=True)
     partial.touch()
-    mode = partial.stat().st_mode  # as the user's umask has it; safetensors writes for its owner alone
+    mode = (
+        partial.stat().st_mode
+    )  # from the user's umask; safetensors writes files that only their owner may read
     try:
         yield partial
     except BaseException:
@@ -34,13 +36,13 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Replace `path` by `content`, text as UTF-8, in one move."""
+    """Replace the content of a file in one move. Text is written as UTF-8."""
     with whole_file(path) as partial:
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
-    """Stream `lines`, without their newlines, into `path`, which appears only when all of them are on disk."""
+    """Write lines, given without their newlines, to a file that appears only when all of them are on disk."""
     with whole_file(path) as partial, open(partial, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
 
@@ -73,7 +75,7 @@ def read_json(path: Path, remedy: str) -> Any:
 
 
 def flush_to_disk(path: Path) -> None:
-    """fsync of a file or a folder, so that a later rename cannot outrun the content."""
+    """Force a file or a folder to the disk (fsync), so that its content is there before a later rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

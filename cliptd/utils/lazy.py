@@ -1,4 +1,4 @@
-"""Packages that import a name's module when the name is first used."""
+"""Packages that import the module of a public name when that name is first used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import lazy_loader
 
 
 def lazy_package(name: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` of a package whose `__init__.pyi` says where its names live.
+    """Return `__getattr__`, `__dir__` and `__all__` of a package whose `__init__.pyi` tells the modules of its names.
 
     Type checkers read the same `__init__.pyi`, so a misspelt name is a type error.
 

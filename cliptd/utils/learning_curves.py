@@ -16,8 +16,8 @@ def plot_learning_curves(
         logs: the rows of log.jsonl ({"step", "loss", "metrics"}) by the run's name, such as the method.
         path: the image to write; its suffix chooses the format.
         metric: the key of the metric. None, or a key that no run has: the loss alone is drawn.
-        metric_name: what people call it.
-        title: stands above the figure.
+        metric_name: the label of the metric.
+        title: the heading of the figure.
 
     Raises:
         ValueError: a run has no step.

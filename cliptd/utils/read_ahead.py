@@ -1,4 +1,4 @@
-"""Reading ahead in threads: pictures are decoded and transformed while a model is at earlier ones."""
+"""Reading ahead in threads: images are decoded and transformed while a model embeds earlier ones."""
 
 import os
 from collections import deque
@@ -14,13 +14,13 @@ MOST_THREADS = 8
 def read_ahead(
     read: Callable[[Item], Found], items: Iterable[Item], ahead: int
 ) -> Generator[Found, None, None]:
-    """`read` of every item, in order; up to `ahead` results wait in memory.
+    """Yield `read(item)` for every item, in order. Up to `ahead` results wait in memory.
 
-    What `read` raises is raised where its result would be; what has not begun by then is not read.
+    An error of `read` is raised in the place of its result. Items whose reading has not begun by then are not read.
     """
     shared_by = int(
         os.environ.get("LOCAL_WORLD_SIZE", 1)
-    )  # processes of this machine, each with threads of its own
+    )  # processes of this machine, which all have their own threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, min(MOST_THREADS, cores // shared_by))
     pool = ThreadPoolExecutor(threads)
@@ -37,7 +37,7 @@ def read_ahead(
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` of them, the last one of what is left."""
+    """Yield lists of `size` items. The last list holds the rest."""
     batch: list[Item] = []
     for item in items:
         batch.append(item)

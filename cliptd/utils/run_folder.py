@@ -1,11 +1,11 @@
-"""What differs between the settings that a folder remembers and those that are asked for now."""
+"""Compare the settings that a folder remembers with those of the current call."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 def differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every setting that differs, with both values; nested ones by dotted names, a missing one as None.
+    """Yield every setting that differs, with both values. Nested settings have dotted names, a missing one is None.
 
     >>> list(differences({"a": 1, "training": {"lr": 2}}, {"a": 1, "training": {"lr": 3}}))
     ['training.lr is 2 there, 3 here']

@@ -1,10 +1,10 @@
-"""Seeds as pure functions of what they are for: nothing to save, nothing to restore."""
+"""Seeds as pure functions of their purpose, so that no state is saved or restored."""
 
 import hashlib
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2^63) that depends on every part and on nothing else, the machine included.
+    """Return a seed in [0, 2^63) that depends on every part and on nothing else. It is the same on every machine.
 
     >>> derive_seed(0, "forward", 3) == derive_seed(0, "forward", 3) != derive_seed(0, "forward", 4)
     True

@@ -10,12 +10,12 @@ Row = dict[str, Any]
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:
-    """All columns in the order in which the rows first use them."""
+    """Return all columns, in the order in which the rows first use them."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def formatted(value: Any, digits: int = 2) -> str:
-    """A cell: floats with `digits` decimals, nothing for None.
+    """Return the text of a cell: floats with `digits` decimals, nothing for None.
 
     >>> [formatted(value) for value in (0.123, 7, "ViLT", None)]
     ['0.12', '7', 'ViLT', '']
@@ -26,7 +26,7 @@ def formatted(value: Any, digits: int = 2) -> str:
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str] | None = None, *, digits: int = 2) -> str:
-    """A GitHub table, numbers to the right; a row without a column leaves its cell empty.
+    """Return a GitHub table with numbers on the right. A column that a row lacks is an empty cell.
 
     Raises:
         ValueError: there are no rows.
@@ -52,7 +52,7 @@ def print_table(
     digits: int = 2,
     console: Console | None = None,
 ) -> None:
-    """The same table in the terminal."""
+    """Print the table of `markdown_table` in the terminal. Raises ValueError if there are no rows."""
     columns = _checked(rows, columns)
     table = Table(title=title)
     for name in columns:

@@ -228,7 +228,7 @@ class VcrDataset:
         self.indices = good
         if self.skipped:
             warnings.warn(
-                f"{self.lines.path}: {len(self.skipped)} bad samples left out, {len(good)} kept; the first: "
+                f"{self.lines.path}: {len(self.skipped)} samples skipped, {len(good)} kept; the first: "
                 f"{self.skipped[0]} (all of them: dataset.skipped)",
                 stacklevel=3,
             )

@@ -119,7 +119,7 @@ def test_at_another_size_a_translation_is_as_large_a_part_of_the_crop():
 @pytest.mark.parametrize("crop", [(60, 0, 40, 10), (0, 100, 10, 40), (-1, 0, 10, 10), (0, 0, 0, 5)])
 def test_a_crop_of_another_picture_is_refused(crop):
     with pytest.raises(
-        ValueError, match="is not inside the picture, which has 90 × 130 pixels; it was drawn for"
+        ValueError, match="is not inside the image, which has 90 × 130 pixels; it was drawn for"
     ):
         replay(picture(), Augmentation(crop, ()), 32)
 

@@ -258,7 +258,7 @@ def test_held_out_movies_idf_and_bad_samples(cache, official, tmp_path):
         "--distillation.semantic", "idf", "--test-sets", "val", "singular", "plural",
         "--run-dir", tmp_path / "run", cache=cache,
     )  # fmt: skip
-    assert "1 bad samples left out" in done.stdout
+    assert "1 samples skipped" in done.stdout
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "dragon" in results["split"]["bad_samples_left_out"][0]
     held = next(row for row in results["rows"] if row["test_set"] == "held-out movies")

@@ -1,4 +1,4 @@
-"""Where derived files are kept between runs."""
+"""The folder of derived files, which are kept between runs."""
 
 import fcntl
 import hashlib
@@ -10,23 +10,29 @@ from typing import Any
 
 
 def cache_folder() -> Path:
-    """$CLIPTD_CACHE, or ~/.cache/cliptd."""
+    """Return $CLIPTD_CACHE, or else ~/.cache/cliptd."""
     return Path(os.environ.get("CLIPTD_CACHE", Path.home() / ".cache" / "cliptd"))
 
 
 def size_and_date(file: Path) -> tuple[int, int]:
-    """In bytes and nanoseconds: what changes with a file's content. Raises FileNotFoundError."""
+    """Return the size in bytes and the modification time in nanoseconds. Raises FileNotFoundError."""
     try:
         status = file.stat()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{file}: no such file") from None
+        raise FileNotFoundError(f"{file}: no such file; check the path") from None
     return status.st_size, status.st_mtime_ns
 
 
 def derived_file(name: str, write: Callable[[Path], Any], files: Sequence[Path], **facts: Any) -> Path:
-    """The file `name` that `write(path)` makes of `files`; made anew only if they changed.
+    """Return the file `name`, which `write(path)` makes of `files`. It is made again only if these changed.
 
-    facts: what else its content depends on, JSON values. Processes that start together make it once.
+    Processes that start together make it once.
+
+    Args:
+        name: the file's name in the cache.
+        write: writes the file to the path that it is given.
+        files: the files that it is made of.
+        facts: everything else that its content depends on, as JSON values.
     """
     made_of = [[str(file.resolve()), *size_and_date(file)] for file in files]
     key = hashlib.sha256(json.dumps([name, made_of, facts], sort_keys=True).encode()).hexdigest()[:16]

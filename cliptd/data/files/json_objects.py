@@ -8,15 +8,15 @@ import ijson
 
 
 def iterate_objects(path: str | Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file that is an array, or an object with an array under `key`; no more than one is in memory.
+    """Yield the objects of a file that is an array, or an object with an array under `key`, one at a time.
 
     Yields:
-        ("file, key[number]", object): where it stands, for messages, and what stands there.
+        ("file, key[number]", object): the place of the object, for messages, and the object.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not JSON (it was cut off, say), has no such key, or holds something else than
-            objects; the message names the file and the number of the last good object.
+        ValueError: the file is not JSON (perhaps it was cut off), has no such key, or holds other values than objects.
+            The message names the file and the number of the last good object.
     """
     path, number = Path(path), -1
     try:

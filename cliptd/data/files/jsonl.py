@@ -17,26 +17,26 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class JsonLines:
     """The objects of a .jsonl file by number: `len(lines)`, `lines[i]`, iteration.
 
-    The file is streamed once to find where the lines start; only these offsets are held (8 bytes a line). It
-    is safe in threads and forked or spawned loader processes. Blank lines count for nothing; a byte-order
+    The file is streamed once to find the start of each line, and only these offsets are held (8 bytes for each line).
+    Threads and forked or spawned loader processes may share it. Blank lines are skipped without a number. A byte-order
     mark and Windows line ends are accepted.
 
     Args:
         path: a UTF-8 file with one JSON object per line.
-        parse: turns an object (dict) into what `lines[i]` returns; its ValueError, KeyError, IndexError or
-            TypeError is reported with file and line.
+        parse: makes the value of `lines[i]` of an object (dict). Its ValueError, KeyError, IndexError or TypeError is
+            reported with file and line.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: on opening, where the last line is cut off; on reading a line that is not a JSON object.
-            The message names file and line.
+        ValueError: the last line is cut off (when the file is opened), or a line is not a JSON object (when it is
+            read). The message names file and line.
     """
 
     def __init__(self, path: str | Path, parse: Callable[[dict[str, Any]], Any] | None = None):
         self.path = Path(path)
         self.parse = parse
-        self._offsets = array("Q")  # where each line starts, then where the last one ends
-        self._blanks = array("Q")  # for every blank line, how many lines are before it
+        self._offsets = array("Q")  # the start of each line, then the end of the last one
+        self._blanks = array("Q")  # for every blank line, the number of lines before it
         self._file: BinaryIO | None = None
         try:
             with self.path.open("rb") as file:
@@ -74,7 +74,7 @@ class JsonLines:
             raise ValueError(f"{self.where(index)}: {what}") from error
 
     def raw(self, index: int) -> dict[str, Any]:
-        """The JSON object of a line, not parsed any further."""
+        """Return the JSON object of a line, without `parse`."""
         index = self._checked(index)
         start, stop = self._offsets[index], self._offsets[index + 1]
         try:
@@ -87,7 +87,7 @@ class JsonLines:
         return value
 
     def where(self, index: int) -> str:
-        """ "file:line" of an item, for messages."""
+        """Return "file:line" of an item, for messages."""
         index = self._checked(index)
         return f"{self.path}:{index + 1 + bisect_right(self._blanks, index)}"
 
@@ -101,7 +101,7 @@ class JsonLines:
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = self.path.open("rb")
-        return self._file  # read at offsets only: a forked copy has no position to disturb
+        return self._file  # it is read at offsets, so forked copies do not disturb each other's position
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -112,10 +112,13 @@ def parsed_lines(
     parse: Callable[[dict[str, Any], str], T],
     on_bad_sample: Literal["raise", "skip"] = "raise",
 ) -> Iterator[tuple[int, T]]:
-    """Number of every line and `parse(object, "file:line")` of it, streamed.
+    """Yield the number of every line and `parse(object, "file:line")`.
 
-    on_bad_sample: "raise" at a line that is no JSON or of which `parse` raises ValueError, or "skip": leave such lines
-        out, and warn with their number at the end.
+    Args:
+        lines: the file.
+        parse: makes a value of an object, or raises ValueError.
+        on_bad_sample: "raise" at a line that is no JSON or that `parse` refuses, or "skip" such lines and warn at the
+            end with their number.
     """
     bad: list[str] = []
     for index in range(len(lines)):
@@ -128,4 +131,4 @@ def parsed_lines(
             continue
         yield index, value
     if bad:
-        warnings.warn(f"{lines.path}: {len(bad)} bad lines left out; the first: {bad[0]}", stacklevel=3)
+        warnings.warn(f"{lines.path}: {len(bad)} lines skipped; the first: {bad[0]}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""Large annotation files as memory-mapped tables, made on first use, and data sets of their rows."""
+"""Large annotation files as memory-mapped tables, which are made at the first use, and data sets of their rows."""
 
 import copy
 import warnings
@@ -22,16 +22,17 @@ def cached_table(
     version: int,
     **arguments: Any,
 ) -> datasets.Dataset:
-    """The table of `rows(files, **arguments)`, read from the cache if the files are those it was made of.
+    """Return the table of `rows(files, **arguments)`, from the cache if the files have not changed since.
 
-    A first start streams the files; later ones map the table into memory, whatever its size. Processes that start
-    together make it once.
+    The first start streams the files, later ones map the table into memory. Processes that start together make it
+    once.
 
     Args:
-        rows: a generator function; what it raises comes through unchanged.
-        files: what it reads, None for one that does not exist. A changed size or date makes a new table.
+        rows: a generator function. Its errors are raised unchanged.
+        files: the files that it reads, None for one that does not exist. A changed size or date makes a new table.
         features: types of the columns.
-        version: goes up with every change of `rows`.
+        version: a number to raise with every change of `rows`.
+        arguments: further arguments of `rows`.
     """
     made_of = (version, *(None if file is None else size_and_date(Path(file)) for file in files))
     paths = tuple(None if file is None else str(Path(file).resolve()) for file in files)
@@ -52,20 +53,21 @@ def _generate(
     arguments: dict[str, Any],
     made_of: tuple[Any, ...],
 ) -> Iterator[dict[str, Any]]:
-    """What the cached table's name is a hash of; `made_of` only takes part in that."""
+    """Yield the rows. The name of the cached table is a hash of all arguments, and `made_of` is only for that."""
     yield from rows(files, **arguments)
 
 
 class TableDataset(ABC):
-    """Rows of a table whose column "reason" says what is wrong with a row, or None; subclasses make examples.
+    """The rows of a table, of which subclasses make examples.
 
-    An example has an `image`, an `ImageFile`.
+    The table's column "reason" holds what is wrong with a row, or None. An example's `image` is an `ImageFile`.
 
     name: the file, for messages.
-    on_bad_sample: "raise" at a bad row now and at a bad image when it is asked for; "skip" leaves both out.
+    table: the rows.
+    on_bad_sample: "raise" at a bad row now and at a bad image when it is opened, or "skip" both.
 
-    `indices` are the kept rows in their order, an int64 array, which forked workers share; `skipped` is what is wrong
-    with those left out.
+    `indices` holds the kept rows in their order, an int64 array that forked workers share. `skipped` holds the reasons
+    of the skipped rows.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class TableDataset(ABC):
         self.skipped: list[str] = reasons.drop_null().to_pylist()
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
-                f"{self.skipped[0]} ({len(self.skipped)} such; on_bad_sample 'skip' leaves them out)"
+                f"{self.skipped[0]} ({len(self.skipped)} such; use on_bad_sample 'skip' to skip them)"
             )
 
     def __len__(self) -> int:
@@ -90,23 +92,23 @@ class TableDataset(ABC):
         """Return the example at a position among the kept rows."""
 
     def column(self, key: str) -> list[Any]:
-        """A column of every kept row: ids and strata for splits."""
+        """Return a column of the kept rows, such as the ids and strata for splits."""
         return self.table.select(self.indices)[key][:]
 
     def row(self, position: int) -> dict[str, Any]:
-        """The row at a position among the kept ones."""
+        """Return the row at a position among the kept ones."""
         if not 0 <= position < len(self):
             raise IndexError(f"example {position} of {len(self)}")
         return self.table[int(self.indices[position])]
 
     def subset(self, positions: Sequence[int]) -> Self:
-        """The rows at these positions among the kept ones, in this order; their images are not looked at again."""
+        """Return a data set of the kept rows at these positions, in this order. Images are not checked again."""
         part = copy.copy(self)
         part.indices = self.indices[np.asarray(positions, dtype=np.int64)]
         return part
 
     def keep(self, indices: Sequence[int] | None) -> None:
-        """Keep these of the rows, in this order, and under "skip" look at their images; None: all.
+        """Keep only these rows, in this order, and check their images if bad samples are skipped. None: all rows.
 
         Raises ValueError for a number outside the kept rows.
         """
@@ -119,9 +121,9 @@ class TableDataset(ABC):
                 )
             self.indices = self.indices[chosen]
         if self.on_bad_sample == "skip":
-            self._leave_out_bad_images()
+            self._skip_bad_images()
 
-    def _leave_out_bad_images(self) -> None:
+    def _skip_bad_images(self) -> None:
         reasons: dict[Path, str | None] = {}
         good = []
         for position, index in enumerate(self.indices):
@@ -135,7 +137,7 @@ class TableDataset(ABC):
         self.indices = np.array(good, dtype=np.int64)
         if self.skipped:
             warnings.warn(
-                f"{self.name}: {len(self.skipped)} bad samples left out, {len(good)} kept; the first: "
+                f"{self.name}: {len(self.skipped)} samples skipped, {len(good)} kept; the first: "
                 f"{self.skipped[0]} (all of them: dataset.skipped)",
                 stacklevel=4,
             )

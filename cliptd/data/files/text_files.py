@@ -1,4 +1,4 @@
-"""Text and CSVs that must be UTF-8, or an error that says where they are not."""
+"""Text and CSV files in UTF-8. Errors name the place that is not UTF-8."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def read_text(path: str | Path) -> str:
-    """A UTF-8 file, with or without a byte order mark. Raises ValueError naming file and line, FileNotFoundError."""
+    """Read a UTF-8 file without its byte-order mark. Raises ValueError naming file and line, FileNotFoundError."""
     return decode(Path(path).read_bytes(), str(path))
 
 
 def decode(content: bytes, where: str) -> str:
-    """UTF-8 as text, with or without a byte order mark. Raises ValueError, which begins with `where` and the line."""
+    """Decode UTF-8 without its byte-order mark. Raises ValueError that begins with `where` and names the line."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -23,7 +23,7 @@ def decode(content: bytes, where: str) -> str:
 
 
 def csv_columns(path: str | Path, separator: str = ",") -> list[str]:
-    """The head of a CSV, with or without a byte order mark. Raises ValueError as `csv_rows`, FileNotFoundError."""
+    """Return the column names in a CSV's first line. Raises ValueError as `csv_rows` does, FileNotFoundError."""
     with open(path, "rb") as file:
         head = decode(file.readline(), str(path))
     return next(csv.reader([head], delimiter=separator), [])
@@ -36,7 +36,7 @@ def _noted(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
 
 
 def _refuse_swallowed_lines(lines: Sequence[str], separator: str) -> None:
-    """Raise csv.Error for a row of several lines that is not well quoted, and one whose quote the file's end closes."""
+    """Raise csv.Error for a row of several lines that is not well quoted, or whose quote ends with the file."""
     several = sum(bool(line.strip()) for line in lines) > 1
     if several or not lines[-1].endswith(("\n", "\r")):
         try:
@@ -47,13 +47,16 @@ def _refuse_swallowed_lines(lines: Sequence[str], separator: str) -> None:
 
 
 def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
-    """The line at which each row of a CSV with a head ends, and its values by column.
+    """Yield the number of the line at which each row of a CSV ends, and the row's values by column.
 
-    A quote inside a value that needs none is read as pandas does. Raises ValueError naming file and line for what is
-    no UTF-8 and for a quote that is not closed, which would swallow the rows that follow.
+    A quote inside a value without quotes is read as pandas does. The values beyond the last column are under None.
+
+    Raises:
+        ValueError: text is not UTF-8, or a quote is not closed and would swallow the next rows. The message names file
+            and line.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:
-        lines: list[str] = []  # of the row that is being read
+        lines: list[str] = []  # the lines of the current row
         reader = csv.DictReader(_noted(file, lines), delimiter=separator)
         try:
             if reader.fieldnames:

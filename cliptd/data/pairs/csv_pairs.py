@@ -24,11 +24,13 @@ FEATURES = datasets.Features(
 
 
 class CsvPairs(TableDataset):
-    """Map-style dataset of `Pair`; paths are absolute or relative to the file's folder or, if the first is not there,
-    to the working directory, as open_clip_train takes them.
+    """A map-style dataset of the `Pair`s of a CSV.
 
-    image_column, text_column: their heads. separator: one character.
-    on_bad_sample: "raise" at a line without path or text, or "skip": leave it out and list it in `skipped`.
+    Paths are absolute or relative to the file's folder. If the first image is not there but in the working directory,
+    they are relative to that, as open_clip_train takes them.
+
+    image_column, text_column: the names of the columns. separator: one character.
+    on_bad_sample: "raise" at a line without path or text, or "skip" it and list it in `skipped`.
 
     Raises FileNotFoundError and ValueError naming file, line and column.
     """

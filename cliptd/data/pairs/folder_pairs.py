@@ -10,10 +10,11 @@ from cliptd.data.pairs.pair import OnBadSample, Pair
 
 
 class FolderPairs:
-    """Map-style dataset of `Pair`, sorted by path; subfolders count, too, and links to folders. A .txt of several
-    lines is one text.
+    """A map-style dataset of `Pair`s, sorted by path. Subfolders and links to folders are searched too.
 
-    on_bad_sample: "raise" at an image without text, or "skip": leave it out and list it in `skipped`.
+    A .txt of several lines is one text.
+
+    on_bad_sample: "raise" at an image without text, or "skip" it and list it in `skipped`.
 
     Raises FileNotFoundError for no folder or no image, ValueError for an image without text.
     """
@@ -26,7 +27,7 @@ class FolderPairs:
         ]
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
-                f"{self.skipped[0]} ({len(self.skipped)} such); on_bad_sample 'skip' leaves them out"
+                f"{self.skipped[0]} ({len(self.skipped)} such); use on_bad_sample 'skip' to skip them"
             )
         self.identity = identity_of_folder(folder, self.images.relative())
 

@@ -1,4 +1,4 @@
-"""Opens what a user names: image–text pairs of any kind, or reinforced shards, by random access."""
+"""Open image–text pairs of any format by random access."""
 
 from pathlib import Path
 
@@ -18,19 +18,23 @@ def load_pairs(
     separator: str | None = None,
     on_bad_sample: OnBadSample = "raise",
 ) -> MapStyle[Pair]:
-    """The pairs of `source`, a map-style, lazy dataset of `Pair` whose images are functions that open them.
+    """Return a map-style dataset of the pairs of `source`. Its images are functions that open them.
 
     Args:
-        source: webdataset shards ("data/{000..099}.tar", a .tar, a folder of them); a .csv or .tsv with a column of
-            image paths and one of texts, as open_clip_train takes it; a folder of images, each beside a .txt of its
-            name; or a table that `datasets.Dataset.save_to_disk`, a .parquet file or a folder of them holds.
-        image_column, text_column: of CSVs and tables; the text's also of a shard's .json where it has no .txt.
-        separator: of a CSV; None: a tab for .tsv, else a comma.
-        on_bad_sample: "raise" at a line or a shard that is wrong, or "skip": leave it out and count it in `skipped`.
-            Images are not opened here.
+        source: one of these:
+            - webdataset shards, such as "data/{000..099}.tar", a .tar or a folder of them;
+            - a .csv or .tsv with a column of image paths and one of texts, as open_clip_train takes it;
+            - a folder of images, each with a .txt of its name beside it;
+            - a folder that `datasets.Dataset.save_to_disk` wrote, a .parquet file or a folder of them.
+        image_column: the column of a CSV or table that holds the images.
+        text_column: the column of a CSV or table that holds the texts, or the key in a shard's .json if a sample has
+            no .txt.
+        separator: the separator of a CSV. None: a tab for .tsv, else a comma.
+        on_bad_sample: "raise" at a bad line or sample, or "skip" it and list it in `skipped`. Images are not opened
+            here.
 
     Raises:
-        FileNotFoundError, ValueError: they name the file, what was found and what was expected.
+        FileNotFoundError, ValueError: the message names the file, what was found and what was expected.
     """
     text = str(source)
     if Path(source).is_dir() and any(Path(source).glob("*.tar")):

@@ -1,4 +1,4 @@
-"""An image–text pair, what is done about a bad one, and what images are called."""
+"""An image–text pair, and the choices and file suffixes of every data set of pairs."""
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 

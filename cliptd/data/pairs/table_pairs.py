@@ -1,4 +1,4 @@
-"""Image–text pairs in a table of `datasets`: a folder of save_to_disk, a .parquet file or a folder of them."""
+"""Image–text pairs in a table of `datasets`: a folder of `save_to_disk`, a .parquet file or a folder of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from cliptd.data.pairs.pair import Pair
 
 
 def is_table(path: Path) -> bool:
-    """Whether `TablePairs` reads it."""
+    """Return whether `TablePairs` reads the path."""
     return (
         path.suffix == ".parquet"
         or any(path.glob("*.parquet"))
@@ -32,7 +32,7 @@ def _refuse_several_splits(path: Path) -> None:
 
 @dataclass(frozen=True)
 class TableImage:
-    """Call it for the RGB image; raises ValueError naming the row."""
+    """The image of a row, called to open it in RGB. A corrupt image raises ValueError naming the row."""
 
     table: Any
     row: int
@@ -44,16 +44,17 @@ class TableImage:
             return self.table[self.row][self.column].convert("RGB")
         except (OSError, SyntaxError, ValueError, AttributeError, Image.DecompressionBombError) as error:
             raise ValueError(
-                f"{self.where}: image is corrupt ({error}); replace it or leave it out"
+                f"{self.where}: image is corrupt ({error}); replace it or remove it from the data"
             ) from error
 
 
 class TablePairs:
-    """Map-style dataset of `Pair`; only the rows that are asked for are read.
+    """A map-style dataset of `Pair`s. Rows are read only when they are needed.
 
-    image_column: a column of images (`datasets.Image`, or bytes and paths as a parquet file of such a column holds).
+    image_column: a column of `datasets.Image`, or of bytes and paths as a parquet file of such a column holds.
+    text_column: a column of texts.
 
-    Raises ValueError naming the columns it has.
+    Raises ValueError naming the table's columns if one is missing, or its splits if there are several.
     """
 
     def __init__(self, path: str | Path, image_column: str = "image", text_column: str = "text") -> None:
@@ -71,7 +72,9 @@ class TablePairs:
                 f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(table.column_names)}; "
                 "name its columns"
             )
-        self.name = self.state = f"{self.path.resolve()} {table._fingerprint}"  # which changes with its rows
+        self.name = self.state = (
+            f"{self.path.resolve()} {table._fingerprint}"  # the fingerprint changes with the rows
+        )
         files = parquet or [file["filename"] for file in table.cache_files]
         self.identity = f"{identity_of_files(files)}, {image_column}, {text_column}" if files else self.name
         self.images = table.select_columns([image_column])

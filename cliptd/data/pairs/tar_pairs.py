@@ -1,11 +1,10 @@
 """Webdataset shards (tars of jpg, txt, json) by random access, so that order and resume are exact.
 
-The shards' heads are read once into a memory-mapped table of where each sample lies; later starts only map it.
+The heads of the shards are read once, into a memory-mapped table of the places of all samples. Later starts map it.
 
-What a resumed run sees is exact, sample by sample, on any number of workers and processes that divide the batch, as
-long as the shards are the same in names and sizes (else it is refused) and can be read at any place: a local disk or a
-mounted one. Shards that are streamed through a pipe, and gzip'ed ones, have no such place and are not read; a shard
-exchanged for another of the same name and size is not noticed.
+A resumed run sees exactly the same samples, with any number of workers and processes that divide the batch. Shards with
+other names or sizes are refused, but another shard of the same name and size is not noticed. Shards must be on a local
+or mounted disk. Those that come through a pipe or are compressed cannot be read at any place, and are refused.
 """
 
 import io
@@ -45,9 +44,9 @@ FEATURES = datasets.Features(
 
 
 def shards_of(pattern: str) -> list[Path]:
-    """Files of a pattern with {000..012}, {a,b}, * or ?; sorted within a wildcard.
+    """Return the files of a pattern with {000..012}, {a,b}, * or ?. Those of a wildcard are sorted.
 
-    Raises FileNotFoundError for a shard that is not there, ValueError for a compressed one.
+    Raises FileNotFoundError for a missing shard, ValueError for a compressed one.
 
     >>> [str(path) for path in _braces("s/{08..10}.{a,b}")]
     ['s/08.a', 's/08.b', 's/09.a', 's/09.b', 's/10.a', 's/10.b']
@@ -82,7 +81,7 @@ def _choices(braced: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TarImage:
-    """Call it for the RGB image; raises ValueError naming shard and sample."""
+    """The image of a sample, called to open it in RGB. A corrupt image raises ValueError naming shard and sample."""
 
     shard: Path
     key: str
@@ -96,21 +95,21 @@ class TarImage:
                 return as_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
-                f"shard {self.shard}, sample {self.key}: image is corrupt ({error}); replace the shard, or leave such "
-                "samples out"
+                f"shard {self.shard}, sample {self.key}: image is corrupt ({error}); replace the shard, or skip such "
+                "samples"
             ) from error
 
     def read_bytes(self) -> bytes:
-        """The file as it is."""
+        """Return the bytes of the image file."""
         return read_member(self.shard, self.offset, self.size)
 
 
 class TarSamples(TableDataset):
-    """Samples of uncompressed tars, in the order of the shards: neighbouring members of one name are a sample.
+    """The samples of uncompressed tars, in the order of the shards. Neighbouring members of one name are a sample.
 
-    needs: what a sample must have, "image", "text" (a .txt, or a .json with `text_column`) or both.
-    on_bad_sample: "raise" at a sample without it and at a shard that ends early, or "skip": leave such samples out and
-        list them in `skipped`.
+    needs: the parts that a sample must have: "image", "text" (a .txt, or a .json with `text_column`) or both.
+    on_bad_sample: "raise" at a sample without them and at a shard that ends early, or "skip" such samples and list them
+        in `skipped`.
     """
 
     def __init__(
@@ -123,21 +122,21 @@ class TarSamples(TableDataset):
     ) -> None:
         self.shards, self.text_column = list(shards), text_column
         if not self.shards:
-            raise ValueError("there are no shards")
+            raise ValueError("shards is empty, expected at least one .tar")
         table = cached_table(
             _rows, tuple(self.shards), FEATURES, version=TABLE_VERSION, needs=tuple(sorted(needs))
         )
         super().__init__(self.shards[0], table, on_bad_sample=on_bad_sample)
-        self.resolved = [shard.resolve() for shard in self.shards]  # once: links are looked up on the disk
+        self.resolved = [shard.resolve() for shard in self.shards]  # once, as links are looked up on the disk
         self.identity = f"{identity_of_files(self.shards)}, {text_column}"
         self.state = state_of_files(self.resolved, sorted(needs), text_column)
 
     def image(self, row: dict[str, Any]) -> TarImage:
-        """Of a row, not opened yet."""
+        """Return the image of a row, not opened yet."""
         return TarImage(self.shards[row["shard"]], row["key"], row["image_offset"], row["image_size"])
 
     def text(self, row: dict[str, Any]) -> str:
-        """Of a row. Raises ValueError if it is empty or the .json has none."""
+        """Return the text of a row. Raises ValueError if it is empty or the .json has none."""
         shard = self.shards[row["shard"]]
         where = f"shard {shard}, sample {row['key']}"
         text = decode(read_member(shard, row["text_offset"], row["text_size"]), where).strip()
@@ -148,7 +147,7 @@ class TarSamples(TableDataset):
         return text
 
     def key(self, row: dict[str, Any]) -> str:
-        """Of a row, with its shard."""
+        """Return the key of a row, which begins with the path of its shard."""
         return f"{self.resolved[row['shard']]}/{row['key']}"
 
     def _of_json(self, text: str, where: str) -> str:
@@ -162,7 +161,7 @@ class TarSamples(TableDataset):
 
 
 class TarPairs(TarSamples):
-    """Map-style dataset of `Pair`; arguments and errors as of `TarSamples`."""
+    """A map-style dataset of `Pair`s. Arguments and errors are those of `TarSamples`."""
 
     def __init__(
         self, shards: Sequence[Path], *, text_column: str = "caption", on_bad_sample: OnBadSample = "raise"
@@ -175,7 +174,7 @@ class TarPairs(TarSamples):
 
 
 def read_member(shard: Path, offset: int, size: int) -> bytes:
-    """Raises ValueError if the shard is shorter."""
+    """Read bytes of a shard. Raises ValueError if the shard is shorter."""
     with shard.open("rb") as file:
         file.seek(offset)
         found = file.read(size)
@@ -208,8 +207,10 @@ EARLY_END = "early end"
 
 
 def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
-    """(sample key, lower-case suffix, offset, size) of every file of a tar; EARLY_END as suffix where it breaks off, or
-    where anything but zeros follows what tarfile takes for its end: a head that is damaged, another tar behind it.
+    """Yield (sample key, lower-case suffix, offset, size) of every file of a tar.
+
+    The suffix is EARLY_END if the tar breaks off, or if anything but zeros follows the end that tarfile finds. That is
+    so behind a damaged head, or if another tar was appended.
     """
     key, whole = "(none)", path.stat().st_size
     try:
@@ -229,12 +230,12 @@ def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
         if _only_zeros(path, end):
             return
     except tarfile.TarError:
-        pass  # what it holds is no head of a file
+        pass  # the next bytes are no head of a file
     yield key, EARLY_END, 0, 0
 
 
 def _only_zeros(path: Path, start: int) -> bool:
-    """Whether a file goes on from there with at least a block of zeros, as a tar ends, and nothing else."""
+    """Return whether the rest of a file is at least a block of zeros, as at the end of a tar, and nothing else."""
     found = 0
     with path.open("rb") as file:
         file.seek(start)

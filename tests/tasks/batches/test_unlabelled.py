@@ -56,12 +56,12 @@ def test_bad_pairs_are_left_out_and_listed_if_asked(tmp_path):
     good, missing = {"image": "pictures/a.png", "text": "red"}, {"image": "pictures/b.png", "text": "blue"}
     path = write(tmp_path, [{"image": "pictures/a.png"}, good, missing])
     path.write_text('{"image": "cut off\n' + path.read_text())
-    with pytest.warns(UserWarning, match="3 bad samples left out, 1 kept"):
+    with pytest.warns(UserWarning, match="3 samples skipped, 1 kept"):
         pairs = UnlabelledPairs(path, on_bad_sample="skip")
     assert [pair.text for pair in pairs] == ["red"]
     (tmp_path / "pictures" / "a.png").unlink()
     with (
-        pytest.warns(UserWarning, match="4 bad"),
+        pytest.warns(UserWarning, match="4 samples skipped"),
         pytest.raises(ValueError, match="every pair is bad, the first"),
     ):
         UnlabelledPairs(path, on_bad_sample="skip")

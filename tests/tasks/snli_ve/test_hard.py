@@ -92,9 +92,7 @@ def test_bad_lines_are_named_or_left_out(files):
         path.write_text('{"pairID": "cut off\n' + whole)
         with pytest.raises(ValueError, match=rf"{path.name}:1: not JSON"):
             write_hard(train, annotations, out)
-        with pytest.warns(
-            UserWarning, match=rf"{path.name}: 1 bad lines left out; the first: .*:1: not JSON"
-        ):
+        with pytest.warns(UserWarning, match=rf"{path.name}: 1 lines skipped; the first: .*:1: not JSON"):
             assert write_hard(train, annotations, out, on_bad_sample="skip") == expected
         assert out.read_text() == hard
         path.write_text(whole)

@@ -114,7 +114,7 @@ def test_a_bad_line_is_named_or_left_out(tmp_path, bad, message):
     root = write(tmp_path, [line(0), bad, line(2)])
     with pytest.raises(ValueError, match=message):
         SnliVeDataset.from_root(root, "dev")
-    with pytest.warns(UserWarning, match="1 bad samples left out, 2 kept"):
+    with pytest.warns(UserWarning, match="1 samples skipped, 2 kept"):
         dataset = SnliVeDataset.from_root(root, "dev", on_bad_sample="skip")
     assert dataset.column("hypothesis") == ["hypothesis 0", "hypothesis 2"]
 
@@ -125,7 +125,7 @@ def test_a_line_that_is_no_json_is_named_or_left_out(tmp_path):
     path.write_text('{"pairID": "x\n' + path.read_text())
     with pytest.raises(ValueError, match=r"dev\.jsonl:1: not JSON"):
         SnliVeDataset.from_root(root, "dev")
-    with pytest.warns(UserWarning, match="1 bad samples left out, 2 kept"):
+    with pytest.warns(UserWarning, match="1 samples skipped, 2 kept"):
         assert len(SnliVeDataset.from_root(root, "dev", on_bad_sample="skip")) == 2
 
 
@@ -136,7 +136,7 @@ def test_missing_images_are_named_or_left_out(tmp_path):
         FileNotFoundError, match=r"dev\.jsonl:2, pairID '200\.jpg#0r1': image .*200\.jpg is missing"
     ):
         SnliVeDataset.from_root(root, "dev")[1].image()
-    with pytest.warns(UserWarning, match="3 bad samples left out, 3 kept"):
+    with pytest.warns(UserWarning, match="3 samples skipped, 3 kept"):
         SnliVeDataset.from_root(root, "dev", on_bad_sample="skip")
 
 

@@ -199,7 +199,7 @@ def test_skip_leaves_out_counts_and_lists_bad_samples(tmp_path):
     (images / "0.jpg").write_bytes((images / "0.jpg").read_bytes()[:600])  # items 0 and 1
     (images / "2.json").unlink()  # items 4 and 5
     with pytest.warns(
-        UserWarning, match=r"val\.jsonl: 5 bad samples left out, 3 kept; the first: .*val-0.*corrupt"
+        UserWarning, match=r"val\.jsonl: 5 samples skipped, 3 kept; the first: .*val-0.*corrupt"
     ):
         dataset = VcrDataset.from_root(root, "val", on_bad_sample="skip")
     assert [item.annot_id for item in dataset.items()] == ["val-2", "val-6", "val-7"]

@@ -275,7 +275,7 @@ def test_command_leaves_bad_lines_out_if_asked(tmp_path, capsys):
     annotations = write_items(tmp_path / "val.jsonl", [tiny_item(0), tiny_item(1, question=["Is", [9], "?"])])
     out = tmp_path / "out.jsonl"
     arguments = ["--rule", "singular", "--annotations", str(annotations), "--out", str(out)]
-    with pytest.warns(UserWarning, match="1 bad lines left out; the first: .*question mentions object 9"):
+    with pytest.warns(UserWarning, match="1 lines skipped; the first: .*question mentions object 9"):
         main([*arguments, "--on-bad-sample", "skip"])
     assert json.loads(capsys.readouterr().out)["items"] == 1
     assert json.loads(out.read_text()) == rule_singular(tiny_item(0))

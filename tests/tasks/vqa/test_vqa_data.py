@@ -112,7 +112,7 @@ def test_a_bad_item_is_named_or_left_out(tmp_path, questions, annotations, messa
     )
     with pytest.raises(ValueError, match=message):
         VqaDataset.from_root(root, "val")
-    with pytest.warns(UserWarning, match="bad samples left out, 0 kept"):
+    with pytest.warns(UserWarning, match="samples skipped, 0 kept"):
         dataset = VqaDataset.from_root(root, "val", on_bad_sample="skip")
     assert len(dataset.skipped) == len(questions)  # the good ones have no image
 
@@ -127,7 +127,7 @@ def test_missing_and_corrupt_images_are_named_or_left_out(tmp_path):
         dataset[1].image()
     with pytest.raises(ValueError, match=r"question_id 1002: image .*101\.jpg is corrupt"):
         dataset[2].image()
-    with pytest.warns(UserWarning, match="4 bad samples left out, 2 kept"):
+    with pytest.warns(UserWarning, match="4 samples skipped, 2 kept"):
         kept = VqaDataset.from_root(root, "val", on_bad_sample="skip")
     assert kept.column("question_id") == [1004, 1005]
     assert "question_id 1001: image" in kept.skipped[1]
