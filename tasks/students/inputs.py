@@ -29,7 +29,7 @@ class StudentInput:
     """The student's model_type."""
 
     def __post_init__(self) -> None:
-        # transformers would list the fresh weights too, as load_native does.
+        # Hide transformers' own list of fresh weights, because load_native names them.
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.kind = AutoConfig.from_pretrained(self.settings.student).model_type
