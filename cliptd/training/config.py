@@ -5,9 +5,10 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from cliptd.utils.files import write_atomically
+from cliptd.utils.options import shown_default
 from cliptd.utils.run_folder import differences
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -31,7 +32,7 @@ class TrainingConfig:
     """Optimizer updates to make."""
     batch_size: int = 32
     """GLOBAL number of examples per optimizer step, over all processes and accumulated micro-batches."""
-    micro_batch_size: int | None = None
+    micro_batch_size: Annotated[int | None, shown_default("no accumulation")] = None
     """Examples per process and forward pass; accumulation follows from it. None: no accumulation."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
@@ -51,7 +52,7 @@ class TrainingConfig:
     """Steps between evaluations; the last step is always evaluated. 0: only the last step."""
     patience: int = 0
     """Stop after this many evaluations in a row without a better metric; 0: never stop early."""
-    metric: str | None = "q_to_a"
+    metric: Annotated[str | None, shown_default("none, the last evaluation's weights are kept")] = None
     """The evaluation's key that chooses the best weights; higher is better. None: the last evaluation's are kept."""
     save_every: int = 100
     """Steps between checkpoints; the last step is always saved. 0: only the last step."""
@@ -60,9 +61,9 @@ class TrainingConfig:
     and log and start anew."""
     num_workers: int = 0
     """Processes that prepare batches ahead, per training process; 0: prepare them in between the steps."""
-    mixed_precision: Precision | None = None
+    mixed_precision: Annotated[Precision | None, shown_default("what accelerate was configured with")] = None
     """Autocast type; None: what `accelerate launch` was configured with ("no" without it)."""
-    track: Tracker | None = None
+    track: Annotated[Tracker | None, shown_default("none")] = None
     """Also send losses and metrics to this tracker, through accelerate."""
     deterministic: bool = False
     """Deterministic kernels only (slower on GPUs); an operation that has none raises."""
