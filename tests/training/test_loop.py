@@ -27,7 +27,7 @@ class Scripted:
 
 def train_small(run_dir, evaluate=None, model=None, **settings):
     config = TrainingConfig(
-        **{"steps": 8, "batch_size": 8, "lr": 0.02, "eval_every": 2, "save_every": 3, **settings}
+        **{"steps": 8, "batch_size": 8, "lr": 0.02, "eval_every": 2, "save_every": 3, "metric": "q_to_a", **settings}
     )
     return train(model or Classifier(), Points(), collate, config, run_dir=run_dir, evaluate=evaluate)
 
