@@ -324,7 +324,9 @@ def test_no_tensor_stays_random_in_a_transformers_folder(folders, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     del tensors["text_projection.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lack tensors of CLIPModel.*text_projection\.weight.*would be random"):
+    with pytest.raises(
+        ValueError, match=r"lack tensors of CLIPModel.*text_projection\.weight.*would be random"
+    ):
         load_teacher(f"hf:{folder}")
     (folder / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match="cannot be loaded by transformers"):

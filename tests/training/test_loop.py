@@ -183,7 +183,7 @@ def test_missing_or_undefined_metric(tmp_path):
         ValueError, match=r"metric is 'accuracy', the evaluation returned \['other', 'q_to_a'\]"
     ):
         train_small(tmp_path / "a", Scripted(0.5), metric="accuracy")
-    with pytest.raises(ValueError, match="'q_to_a' is not a number at step 2"):
+    with pytest.raises(ValueError, match="'q_to_a' is NaN at step 2"):
         train_small(tmp_path / "b", Scripted(float("nan")))
 
 
