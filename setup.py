@@ -15,6 +15,7 @@ TEST = [
     "tensorboard>=2.18",
     "ruff>=0.12",
     "codespell>=2.4",
+    "mypy>=1.18",
 ]
 
 setup(
@@ -76,7 +77,7 @@ setup(
     entry_points={"console_scripts": ["cliptd = tasks.commands.__main__:main"]},
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "mypy>=1.18", "types-PyYAML", "types-tqdm", "pre-commit>=4.0"],
+        "dev": [*TEST, "pre-commit>=4.0"],
         "benchmark": ["webdataset>=0.2.5", "pandas>=2.2"],  # what open_clip's own training needs
         "onnx": ONNX,
         "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],

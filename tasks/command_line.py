@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ NOISE = (
 Body = Callable[[list[str]], None]
 Options = TypeVar("Options")
 _flags: dict[str, str] = {}
-"""Settings' fields by name, and the flags that set them; filled by `parse_options`."""
+"""Settings' fields by dotted path, and the flags that set them; filled by `parse_options`."""
 
 
 def command(body: Body) -> Callable[[Sequence[str] | None], None]:
@@ -80,33 +81,45 @@ def parse_options(
     except SystemExit as end:
         refused = _refusal(end)
         if refused is not None:
-            raise refused from None
+            raise ValueError(with_flags(str(refused), _refused_part(end))) from None
         sys.stderr.write(said.getvalue())
         raise
 
 
 def _refusal(end: SystemExit) -> ValueError | None:
-    """Return the ValueError of a dataclass of ours that made tyro give up, if one did."""
+    """Return the ValueError by which a dataclass refused its values and made tyro give up, if one did."""
     error: BaseException | None = end
     while error is not None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        raised_in = "" if trace is None else trace.tb_frame.f_globals["__name__"]
-        if isinstance(error, ValueError) and raised_in.startswith(("cliptd.", "tasks.", "__main__")):
+        functions = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, ValueError) and "__post_init__" in functions:
             return error
         error = error.__context__
     return None
 
 
-def flags_of(kind: Any, prefix: str = "") -> dict[str, str]:
-    """Return the flag of every field of a dataclass, and of those of its nested dataclasses, by the field's name.
+def _refused_part(end: SystemExit) -> str:
+    """Return the path of the nested dataclass that tyro could not build; "" for the whole."""
+    error: BaseException | None = end
+    while error is not None:
+        part = getattr(error, "arg", None)
+        if isinstance(part, str):
+            return part
+        error = error.__context__
+    return ""
+
+
+def flags_of(kind: Any, path: str = "", prefix: str = "") -> dict[str, str]:
+    """Return the flag of every field of a dataclass and of its nested dataclasses, by the field's dotted path.
 
     >>> @dataclasses.dataclass
-    ... class Asked:
+    ... class Training:
     ...     batch_size: int = 1
+    >>> @dataclasses.dataclass
+    ... class Asked:
+    ...     first: Training
+    ...     then: tyro.conf.OmitArgPrefixes[Training]
     >>> flags_of(Asked)
-    {'batch_size': '--batch-size'}
+    {'first.batch_size': '--first.batch-size', 'then.batch_size': '--batch-size'}
     """
     found: dict[str, str] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -115,21 +128,28 @@ def flags_of(kind: Any, prefix: str = "") -> dict[str, str]:
         bare = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
         if dataclasses.is_dataclass(bare):
             own = prefix if bare is not hint else f"{prefix}{field.name}."  # OmitArgPrefixes is an annotation
-            found = {**flags_of(bare, own), **found}
+            found |= flags_of(bare, f"{path}{field.name}.", own)
         else:
-            found[field.name] = f"--{prefix}{field.name}".replace("_", "-")
+            found[path + field.name] = f"--{prefix}{field.name}".replace("_", "-")
     return found
 
 
-def with_flags(message: str) -> str:
-    """Name settings in a message as flags: those with an underscore, and those that the message begins with."""
+def with_flags(message: str, part: str = "") -> str:
+    """Name settings in a message as flags: those with an underscore, and those that the message begins with.
+
+    Args:
+        part: the path of the nested dataclass that the message is about, if that is known.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name = match[1]
+        own = _flags.get(f"{part}.{name}")
+        others = sorted((f for path, f in _flags.items() if path.rpartition(".")[2] == name), key=len)
+        return own or (others[0] if others else name)
+
     message = re.sub(r"\bTrainingConfig\.", "", message)
-    message = re.sub(r"^(\w+)(?= is )", _flag, message)
-    return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(])", _flag, message)
-
-
-def _flag(match: re.Match[str]) -> str:
-    return _flags.get(match[1], match[1])
+    message = re.sub(r"^(\w+)(?= (?:is|are|holds) )", flag, message)
+    return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(=])", flag, message)
 
 
 def shown_default(text: str) -> Any:

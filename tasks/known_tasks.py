@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def _on_iconworld(
     embedded: Settings, known: KnownTask, description: str | None, arguments: Sequence[str]
 ) -> Settings:
     settings = parse_options(type(embedded), arguments, default=embedded, description=description)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return on_iconworld(settings, known.root())
     from accelerate import PartialState  # the first to start the process group
 
     from cliptd.training.acceleration import LONG_TIMEOUT

@@ -63,6 +63,7 @@ class StateCapture:
         self.active = False
         self.calls: dict[str, Call] = {}
         self.paths: dict[str, str] = {}
+        self.image_width: int | None = None
         if self.states.text is None:
             watched = self._watch_preset(student)
         else:
@@ -106,6 +107,7 @@ class StateCapture:
 
     def _watch_paths(self, student: nn.Module) -> dict[str, nn.Module]:
         states = self.states
+        assert states.text is not None  # else a preset would read the student
         self.paths = {"text": states.text}
         if states.image is not None:
             self.paths["image"] = states.image
@@ -113,7 +115,6 @@ class StateCapture:
             self.paths["text_cls"] = states.text_cls
         watched = {name: find_module(student, path, name) for name, path in self.paths.items()}
         self.text_width = states.text_width or self._width("text", watched["text"])
-        self.image_width = None
         if states.image is not None:
             self.image_width = states.image_width or self._width("image", watched["image"])
         self._read = partial(read_paths, states, image_width=self.image_width)
@@ -205,6 +206,7 @@ class StateCapture:
                     "token; use 'mean'"
                 )
             return _as_float(tokens.image_cls)
+        assert captured.image_states is not None  # as there are image tokens
         return masked_mean(captured.image_states, captured.image_mask)
 
 

@@ -20,6 +20,7 @@ def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int |
 
     Raises ValueError: an output has no such part, no floating-point tensor or another shape; a mask does not fit.
     """
+    assert states.text is not None  # only states with paths are read here
     arguments = calls["student"].arguments
     text = tensor_of(calls["text"].output, states.text_output, states.text)
     if text.ndim == 4:
@@ -29,14 +30,16 @@ def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int |
             f"text states at {states.text!r} have shape {tuple(text.shape)}; expected (texts, tokens, "
             "width) or (batch, candidates, tokens, width)"
         )
-    text, text_mask = _cut(text, arguments.get(states.text_mask), states.text_slice, states.text_mask)
+    text, text_mask = _cut(
+        text, arguments.get(states.text_mask or ""), states.text_slice, states.text_mask or ""
+    )
     tokens = TokenStates(text=text, text_mask=text_mask)
-    if states.image is not None:
+    if states.image is not None and image_width is not None:
         image = _image_tokens(
             tensor_of(calls["image"].output, states.image_output, states.image), image_width, states.image
         )
         tokens.image, tokens.image_mask = _cut(
-            image, arguments.get(states.image_mask), states.image_slice, states.image_mask
+            image, arguments.get(states.image_mask or ""), states.image_slice, states.image_mask or ""
         )
         tokens.image_cls = tokens.image[:, 0]
     return tokens

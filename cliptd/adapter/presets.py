@@ -48,8 +48,8 @@ class Preset:
 
     classes: tuple[str, ...]
     read: Callable[[dict[str, Call]], TokenStates]
-    widths: Callable[[nn.Module], tuple[int, int]]
-    watch: Callable[[nn.Module], dict[str, nn.Module]] = lambda base: {"base": base}
+    widths: Callable[[Any], tuple[int, int]]
+    watch: Callable[[Any], dict[str, nn.Module]] = lambda base: {"base": base}
 
     def matches(self, module: nn.Module) -> bool:
         """Whether `module` is of one of the classes (by name, so that no architecture is imported)."""
@@ -147,12 +147,12 @@ def _read_blip(calls: dict[str, Call]) -> TokenStates:
     )
 
 
-def _blip_modules(base: nn.Module) -> dict[str, nn.Module]:
+def _blip_modules(base: Any) -> dict[str, nn.Module]:
     text = base.text_encoder if hasattr(base, "text_encoder") else base.text_model
     return {"text": text, "image": base.vision_model}
 
 
-def _hidden_size(base: nn.Module) -> tuple[int, int]:
+def _hidden_size(base: Any) -> tuple[int, int]:
     return base.config.hidden_size, base.config.hidden_size
 
 

@@ -54,6 +54,7 @@ def own_loss(output: Any, labels: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: there is none.
     """
+    loss: Any
     if isinstance(output, Tensor):
         loss = output
     elif isinstance(output, dict):
@@ -83,7 +84,8 @@ def with_loss(output: Any, loss: Tensor) -> Any:
         output["loss"] = loss
         return output
     if isinstance(output, tuple):
-        return output._replace(loss=loss) if hasattr(output, "_fields") else (loss, *output[1:])
+        replace = getattr(output, "_replace", None)  # of a named tuple
+        return (loss, *output[1:]) if replace is None else replace(loss=loss)
     output = copy.copy(output)
     object.__setattr__(output, "loss", loss)  # a frozen dataclass too
     return output

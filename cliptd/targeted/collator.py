@@ -55,6 +55,10 @@ class DistillationCollator:
         self.views = TeacherViews(self.source, self.config, document_frequency)
 
     def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
+        if self.collate is None:
+            raise ValueError(
+                "this collator was made without a collate, so it has columns alone: call columns(inputs)"
+            )
         batch = self.collate(examples)
         if "distillation_inputs" not in batch:
             raise ValueError(
@@ -119,7 +123,7 @@ class DistillationCollator:
         if inputs.region_keys is None or not (self.config.region_weight > 0 or self.views.over_regions):
             return None
         pictures = inputs.regions or [[None] * len(keys) for keys in inputs.region_keys]
-        where = {}
+        where: dict[str, Any] = {}
         for keys, row in zip(inputs.region_keys, pictures, strict=True):
             where.update(zip(keys, row, strict=True))
         if not where:
@@ -234,9 +238,9 @@ def _embed_padded(source: Any, prompts: Sequence[Sequence[str]], embed_dim: int)
     if not row:
         return torch.zeros(len(prompts), width, embed_dim), torch.zeros(len(prompts), width, dtype=torch.bool)
     places = [[row[text] for text in texts] + [len(row)] * (width - len(texts)) for texts in prompts]
-    places = torch.tensor(places)
+    index = torch.tensor(places)
     embeds = torch.cat([embed_texts(source, list(row)), torch.zeros(1, embed_dim)])
-    return embeds[places], places < len(row)
+    return embeds[index], index < len(row)
 
 
 def _shift(keys: Sequence[str]) -> int:

@@ -144,6 +144,11 @@ class TargetedDistillation(nn.Module):
             share = self._candidate_share(labels, columns["teacher_match"])
             image = regions = words = text = torch.zeros((), device=text_states.device)
             if config.image_weight > 0:
+                if image_state is None:
+                    raise ValueError(
+                        f"image_weight is {config.image_weight}, and the student gives no image state; name its image "
+                        "states, or set image_weight=0"
+                    )
                 state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
                 target = columns["teacher_image_embeds"]
                 rivals = target if gather is None or not contrastive else gather(target)
@@ -171,7 +176,8 @@ class TargetedDistillation(nn.Module):
                 words = (weights * self._word_term(columns, state, share, gather)).mean()
             terms = (image, regions, words, text)
             loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
-            return DistillationTerms(loss, *(term.detach() for term in terms), weights)
+            image, regions, words, text = (term.detach() for term in terms)
+            return DistillationTerms(loss, image, regions, words, text, weights)
 
     def _weights(self, columns, student_probability, labels, labelled: bool, gather) -> Tensor:
         config = self.config
@@ -213,6 +219,7 @@ class TargetedDistillation(nn.Module):
         batch, candidates = match.shape
         if self.config.text_candidates == "right" and candidates > 1:
             check_labels(labels, batch, candidates, 'text_candidates="right"')
+            assert labels is not None  # as check_labels found
             return F.one_hot(labels, candidates).float()
         return torch.full_like(match, 1.0 / candidates, dtype=torch.float32)
 

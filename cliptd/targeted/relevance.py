@@ -1,7 +1,9 @@
 """How relevant each word is to its picture and to its sentence (arXiv 2201.05729)."""
 
+import functools
 import json
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -157,7 +159,8 @@ class DocumentFrequency:
     @classmethod
     def fit(cls, texts: Iterable[Iterable[str]]) -> "DocumentFrequency":
         """Count over texts, each given as its words."""
-        documents, counts = 0, Counter()
+        documents = 0
+        counts: Counter[str] = Counter()
         for words in texts:
             documents += 1
             counts.update({word.lower() for word in words})
@@ -231,7 +234,7 @@ def combine_relevance(
         logs.append(relevance.double() / temperature)
     if score == "mean":
         return (_masked_softmax(logs[0], mask) + _masked_softmax(logs[1], mask)) / 2
-    return _masked_softmax(sum(logs), mask)
+    return _masked_softmax(functools.reduce(operator.add, logs), mask)
 
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def select_tokens(
     elif method == "sample":
         noise = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp(min=1e-300)
         scores = scores.log() - (-noise.log()).log().to(scores.device)
+    assert count is not None  # each method but "all" sets one
     return _highest(scores, mask, count)
 
 

@@ -1,5 +1,6 @@
 """What the teacher makes of an image and a text: the words to distil, and whether the two match."""
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -110,8 +111,9 @@ class TeacherViews:
             image_embeds: (B, embed_dim).
             regions: (regions, embed_dim) of each image, where the task knows any.
         """
-        found = {pair: self._views.get(hash(pair)) for pair in pairs}
-        first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if found[pair] is None}
+        known = ((pair, self._views.get(hash(pair))) for pair in pairs)
+        found = {pair: view for pair, view in known if view is not None}
+        first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if pair not in found}
         if first:
             new = list(first)
             candidates = len(pairs) // len(image_embeds)
@@ -168,6 +170,7 @@ class TeacherViews:
         found = self._score(pairs, looks, text_embeds)
         if self.config.selection == "all" or not found.mask.any():
             return _indices(found.mask)
+        assert found.combined is not None  # of every score but that of "all"
         return _indices(self._select(found.combined, found.mask, pairs))
 
     def _score(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> "WordScores":
@@ -191,17 +194,18 @@ class TeacherViews:
         if self._visual:
             words = embed_texts(self.source, [self.prompt(pairs[n][2][k]) for n, k in places])
             mean = self._image_mean()
-            relevance = [
+            by_pair = [
                 visual_relevance(words[None, rows == n].double(), look.double(), mean).amax(dim=0)
                 for n, look in enumerate(looks)
             ]
-            visual = _scatter(torch.cat(relevance), mask, rows, columns)
+            visual = _scatter(torch.cat(by_pair), mask, rows, columns)
         if self._semantic:
             if config.semantic == "idf":
+                assert self.document_frequency is not None  # as __init__ made sure
                 relevance = torch.tensor([self.document_frequency.idf(pairs[n][2][k]) for n, k in places])
             else:
-                without = [leave_one_out(words, text) for _, text, words in pairs]
-                without = embed_texts(self.source, [without[n][k] for n, k in places])
+                shortened = [leave_one_out(words, text) for _, text, words in pairs]
+                without = embed_texts(self.source, [shortened[n][k] for n, k in places])
                 relevance = semantic_relevance(text_embeds[rows].double(), without[:, None].double())[:, 0]
             semantic = _scatter(relevance, mask, rows, columns)
         combined = combine_relevance(
@@ -216,14 +220,16 @@ class TeacherViews:
 
     def _select(self, scores: Tensor, mask: Tensor, pairs: list[Pair]) -> Tensor:
         config = self.config
-        settings = {"method": config.selection, "mass": config.mass, "top_k": config.top_k}
+        choose = functools.partial(
+            select_tokens, method=config.selection, mass=config.mass, top_k=config.top_k
+        )
         if config.selection not in ("sample", "random"):
-            return select_tokens(scores, mask, **settings)
+            return choose(scores, mask)
         selected = torch.zeros_like(mask)
         for n, (key, text, words) in enumerate(pairs):  # each pair its own generator, over its own words only
             generator = torch.Generator().manual_seed(_stable_hash(config.seed, key, text))
             own = slice(0, len(words))
-            selected[n, own] = select_tokens(scores[n, own], mask[n, own], generator=generator, **settings)
+            selected[n, own] = choose(scores[n, own], mask[n, own], generator=generator)
         return selected
 
     def _image_mean(self) -> Tensor | None:

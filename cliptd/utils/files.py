@@ -47,6 +47,18 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
+def readable_as_the_umask_says(folder: Path) -> None:
+    """Give a folder's files the mode that the umask gives new files; safetensors writes for its owner alone.
+
+    The umask can only be read by setting it, so this is not for several threads.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in folder.iterdir():
+        if file.is_file():
+            file.chmod(0o666 & ~umask)
+
+
 def read_json(path: Path, remedy: str) -> Any:
     """Return the JSON content of a file.
 

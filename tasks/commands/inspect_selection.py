@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from cliptd.adapter.student_outputs import student_probability
+from cliptd.data.identity import wherever
 from cliptd.store.live import LiveSource
 from cliptd.store.reader import TeacherStore
 from cliptd.targeted.collator import DistillationCollator
@@ -23,7 +24,7 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.utils.files import write_atomically
 from tasks.command_line import command
-from tasks.finetuning.selection_page import inspect_batch, selection_page
+from tasks.finetuning.selection_page import answer_lines, inspect_batch, selection_page
 from tasks.finetuning.teacher_source import document_frequency
 from tasks.finetuning.training_material import TrainingMaterial
 from tasks.known_tasks import TaskName, parse
@@ -38,7 +39,7 @@ class InspectSelection:
     out: Path = Path("selection.html")
     """The page."""
     method: Method = "targeted"
-    """Rung of the ladder whose selection is shown."""
+    """Method whose selection is shown."""
     instances: int = 12
     """The first ones of the labelled training set."""
 
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> None:
     task = known.task_class(base, accelerator)
     config = base.method_config(asked.method)
     if not config.distils:
-        raise SystemExit(f"method {asked.method!r} distils nothing; choose another rung")
+        raise SystemExit(f"method {asked.method!r} distils nothing; choose another method")
     if config.shuffle_teacher:
         raise SystemExit(
             "a shuffled teacher's words are those that the same method selects unshuffled, with another instance's "
@@ -88,11 +89,26 @@ def main(arguments: list[str]) -> None:
         student=student_probability(logits, labels),
     )
     right = labels.tolist() if inputs.candidates > 1 else [None] * len(examples)
-    title = f"{base.task}, {asked.method}: teacher {base.teacher}, student {base.student}"
-    page = selection_page(inspected, [example.image() for example in examples], title=title, labels=right)
+    trained = not student.fresh_parameters
+    about = "trained" if trained else "its head untrained, so its probabilities say nothing"
+    teacher_name, student_name = wherever(base.teacher), wherever(base.student)
+    title = f"{base.task}, {asked.method}: teacher {teacher_name}, student {student_name} ({about})"
+    named = student.config.id2label
+    names = [f"candidate {c + 1}" if inputs.candidates > 1 else named[c] for c in range(logits.shape[1])]
+    page = selection_page(
+        inspected,
+        [example.image() for example in examples],
+        title=title,
+        labels=right,
+        answers=answer_lines(logits, labels, names, trained=trained),
+    )
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(asked.out, page)
-    print(asked.out.resolve())
+    print(f"Page: {asked.out.resolve()}")
+    if not trained:
+        print(
+            "Next: the same command with --student RUN/METHOD/student after --, to see what a trained student says"
+        )
 
 
 if __name__ == "__main__":

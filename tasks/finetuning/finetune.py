@@ -19,7 +19,7 @@ from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
 from cliptd.utils.environment import environment
-from cliptd.utils.files import write_atomically
+from cliptd.utils.files import readable_as_the_umask_says, write_atomically
 from cliptd.utils.tensor_files import save_tensors
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.finetuning.adaptation import adapt_to_task
@@ -121,6 +121,7 @@ def _run(
     if accelerator.is_main_process:
         _save(student, collate, run_dir / "student")
         write_model_card(run_dir / "student", settings, method, rows)
+        readable_as_the_umask_says(run_dir / "student")
     task.finish(student, run_dir)
     task.collate = collate
     return rows

@@ -20,13 +20,7 @@ TERMS = {
 
 
 def report(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownTask) -> None:
-    """Print the table and the conclusion, and write report.md and learning_curves.png into the run folder."""
-    title = (
-        f"{settings.task} in percent: student {wherever(settings.student)}, teacher {wherever(settings.teacher)}, "
-        f"{rows[0]['labelled']} labelled items, seed {settings.seed}"
-    )
-    shown = table_rows(settings, rows)
-    print_table(shown, title=title)
+    """Write report.md and learning_curves.png into the run folder, and say what came of the run."""
     metric = settings.training.metric
     plot_learning_curves(
         {method: read_log(settings.run_dir / method / "log.jsonl") for method in settings.methods},
@@ -36,13 +30,28 @@ def report(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownT
         title=f"{settings.task}, {rows[0]['labelled']} labelled items, seed {settings.seed}",
     )
     said = conclusion(settings, rows, known.main_metric)
-    curves = "![learning curves](learning_curves.png)"
-    text = "\n\n".join([f"# {title}", *said, markdown_table(shown), curves])
-    (settings.run_dir / "report.md").write_text(text + "\n", encoding="utf-8")
-    print("\n".join(said))
+    table = markdown_table(table_rows(settings, rows))
+    parts = [f"# {_title(settings, rows)}", *said, table, "![learning curves](learning_curves.png)"]
+    (settings.run_dir / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    say(settings, rows, known)
+
+
+def say(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownTask) -> None:
+    """Print the table, the conclusion, the run folder and the next commands."""
+    print_table(table_rows(settings, rows), title=_title(settings, rows))
+    for line in conclusion(settings, rows, known.main_metric):
+        print(line)
     print(f"Run folder: {settings.run_dir.resolve()}")
     for line in next_commands(settings):
         print(line)
+
+
+def _title(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> str:
+    student, teacher = wherever(settings.student), wherever(settings.teacher)
+    return (
+        f"{settings.task} in percent: student {student}, teacher {teacher}, {rows[0]['labelled']} labelled items, "
+        f"seed {settings.seed}"
+    )
 
 
 def table_rows(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
+import os
 import sys
 from typing import Any
 
-from accelerate import PartialState
-
 from cliptd.data.identity import identity_of_files
-from tasks.finetuning.finetune import finetune
-from tasks.finetuning.results import report
+from tasks.finetuning.results import report, say
 from tasks.known_tasks import KnownTask
 from tasks.settings import FinetuneSettings
 
@@ -20,12 +18,17 @@ FREE_IN_TRAINING = ("num_workers", "save_every", "track", "resume")
 
 def run(settings: FinetuneSettings, known: KnownTask) -> None:
     """Train and score every method and say what came of it; a finished run only says it again."""
+    main_process = os.environ.get("RANK", "0") == "0"
     rows = finished_rows(settings)
     if rows is not None:
-        print(f"{settings.run_dir} holds this run, finished; nothing is trained again.", file=sys.stderr)
-    else:
-        rows = finetune(settings, known.task_class)
-    if PartialState().is_main_process:
+        if main_process:
+            print(f"{settings.run_dir} holds this run, finished; nothing is trained again.", file=sys.stderr)
+            say(settings, rows, known)
+        return
+    from tasks.finetuning.finetune import finetune  # with torch, which a finished run does not need
+
+    rows = finetune(settings, known.task_class)
+    if main_process:
         report(settings, rows, known)
 
 

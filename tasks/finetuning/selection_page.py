@@ -1,4 +1,4 @@
-"""A page that shows what selection and confidence weights do: pictures, words by score, probabilities."""
+"""A page that shows what selection and confidence weights do: images, answers, words by score, probabilities."""
 
 import html
 import io
@@ -80,20 +80,47 @@ def inspect_batch(
     return Inspected(inputs, found, views.word_scores(pairs, repeated, per_text), teacher, student, weights)
 
 
+def answer_lines(logits: Tensor, labels: Tensor, names: Sequence[str], *, trained: bool) -> list[str]:
+    """Say for every instance what is right and, if the student is trained, what it says.
+
+    Args:
+        logits: (B, C) of the student. labels: (B,) right classes, or (B, C) soft labels.
+        names: of the C classes or candidates.
+    """
+    right = (labels.argmax(1) if labels.ndim == 2 else labels).tolist()
+    lines = [f"right: {names[number]}" for number in right]
+    if not trained:
+        return lines
+    said = [names[number] for number in logits.argmax(1).tolist()]
+    return [f"{line}; the student says: {answer}" for line, answer in zip(lines, said, strict=True)]
+
+
 def selection_page(
-    inspected: Inspected, pictures: Sequence[Image.Image], *, title: str, labels: Sequence[int | None]
+    inspected: Inspected,
+    images: Sequence[Image.Image],
+    *,
+    title: str,
+    labels: Sequence[int | None],
+    answers: Sequence[str],
 ) -> str:
-    """The HTML page. pictures: of the B instances. labels: the right candidate of each, None where there is one."""
+    """Return the HTML page.
+
+    Args:
+        images: of the B instances.
+        labels: the right candidate of each, None where there is one.
+        answers: from `answer_lines`, one an instance.
+    """
     parts = [
-        "<!doctype html><meta charset=utf-8>",
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>",
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1><p>{_LEGEND}</p>",
     ]
     candidates = inspected.inputs.candidates
-    for b, picture in enumerate(pictures):
+    for b, image in enumerate(images):
         numbers = [f"weight {inspected.weights[b]:.2f}", f"teacher {100 * inspected.teacher[b]:.0f} %"]
         if inspected.student is not None:
             numbers.append(f"student {100 * inspected.student[b]:.0f} %")
-        parts.append(f"<section>{_picture(picture)}<div><p><b>{' · '.join(numbers)}</b></p>")
+        parts.append(f"<section>{_picture(image)}<div><p><b>{' · '.join(numbers)}</b></p>")
+        parts.append(f"<p>{html.escape(answers[b])}</p>")
         for c in range(candidates):
             row = b * candidates + c
             right = " class=right" if labels[b] == c else ""
@@ -138,6 +165,8 @@ _LEGEND = (
     "relative to the instances of this page."
 )
 _STYLE = (
-    "body{font-family:sans-serif;max-width:75em;margin:2em auto}section{display:flex;gap:1.5em;margin:2em 0}"
+    "body{font-family:sans-serif;max-width:75em;margin:2em auto}"
+    "section{display:flex;flex-wrap:wrap;gap:1.5em;margin:2em 0}"
+    "section>div{flex:1 1 20em}img{max-width:100%}"
     "b{text-decoration:underline}i{color:#999}.right{border-left:4px solid #2a2;padding-left:.5em}sub{color:#777}"
 )

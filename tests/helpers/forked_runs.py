@@ -124,6 +124,7 @@ def run_forked(small_run, request: dict, rank: int) -> int:
 
 def signal_in_step(step: int, number: int) -> None:
     """Send this process the signal once, while it computes the loss of this step."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with Ctrl-C ignored
     from cliptd.training import loop
 
     seed, sent = loop.seed_generators, []

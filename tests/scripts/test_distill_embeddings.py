@@ -152,11 +152,11 @@ def test_images_and_sentences_that_never_met_in_one_process_and_in_two(of_a_user
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--zero-shot", "classes"), "zero_shot goes with data (or images and sentences) of your own"),
+        (("--zero-shot", "classes"), "--zero-shot goes with data (or images and sentences) of your own"),
         (("--objective", "reinforced"), "needs reinforced data: reinforced, such as runs/reinforced"),
         (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
-        (("--progressive", "0.5", "--student", "ViT-B-32"), "the first student needs weights"),
-        (("--learned-masks",), "learned_masks has no effect here"),
+        (("--progressive", "0.5", "--student", "ViT-B-32"), "the student ViT-B-32 has no weights"),
+        (("--learned-masks",), "--learned-masks has no effect here"),
         (("--images", "photos"), "give images and sentences both, or neither"),
     ],
 )

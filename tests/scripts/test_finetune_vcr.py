@@ -33,7 +33,7 @@ def test_the_first_command_ends_in_a_table_and_a_run_folder(cache, tmp_path):
     assert all(row["items"] == 16 for row in results["rows"] if row["test_set"] != "validation")
     assert results["split"]["labelled_items"] == 24
     assert {"data", "teacher", "training", "distillation"} <= set(results["settings"])
-    for name in ("report.md", "targeted/learning_curve.png", "targeted/config.json", "targeted/log.jsonl"):
+    for name in ("report.md", "learning_curves.png", "targeted/config.json", "targeted/log.jsonl"):
         assert (run / name).is_file()
 
     # the student is transformers' own, without a trace of the teacher

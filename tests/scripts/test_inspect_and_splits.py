@@ -47,6 +47,8 @@ def test_the_page_shows_every_instance_with_its_words_and_numbers(task, roots, c
     weights = [float(found) for found in re.findall(r"weight ([0-9.]+)", page)]
     assert sum(weights) / 3 == pytest.approx(1, abs=0.02)
     assert page.count("student") >= 3
+    assert len(re.findall(r"<p>right: [^<]+</p>", page)) == 3
+    assert "its head untrained" in page
     assert re.search(r'<b title="visual -?[0-9.]+, semantic -?[0-9.]+, combined [0-9.]+"', page)
 
 

@@ -1,7 +1,9 @@
 """Settings: choices and ranges are checked, and the methods is settings only."""
 
+import dataclasses
 import pickle
 from dataclasses import asdict, replace
+from typing import get_type_hints
 
 import pytest
 
@@ -124,3 +126,10 @@ def test_changes_hold_what_was_given_and_go_to_another_process():
     changes = pickle.loads(pickle.dumps(DistillationChanges(mass=0.5)))
     assert changes.given() == {"mass": 0.5}
     assert Config.for_method("targeted", **changes.given()) == Config(mass=0.5)
+
+
+def test_changes_have_the_fields_of_the_settings_each_optional():
+    hints, own = get_type_hints(DistillationChanges), get_type_hints(Config)
+    assert list(hints) == [field.name for field in dataclasses.fields(Config)]
+    assert all(hints[name] == own[name] | None for name in hints)
+    assert DistillationChanges(mass=0.5, seed=0).given() == {"mass": 0.5, "seed": 0}

@@ -12,6 +12,14 @@ from tests.helpers.small_run import run
 from tests.training.test_kill import SETTINGS, assert_same_run
 
 
+@pytest.fixture(autouse=True)
+def hears_ctrl_c():
+    """Hear Ctrl-C, which a background job begins with ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def reference(forked_run, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("unstopped") / "run"
@@ -76,6 +84,13 @@ def test_a_second_signal_stops_at_once():
         assert request.number == signal.SIGINT
         with pytest.raises(Stopped):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stop_request() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.number == 0
 
 
 def test_other_threads_handle_no_signals():

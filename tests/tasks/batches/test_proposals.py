@@ -8,7 +8,7 @@ from PIL import Image
 
 from cliptd.data.images import ImageFile
 from tasks.batches.proposals import FileProposals, GridProposals, write_proposals
-from tasks.labelled_split import LowShotSplitWithProposals
+from tasks.vqa.settings import VqaSplit
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_a_grid_has_its_cells_row_by_row(image):
     assert boxes.tolist() == [[0, 0, 20, 10], [20, 0, 40, 10], [0, 10, 20, 20], [20, 10, 40, 20]]
     assert GridProposals(0)("a.jpg", image)[0].shape == (0, 4)
     with pytest.raises(ValueError, match="grid is -1"):
-        LowShotSplitWithProposals(grid=-1)
+        VqaSplit(grid=-1)
     missing = ImageFile(image.path.with_name("b.jpg"), "file:2", "unpack it")
     with pytest.raises(FileNotFoundError, match=r"file:2: image .*b\.jpg is missing; unpack it"):
         GridProposals(2)("b.jpg", missing)
@@ -33,7 +33,7 @@ def test_a_file_gives_what_was_written(image, tmp_path):
     path = tmp_path / "proposals.jsonl"
     boxes = np.array([[1, 2, 30, 19], [0.5, 0, 40, 20]])
     write_proposals(path, [("a.jpg", (40, 20), boxes), ("b.jpg", (8, 8), np.zeros((0, 4)))])
-    found, size = LowShotSplitWithProposals(proposals=path).proposed("a.jpg", image)
+    found, size = VqaSplit(proposals=path).proposed("a.jpg", image)
     assert size == (40, 20)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, boxes)
@@ -78,10 +78,10 @@ def test_every_image_has_one_line(lines, message, tmp_path):
 def test_a_file_is_read_once_for_all_data_sets_and_again_if_it_changed(tmp_path):
     path, box = tmp_path / "proposals.jsonl", np.array([[1, 2, 30, 19]])
     write_proposals(path, [("a.jpg", (40, 20), box)])
-    first, second = (LowShotSplitWithProposals(proposals=path).proposed for _ in range(2))
+    first, second = (VqaSplit(proposals=path).proposed for _ in range(2))
     assert first is second
     write_proposals(path, [("a.jpg", (40, 20), box), ("b.jpg", (40, 20), box)])
-    assert LowShotSplitWithProposals(proposals=path).proposed is not first
+    assert VqaSplit(proposals=path).proposed is not first
 
 
 def test_an_image_is_measured_once_for_all_questions_about_it(image, monkeypatch):

@@ -52,6 +52,7 @@ def work(seconds):
     return os.getpid()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with raising_on_sigterm(), process_pool(2) as pool:
             print(pool.submit(os.getpid).result(), flush=True)
