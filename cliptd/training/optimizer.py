@@ -25,7 +25,7 @@ def make_optimizer(
     """Return AdamW over parameter groups.
 
     Args:
-        parameter_groups: torch's, of which each may have its own lr or weight_decay. None: those of `decay_groups`.
+        parameter_groups: torch's. Each may have its own lr or weight_decay. None: those of `decay_groups`.
 
     Raises:
         ValueError: there is nothing to train, or a group holds a parameter that is not the model's.
