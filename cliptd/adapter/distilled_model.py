@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cliptd.adapter.capture import CapturedStates, StateCapture
+from cliptd.adapter.shows_student import ShowsStudent
 from cliptd.adapter.student_outputs import find_logits, own_loss, student_probability, with_loss
 from cliptd.adapter.student_states import StudentStates
 from cliptd.targeted.config import TargetedDistillationConfig
@@ -75,7 +76,7 @@ def wrap(
     return DistilledModel(student, objective, capture)
 
 
-class DistilledModel(nn.Module):
+class DistilledModel(ShowsStudent):
     """A student, and beside it the objective whose heads live in training only. Made by `wrap`.
 
     Called like the student. Columns starting with "teacher_" never reach the student; in training their
@@ -102,14 +103,6 @@ class DistilledModel(nn.Module):
         self._capture = capture
         self._warned = False
         self.train(student.training)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "student" not in self.__dict__.get("_modules", {}):
-                raise
-            return getattr(self.student, name)
 
     @property
     def couples_batch(self) -> bool:

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cliptd.adapter.shows_student import ShowsStudent
 from cliptd.adapter.student_states import find_module, output_width
 
 COLUMN = "clip_image_embeds"
 """The batch's column: (B, embed_dim) teacher embeddings of the instances' images."""
 
 
-class TeacherInput(nn.Module):
+class TeacherInput(ShowsStudent):
     """A student that also reads the teacher's image embedding, as models on CLIP's features do (arXiv 2107.06383).
 
     A linear map of the embedding is added to the first token's word embedding (the CLS token), starting from zero, so
@@ -51,14 +52,6 @@ class TeacherInput(nn.Module):
         nn.init.zeros_(self.project.bias)
         self._added: Tensor | None = None
         self._hook = module.register_forward_hook(self._add)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or "student" not in self.__dict__.get("_modules", {}):
-                raise
-            return getattr(self.student, name)
 
     def forward(self, *args: Any, clip_image_embeds: Tensor, **batch: Any) -> Any:
         """The student's own output; clip_image_embeds: (B, embed_dim), normalised here."""

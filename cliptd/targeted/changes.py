@@ -1,7 +1,9 @@
-"""Settings that differ from a method's own, for command lines: every field optional."""
+"""Settings that differ from a method's own, for command lines: every field is optional."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import tyro.conf
 
 from cliptd.targeted.config import (
     Confidence,
@@ -20,44 +22,47 @@ from cliptd.targeted.config import (
 )
 
 
+def _default(field: str) -> Any:
+    """Return the annotation by which --help shows the method's own value as a field's default."""
+    value = getattr(TargetedDistillationConfig, field)
+    return tyro.conf.arg(help_behavior_hint=f"(default: the method's own; targeted has {value!r})")
+
+
 @dataclass
 class DistillationChanges:
-    """The fields of `TargetedDistillationConfig`, each None where the method's own value stays."""
+    __doc__ = TargetedDistillationConfig.__doc__  # --help shows the fields' own documentation
 
-    image_weight: float | None = None
-    region_weight: float | None = None
-    word_weight: float | None = None
-    text_weight: float | None = None
-    distance: Distance | None = None
-    infonce_temperature: float | None = None
-    normalise_projection: bool | None = None
-    head: Head | None = None
-    share_heads: ShareHeads | None = None
-    selection: Selection | None = None
-    mass: float | None = None
-    top_k: int | None = None
-    score: Score | None = None
-    semantic: Semantic | None = None
-    visual_over: VisualOver | None = None
-    relative_to: RelativeTo | None = None
-    visual_temperature: float | None = None
-    semantic_temperature: float | None = None
-    drop_stopwords: bool | None = None
-    word_prompt: str | None = None
-    text_target: TextTarget | None = None
-    text_candidates: TextCandidates | None = None
-    confidence: Confidence | None = None
-    confidence_over: ConfidenceOver | None = None
-    confidence_temperature: float | None = None
-    confidence_max_ratio: float | None = None
-    confidence_eps: float | None = None
-    normalise_weights: bool | None = None
-    shuffle_teacher: bool | None = None
-    seed: int | None = None
+    image_weight: Annotated[float | None, _default("image_weight")] = None
+    region_weight: Annotated[float | None, _default("region_weight")] = None
+    word_weight: Annotated[float | None, _default("word_weight")] = None
+    text_weight: Annotated[float | None, _default("text_weight")] = None
+    distance: Annotated[Distance | None, _default("distance")] = None
+    infonce_temperature: Annotated[float | None, _default("infonce_temperature")] = None
+    normalise_projection: Annotated[bool | None, _default("normalise_projection")] = None
+    head: Annotated[Head | None, _default("head")] = None
+    share_heads: Annotated[ShareHeads | None, _default("share_heads")] = None
+    selection: Annotated[Selection | None, _default("selection")] = None
+    mass: Annotated[float | None, _default("mass")] = None
+    top_k: Annotated[int | None, _default("top_k")] = None
+    score: Annotated[Score | None, _default("score")] = None
+    semantic: Annotated[Semantic | None, _default("semantic")] = None
+    visual_over: Annotated[VisualOver | None, _default("visual_over")] = None
+    relative_to: Annotated[RelativeTo | None, _default("relative_to")] = None
+    visual_temperature: Annotated[float | None, _default("visual_temperature")] = None
+    semantic_temperature: Annotated[float | None, _default("semantic_temperature")] = None
+    drop_stopwords: Annotated[bool | None, _default("drop_stopwords")] = None
+    word_prompt: Annotated[str | None, _default("word_prompt")] = None
+    text_target: Annotated[TextTarget | None, _default("text_target")] = None
+    text_candidates: Annotated[TextCandidates | None, _default("text_candidates")] = None
+    confidence: Annotated[Confidence | None, _default("confidence")] = None
+    confidence_over: Annotated[ConfidenceOver | None, _default("confidence_over")] = None
+    confidence_temperature: Annotated[float | None, _default("confidence_temperature")] = None
+    confidence_max_ratio: Annotated[float | None, _default("confidence_max_ratio")] = None
+    confidence_eps: Annotated[float | None, _default("confidence_eps")] = None
+    normalise_weights: Annotated[bool | None, _default("normalise_weights")] = None
+    shuffle_teacher: Annotated[bool | None, _default("shuffle_teacher")] = None
+    seed: Annotated[int | None, _default("seed")] = None
 
     def given(self) -> dict[str, Any]:
         """Return the fields that were given, for `TargetedDistillationConfig.for_method(method, **changes)`."""
         return {name: value for name, value in vars(self).items() if value is not None}
-
-
-DistillationChanges.__doc__ = TargetedDistillationConfig.__doc__  # which explains the fields to --help

@@ -9,14 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from tasks.students.columns import student_columns
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def _student_columns(collate: Callable, examples: Sequence[Any]) -> dict[str, Any]:
-    batch = collate(examples)
-    unread = ("labels", "distillation_inputs")
-    return {k: v for k, v in batch.items() if k not in unread and not k.startswith("teacher_")}
 
 
 @torch.no_grad()
@@ -48,7 +44,7 @@ def predict_classes(
         Subset(dataset, own),
         batch_size,
         num_workers=num_workers,
-        collate_fn=partial(_student_columns, collate),
+        collate_fn=partial(student_columns, collate),
     )
     device = next(model.parameters()).device
     was_training = model.training

@@ -14,13 +14,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cliptd.utils.files import whole_file, write_atomically
+from tasks.students.columns import student_columns
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, vcr_metrics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-NO_STUDENT_COLUMNS = ("labels", "distillation_inputs")
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def _longest_first(
 
 
 def _collate(collate: Callable, pairs: Sequence[tuple]) -> tuple[list, dict[str, Any]]:
-    batch = collate([example for _, example in pairs])
-    columns = {k: v for k, v in batch.items() if k not in NO_STUDENT_COLUMNS and not k.startswith("teacher_")}
+    columns = student_columns(collate, [example for _, example in pairs])
     return [request for request, _ in pairs], columns
 
 

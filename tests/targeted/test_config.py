@@ -1,8 +1,7 @@
 """Settings: choices and ranges are checked, and the methods is settings only."""
 
-import dataclasses
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import get_type_hints
 
 import pytest
@@ -128,8 +127,17 @@ def test_changes_hold_what_was_given_and_go_to_another_process():
     assert Config.for_method("targeted", **changes.given()) == Config(mass=0.5)
 
 
-def test_changes_have_the_fields_of_the_settings_each_optional():
-    hints, own = get_type_hints(DistillationChanges), get_type_hints(Config)
-    assert list(hints) == [field.name for field in dataclasses.fields(Config)]
-    assert all(hints[name] == own[name] | None for name in hints)
-    assert DistillationChanges(mass=0.5, seed=0).given() == {"mass": 0.5, "seed": 0}
+def test_changes_have_the_settings_fields_types_and_documentation_each_optional():
+    settings = {field.name: field.type | None for field in fields(Config)}
+    assert get_type_hints(DistillationChanges) == settings
+    assert [field.name for field in fields(DistillationChanges)] == list(settings)
+    assert vars(DistillationChanges()) == dict.fromkeys(settings)
+    assert DistillationChanges.__doc__ == Config.__doc__
+
+
+def test_help_shows_the_value_of_the_full_method_as_the_default_of_a_change():
+    hints = get_type_hints(DistillationChanges, include_extras=True)
+    shown = {name: hint.__metadata__[0].help_behavior_hint for name, hint in hints.items()}
+    assert shown == {
+        name: f"(default: the method's own; targeted has {value!r})" for name, value in vars(Config()).items()
+    }
