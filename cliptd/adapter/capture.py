@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +33,11 @@ class CapturedStates:
 class _Watch:
     """A forward hook that keeps the last call of one module while `capture.active`."""
 
-    def __init__(self, capture: "StateCapture", name: str, module: nn.Module):
+    def __init__(self, capture: "StateCapture", name: str, module: nn.Module) -> None:
         self.capture, self.name = capture, name
         self.parameters = list(inspect.signature(module.forward).parameters)
 
-    def __call__(self, module, args, kwargs, output):
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         if self.capture.active:
             named = {self.parameters[i]: args[i] for i in range(min(len(args), len(self.parameters)))}
             self.capture.calls[self.name] = Call({**named, **kwargs}, output)
@@ -58,16 +59,17 @@ class StateCapture:
         ValueError: no preset knows the student, a path names no module, or a width cannot be told.
     """
 
-    def __init__(self, student: nn.Module, states: StudentStates | None = None):
+    def __init__(self, student: nn.Module, states: StudentStates | None = None) -> None:
         self.states = states or StudentStates()
         self.active = False
         self.calls: dict[str, Call] = {}
-        self.paths: dict[str, str] = {}
+        self.text_width: int
         self.image_width: int | None = None
+        self.paths: dict[str, str] = {}
         if self.states.text is None:
             watched = self._watch_preset(student)
         else:
-            watched = self._watch_paths(student)
+            watched = self._watch_paths(student, self.states.text)
         self._handles = [student.register_forward_pre_hook(self._begin)]
         for name, module in watched.items():
             hook = _Watch(self, name, module)
@@ -105,10 +107,9 @@ class StateCapture:
             watched = {**watched, "text_cls": find_module(student, self.states.text_cls, "text_cls")}
         return watched
 
-    def _watch_paths(self, student: nn.Module) -> dict[str, nn.Module]:
+    def _watch_paths(self, student: nn.Module, text: str) -> dict[str, nn.Module]:
         states = self.states
-        assert states.text is not None  # else a preset would read the student
-        self.paths = {"text": states.text}
+        self.paths = {"text": text}
         if states.image is not None:
             self.paths["image"] = states.image
         if isinstance(states.text_cls, str) and states.text_cls != "mean":
@@ -129,11 +130,11 @@ class StateCapture:
             )
         return width
 
-    def _begin(self, module, args):
+    def _begin(self, module: nn.Module, args: tuple) -> None:
         self.calls.clear()
         self.active = True
 
-    def _end(self, module, args, output):
+    def _end(self, module: nn.Module, args: tuple, output: Any) -> None:
         self.active = False
 
     def clear(self) -> None:
@@ -184,8 +185,9 @@ class StateCapture:
         if tokens.image is None and self.image_width is not None:
             raise ValueError("the student's last forward saw no image; pass its image inputs too")
         if tokens.image is not None:
-            captured.image_states, captured.image_mask = _as_float(tokens.image), tokens.image_mask
-            captured.image_state = self._image_state(tokens, captured)
+            image = _as_float(tokens.image)
+            captured.image_states, captured.image_mask = image, tokens.image_mask
+            captured.image_state = self._image_state(tokens, image)
         return captured
 
     def _text_cls(self, text: Tensor, mask: Tensor, calls: dict[str, Call]) -> Tensor:
@@ -198,7 +200,7 @@ class StateCapture:
             return state.reshape(-1, state.shape[-1])
         return text[:, where or 0]
 
-    def _image_state(self, tokens: TokenStates, captured: CapturedStates) -> Tensor:
+    def _image_state(self, tokens: TokenStates, image: Tensor) -> Tensor:
         if self.states.image_pooling == "cls":
             if tokens.image_cls is None:
                 raise ValueError(
@@ -206,8 +208,7 @@ class StateCapture:
                     "token; use 'mean'"
                 )
             return _as_float(tokens.image_cls)
-        assert captured.image_states is not None  # as there are image tokens
-        return masked_mean(captured.image_states, captured.image_mask)
+        return masked_mean(image, tokens.image_mask)
 
 
 def _as_float(states: Tensor) -> Tensor:

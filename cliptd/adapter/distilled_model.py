@@ -94,7 +94,9 @@ class DistilledModel(ShowsStudent):
 
     accepts_loss_kwargs = False  # transformers.Trainer: losses here are means over the batch it passes
 
-    def __init__(self, student: nn.Module, objective: TargetedDistillation, capture: StateCapture | None):
+    def __init__(
+        self, student: nn.Module, objective: TargetedDistillation, capture: StateCapture | None
+    ) -> None:
         super().__init__()
         self.student = student
         self.objective = objective

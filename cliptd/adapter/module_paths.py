@@ -20,8 +20,11 @@ def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int |
 
     Raises ValueError: an output has no such part, no floating-point tensor or another shape; a mask does not fit.
     """
-    assert states.text is not None  # only states with paths are read here
-    arguments = calls["student"].arguments
+    assert states.text is not None  # a preset reads the states of a student without paths
+
+    def argument(name: str | None) -> Tensor | None:
+        return None if name is None else calls["student"].arguments.get(name)
+
     text = tensor_of(calls["text"].output, states.text_output, states.text)
     if text.ndim == 4:
         text = text.flatten(0, 1)
@@ -30,16 +33,14 @@ def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int |
             f"text states at {states.text!r} have shape {tuple(text.shape)}; expected (texts, tokens, "
             "width) or (batch, candidates, tokens, width)"
         )
-    text, text_mask = _cut(
-        text, arguments.get(states.text_mask or ""), states.text_slice, states.text_mask or ""
-    )
+    text, text_mask = _cut(text, argument(states.text_mask), states.text_slice, states.text_mask)
     tokens = TokenStates(text=text, text_mask=text_mask)
-    if states.image is not None and image_width is not None:
+    if states.image is not None:
         image = _image_tokens(
             tensor_of(calls["image"].output, states.image_output, states.image), image_width, states.image
         )
         tokens.image, tokens.image_mask = _cut(
-            image, arguments.get(states.image_mask or ""), states.image_slice, states.image_mask or ""
+            image, argument(states.image_mask), states.image_slice, states.image_mask
         )
         tokens.image_cls = tokens.image[:, 0]
     return tokens
@@ -81,7 +82,7 @@ def tensor_of(output: Any, which: int | str | None, path: str) -> Tensor:
     return found
 
 
-def _image_tokens(image: Tensor, width: int, path: str) -> Tensor:
+def _image_tokens(image: Tensor, width: int | None, path: str) -> Tensor:
     """Image states of any accepted shape as tokens (N, P, width)."""
     shape = tuple(image.shape)
     is_map = image.ndim >= 4 and image.shape[-3] == width
@@ -100,7 +101,7 @@ def _image_tokens(image: Tensor, width: int, path: str) -> Tensor:
 
 
 def _cut(
-    states: Tensor, mask: Tensor | None, part: slice | tuple | None, name: str
+    states: Tensor, mask: Tensor | None, part: slice | tuple | None, name: str | None
 ) -> tuple[Tensor, Tensor | None]:
     """Slice the tokens of states (N, T, d) and of their mask, which may be of the slice already."""
     part = slice(*part) if isinstance(part, tuple) else part or slice(None)

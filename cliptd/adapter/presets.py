@@ -156,6 +156,11 @@ def _hidden_size(base: Any) -> tuple[int, int]:
     return base.config.hidden_size, base.config.hidden_size
 
 
+def _multimodal_hidden_size(base: Any) -> tuple[int, int]:
+    size = base.config.multimodal_config.hidden_size
+    return size, size
+
+
 PRESETS: dict[str, Preset] = {
     "vilt": Preset(
         ("ViltModel",), _read_vilt, _hidden_size, lambda base: {"base": base, "embeddings": base.embeddings}
@@ -163,9 +168,7 @@ PRESETS: dict[str, Preset] = {
     "visual_bert": Preset(("VisualBertModel",), _read_visual_bert, _hidden_size),
     "lxmert": Preset(("LxmertModel",), _read_lxmert, _hidden_size),
     "bridgetower": Preset(("BridgeTowerModel",), _read_bridgetower, _hidden_size),
-    "flava": Preset(
-        ("FlavaModel",), _read_flava, lambda base: (base.config.multimodal_config.hidden_size,) * 2
-    ),
+    "flava": Preset(("FlavaModel",), _read_flava, _multimodal_hidden_size),
     "blip": Preset(
         ("BlipModel", "BlipForQuestionAnswering", "BlipForImageTextRetrieval"),
         _read_blip,

@@ -84,8 +84,7 @@ def with_loss(output: Any, loss: Tensor) -> Any:
         output["loss"] = loss
         return output
     if isinstance(output, tuple):
-        replace = getattr(output, "_replace", None)  # of a named tuple
-        return (loss, *output[1:]) if replace is None else replace(loss=loss)
+        return output._replace(loss=loss) if hasattr(output, "_replace") else (loss, *output[1:])
     output = copy.copy(output)
     object.__setattr__(output, "loss", loss)  # a frozen dataclass too
     return output

@@ -54,7 +54,7 @@ class StudentStates:
     text_width: int | None = None
     image_width: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.image_pooling not in ("mean", "cls"):
             raise ValueError(
                 f"StudentStates: image_pooling is {self.image_pooling!r}; choose 'mean' or 'cls'"

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cliptd.data.images import AnyImage
 from cliptd.store.live import as_source
+from cliptd.store.source import Source
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
 from cliptd.targeted.teacher_view import TeacherViews, checked, embed_texts, match_logits
+from cliptd.teachers.ensemble import TeacherEnsemble
+from cliptd.teachers.teacher import Teacher
 
 
 class DistillationCollator:
@@ -44,7 +48,7 @@ class DistillationCollator:
     def __init__(
         self,
         collate: Callable[[Sequence[Any]], dict[str, Any]] | None,
-        source: Any,
+        source: Source | Teacher | TeacherEnsemble,
         config: TargetedDistillationConfig | None = None,
         *,
         document_frequency: DocumentFrequency | None = None,
@@ -57,7 +61,8 @@ class DistillationCollator:
     def __call__(self, examples: Sequence[Any]) -> dict[str, Any]:
         if self.collate is None:
             raise ValueError(
-                "this collator was made without a collate, so it has columns alone: call columns(inputs)"
+                "the DistillationCollator was made without a collate, so it cannot make batches of examples; pass the "
+                "task's collate, or ask for `columns` of DistillationInputs"
             )
         batch = self.collate(examples)
         if "distillation_inputs" not in batch:
@@ -122,15 +127,15 @@ class DistillationCollator:
         """B tensors (regions, e), or None where the settings or the task have no use for regions."""
         if inputs.region_keys is None or not (self.config.region_weight > 0 or self.views.over_regions):
             return None
-        pictures = inputs.regions or [[None] * len(keys) for keys in inputs.region_keys]
-        where: dict[str, Any] = {}
-        for keys, row in zip(inputs.region_keys, pictures, strict=True):
-            where.update(zip(keys, row, strict=True))
-        if not where:
+        images = inputs.regions or [[None] * len(keys) for keys in inputs.region_keys]
+        image_of: dict[str, AnyImage | None] = {}
+        for keys, row in zip(inputs.region_keys, images, strict=True):
+            image_of.update(zip(keys, row, strict=True))
+        if not image_of:
             return [torch.zeros(0, embed_dim)] * len(inputs.region_keys)
-        embeds = self.source.region_embeds(list(where), list(where.values()))
-        embeds = checked(embeds, "region", list(where))
-        row_of = {key: n for n, key in enumerate(where)}
+        embeds = self.source.region_embeds(list(image_of), list(image_of.values()))
+        embeds = checked(embeds, "region", list(image_of))
+        row_of = {key: n for n, key in enumerate(image_of)}
         return [embeds[[row_of[key] for key in keys]] for keys in inputs.region_keys]
 
     def _region_columns(self, inputs: DistillationInputs, regions: list[Tensor] | None) -> dict[str, Tensor]:
@@ -170,7 +175,7 @@ class DistillationCollator:
 
 def precompute(
     batches: Iterable[DistillationInputs],
-    writer: Any,
+    writer: Source,
     config: TargetedDistillationConfig | None = None,
     *,
     progress: Callable[[str, int], None] | None = None,
@@ -231,16 +236,16 @@ def _renumber(word_ids: Tensor, kept: Sequence[Sequence[int]]) -> Tensor:
     return table.gather(1, torch.where(ids < 0, words, ids))
 
 
-def _embed_padded(source: Any, prompts: Sequence[Sequence[str]], embed_dim: int) -> tuple[Tensor, Tensor]:
+def _embed_padded(source: Source, prompts: Sequence[Sequence[str]], embed_dim: int) -> tuple[Tensor, Tensor]:
     """(N, K, e) embeddings of ragged lists of texts, zero padded, and their (N, K) mask; K is at least 1."""
     row = {text: i for i, text in enumerate(dict.fromkeys(text for texts in prompts for text in texts))}
     width = max(1, max(len(texts) for texts in prompts))
     if not row:
         return torch.zeros(len(prompts), width, embed_dim), torch.zeros(len(prompts), width, dtype=torch.bool)
-    places = [[row[text] for text in texts] + [len(row)] * (width - len(texts)) for texts in prompts]
-    index = torch.tensor(places)
+    padded = [[row[text] for text in texts] + [len(row)] * (width - len(texts)) for texts in prompts]
+    places = torch.tensor(padded)
     embeds = torch.cat([embed_texts(source, list(row)), torch.zeros(1, embed_dim)])
-    return embeds[index], index < len(row)
+    return embeds[places], places < len(row)
 
 
 def _shift(keys: Sequence[str]) -> int:

@@ -1,11 +1,12 @@
 """What a task hands over to distillation: images, texts and words as the teacher knows them."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from cliptd.data.images import AnyImage
 
 
 @dataclass
@@ -30,12 +31,12 @@ class DistillationInputs:
     """
 
     image_keys: list[str]
-    images: list[Any | Callable[[], Any] | None]
+    images: Sequence["AnyImage | None"]
     texts: list[list[str]]
     words: list[list[list[str]]]
     word_ids: Tensor
     region_keys: list[list[str]] | None = None
-    regions: list[list[Any | Callable[[], Any]]] | None = None
+    regions: Sequence[Sequence["AnyImage | None"]] | None = None
     region_ids: Tensor | None = None
     rival_texts: list[list[str]] | None = None
 

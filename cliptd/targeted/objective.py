@@ -146,8 +146,8 @@ class TargetedDistillation(nn.Module):
             if config.image_weight > 0:
                 if image_state is None:
                     raise ValueError(
-                        f"image_weight is {config.image_weight}, and the student gives no image state; name its image "
-                        "states, or set image_weight=0"
+                        f"image_weight is {config.image_weight}, and the student gives no image state to compare "
+                        "with the teacher's; name its image states, or set image_weight=0"
                     )
                 state = flat_rows("image_state", image_state, 1, self.image_width, {batch, rows})
                 target = columns["teacher_image_embeds"]
@@ -174,12 +174,24 @@ class TargetedDistillation(nn.Module):
             if config.word_weight > 0:
                 state = flat_rows("text_states", text_states, 2, self.text_width, {rows})
                 words = (weights * self._word_term(columns, state, share, gather)).mean()
-            terms = (image, regions, words, text)
-            loss = sum(getattr(config, weight) * term for weight, term in zip(WEIGHTS, terms, strict=True))
-            image, regions, words, text = (term.detach() for term in terms)
-            return DistillationTerms(loss, image, regions, words, text, weights)
+            loss = (
+                config.image_weight * image
+                + config.region_weight * regions
+                + config.word_weight * words
+                + config.text_weight * text
+            )
+            return DistillationTerms(
+                loss, image.detach(), regions.detach(), words.detach(), text.detach(), weights
+            )
 
-    def _weights(self, columns, student_probability, labels, labelled: bool, gather) -> Tensor:
+    def _weights(
+        self,
+        columns: dict[str, Tensor],
+        student_probability: Tensor | None,
+        labels: Tensor | None,
+        labelled: bool,
+        gather: Gather | None,
+    ) -> Tensor:
         config = self.config
         match = columns["teacher_match"]
         if config.confidence == "constant" or not config.distils:
@@ -218,12 +230,13 @@ class TargetedDistillation(nn.Module):
         """(B, C) weights of the candidates in an instance's mean, summing to 1."""
         batch, candidates = match.shape
         if self.config.text_candidates == "right" and candidates > 1:
-            check_labels(labels, batch, candidates, 'text_candidates="right"')
-            assert labels is not None  # as check_labels found
-            return F.one_hot(labels, candidates).float()
+            right = check_labels(labels, batch, candidates, 'text_candidates="right"')
+            return F.one_hot(right, candidates).float()
         return torch.full_like(match, 1.0 / candidates, dtype=torch.float32)
 
-    def _region_term(self, columns, image_states: Tensor, looks: int, gather) -> Tensor:
+    def _region_term(
+        self, columns: dict[str, Tensor], image_states: Tensor, looks: int, gather: Gather | None
+    ) -> Tensor:
         """(B * looks,) mean distance of each look's regions; 0 where it has none."""
         targets = columns["teacher_region_embeds"]
         ids = columns["teacher_region_ids"]
@@ -241,7 +254,9 @@ class TargetedDistillation(nn.Module):
         distances = self._distances_where(present, "regions", image_states, own, rivals)
         return distances.sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
-    def _word_term(self, columns, text_states: Tensor, share: Tensor, gather) -> Tensor:
+    def _word_term(
+        self, columns: dict[str, Tensor], text_states: Tensor, share: Tensor, gather: Gather | None
+    ) -> Tensor:
         """(B,) mean distance of each instance's kept words; 0 where it has none."""
         target = columns["teacher_word_embeds"].flatten(0, 1)
         word_ids = columns["teacher_word_ids"].flatten(0, 1)

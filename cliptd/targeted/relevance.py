@@ -1,9 +1,7 @@
 """How relevant each word is to its picture and to its sentence (arXiv 2201.05729)."""
 
-import functools
 import json
 import math
-import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -234,7 +232,7 @@ def combine_relevance(
         logs.append(relevance.double() / temperature)
     if score == "mean":
         return (_masked_softmax(logs[0], mask) + _masked_softmax(logs[1], mask)) / 2
-    return _masked_softmax(functools.reduce(operator.add, logs), mask)
+    return _masked_softmax(torch.stack(logs).sum(dim=0), mask)
 
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:

@@ -67,16 +67,15 @@ def select_tokens(
             f'scores hold {scores.min().item():.4g} under the mask; method "{method}" takes scores of at '
             "least 0, such as probabilities (see combine_relevance)"
         )
-    if needs_mass:
-        count = _mass_count(scores, mask, mass)
     if method == "top_k":
         count = top_k
+    elif count is None or method == "mass":
+        count = _mass_count(scores, mask, mass)
     if method == "random":
         scores = torch.rand(scores.shape, generator=generator, dtype=torch.float64).to(scores.device)
     elif method == "sample":
         noise = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp(min=1e-300)
         scores = scores.log() - (-noise.log()).log().to(scores.device)
-    assert count is not None  # each method but "all" sets one
     return _highest(scores, mask, count)
 
 

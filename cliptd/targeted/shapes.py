@@ -71,8 +71,8 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
             )
 
 
-def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> None:
-    """Refuse missing or misshapen labels, saying what needs them."""
+def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> Tensor:
+    """Return the labels. Refuse missing labels and other shapes, naming `what` needs them."""
     if labels is None:
         raise ValueError(
             f"{what} with {candidates} candidates need labels, the index of the right candidate of each "
@@ -80,3 +80,4 @@ def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) 
         )
     if labels.shape != (batch,):
         raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({batch},), one an instance")
+    return labels

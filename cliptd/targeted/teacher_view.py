@@ -1,11 +1,11 @@
 """What the teacher makes of an image and a text: the words to distil, and whether the two match."""
 
-import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from cliptd.targeted.relevance import (
 from cliptd.targeted.selection import select_tokens
 from cliptd.targeted.stopwords import is_content_word
 from cliptd.utils.finite import check_finite
+
+if TYPE_CHECKING:
+    from cliptd.store.source import Source
 
 Pair = tuple[str, str, tuple[str, ...]]  # image key, teacher text, words
 
@@ -78,7 +81,7 @@ class TeacherViews:
 
     def __init__(
         self,
-        source: Any,
+        source: "Source",
         config: TargetedDistillationConfig,
         document_frequency: DocumentFrequency | None = None,
         room: int = 200_000,
@@ -111,8 +114,8 @@ class TeacherViews:
             image_embeds: (B, embed_dim).
             regions: (regions, embed_dim) of each image, where the task knows any.
         """
-        known = ((pair, self._views.get(hash(pair))) for pair in pairs)
-        found = {pair: view for pair, view in known if view is not None}
+        known = {pair: self._views.get(hash(pair)) for pair in pairs}
+        found = {pair: view for pair, view in known.items() if view is not None}
         first = {pair: n for n, pair in reversed(list(enumerate(pairs))) if pair not in found}
         if first:
             new = list(first)
@@ -168,9 +171,8 @@ class TeacherViews:
     def _keep(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> list[tuple[int, ...]]:
         """The kept word indices of each pair."""
         found = self._score(pairs, looks, text_embeds)
-        if self.config.selection == "all" or not found.mask.any():
+        if found.combined is None:
             return _indices(found.mask)
-        assert found.combined is not None  # of every score but that of "all"
         return _indices(self._select(found.combined, found.mask, pairs))
 
     def _score(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> "WordScores":
@@ -194,14 +196,14 @@ class TeacherViews:
         if self._visual:
             words = embed_texts(self.source, [self.prompt(pairs[n][2][k]) for n, k in places])
             mean = self._image_mean()
-            by_pair = [
+            visible = [
                 visual_relevance(words[None, rows == n].double(), look.double(), mean).amax(dim=0)
                 for n, look in enumerate(looks)
             ]
-            visual = _scatter(torch.cat(by_pair), mask, rows, columns)
+            visual = _scatter(torch.cat(visible), mask, rows, columns)
         if self._semantic:
             if config.semantic == "idf":
-                assert self.document_frequency is not None  # as __init__ made sure
+                assert self.document_frequency is not None  # as __init__ checks
                 relevance = torch.tensor([self.document_frequency.idf(pairs[n][2][k]) for n, k in places])
             else:
                 shortened = [leave_one_out(words, text) for _, text, words in pairs]
@@ -220,16 +222,14 @@ class TeacherViews:
 
     def _select(self, scores: Tensor, mask: Tensor, pairs: list[Pair]) -> Tensor:
         config = self.config
-        choose = functools.partial(
-            select_tokens, method=config.selection, mass=config.mass, top_k=config.top_k
-        )
+        select = partial(select_tokens, method=config.selection, mass=config.mass, top_k=config.top_k)
         if config.selection not in ("sample", "random"):
-            return choose(scores, mask)
+            return select(scores, mask)
         selected = torch.zeros_like(mask)
         for n, (key, text, words) in enumerate(pairs):  # each pair its own generator, over its own words only
             generator = torch.Generator().manual_seed(_stable_hash(config.seed, key, text))
             own = slice(0, len(words))
-            selected[n, own] = choose(scores[n, own], mask[n, own], generator=generator)
+            selected[n, own] = select(scores[n, own], mask[n, own], generator=generator)
         return selected
 
     def _image_mean(self) -> Tensor | None:
@@ -242,13 +242,13 @@ class TeacherViews:
         return self._mean
 
 
-def match_logits(source: Any, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+def match_logits(source: "Source", image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
     """(n,) float64 logits of the teacher that images and texts (n, embed_dim) belong together."""
     cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
     return source.logit_scale * cosines + (source.logit_bias or 0.0)
 
 
-def embed_texts(source: Any, texts: Sequence[str]) -> Tensor:
+def embed_texts(source: "Source", texts: Sequence[str]) -> Tensor:
     """(len(texts), embed_dim) float32 on the CPU; each different text is asked for once, in one call.
 
     Raises:

@@ -113,16 +113,13 @@ def teacher_probability(
         ValueError: if there are several candidates and no labels, or labels of another shape.
     """
     batch, candidates = match.shape
+    right = torch.zeros(batch, dtype=torch.long, device=match.device)
     if candidates > 1:
-        check_labels(labels, batch, candidates, "confidence weights")
-        assert labels is not None  # as check_labels found
+        right = check_labels(labels, batch, candidates, "confidence weights")
         if over == "candidates":
-            return match.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+            return match.float().softmax(dim=1).gather(1, right[:, None]).squeeze(1)
     elif rivals is not None and over == "candidates":
         return torch.cat([match, rivals.to(match)], dim=1).float().softmax(dim=1)[:, 0]
-    right = torch.zeros(batch, dtype=torch.long, device=match.device)
-    if candidates > 1 and labels is not None:
-        right = labels
     rows = torch.arange(batch, device=match.device)
     if sigmoid:
         return match.float()[rows, right].sigmoid()

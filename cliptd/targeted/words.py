@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -99,7 +99,13 @@ def encode_with_words(
     return _encode_slow(tokenizer, first, second, max_length, padding)
 
 
-def _encode_fast(tokenizer, first, second, max_length, padding) -> "BatchEncoding":
+def _encode_fast(
+    tokenizer: "PreTrainedTokenizerBase",
+    first: Sequence[WordedText],
+    second: Sequence[WordedText] | None,
+    max_length: int | None,
+    padding: bool | str,
+) -> "BatchEncoding":
     encoding = tokenizer(
         [worded.text for worded in first],
         None if second is None else [worded.text for worded in second],
@@ -143,7 +149,13 @@ def _largest_overlap(offsets: np.ndarray, spans: np.ndarray) -> np.ndarray:
     return np.where(overlap.max(axis=2) > 0, overlap.argmax(axis=2), -1)
 
 
-def _encode_slow(tokenizer, first, second, max_length, padding) -> "BatchEncoding":
+def _encode_slow(
+    tokenizer: "PreTrainedTokenizerBase",
+    first: Sequence[WordedText],
+    second: Sequence[WordedText] | None,
+    max_length: int | None,
+    padding: bool | str,
+) -> "BatchEncoding":
     rows, word_rows = [], []
     for n, worded in enumerate(first):
         tokens, owners = _tokens_and_words(tokenizer, worded)
@@ -152,7 +164,7 @@ def _encode_slow(tokenizer, first, second, max_length, padding) -> "BatchEncodin
             more, more_owners = _tokens_and_words(tokenizer, second[n])
             tokens = tokens + more
             owners = owners + [k if k < 0 else k + len(worded.words) for k in more_owners]
-        ids = tokenizer.convert_tokens_to_ids(tokens)
+        ids: Any = tokenizer.convert_tokens_to_ids(tokens)  # a list, as tokens are
         # Negative stand-ins pass the tokenizer's own truncation and template, and are then replaced.
         stand_ins = [-1 - i for i in range(len(tokens))]
         row = tokenizer.prepare_for_model(
@@ -180,7 +192,9 @@ def _encode_slow(tokenizer, first, second, max_length, padding) -> "BatchEncodin
     return encoding
 
 
-def _tokens_and_words(tokenizer, worded: WordedText) -> tuple[list[str], list[int]]:
+def _tokens_and_words(
+    tokenizer: "PreTrainedTokenizerBase", worded: WordedText
+) -> tuple[list[str], list[int]]:
     """The tokens of one text and the word each belongs to, for a tokenizer without offsets.
 
     The pieces between and inside the spans are tokenised alone (a word with the blanks before it). Where

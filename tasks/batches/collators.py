@@ -59,7 +59,8 @@ class PatchCollator:
             batch["distillation_inputs"] = _distillation_inputs(examples, encoded, self.teacher_boxes)
         images = [self.draw(example) for example in examples]
         if hasattr(self.image_transform, "preprocess"):
-            pixels = self.image_transform(images=images, return_tensors="pt")
+            processor: Any = self.image_transform
+            pixels = processor(images=images, return_tensors="pt")
             values = pixels["pixel_values"]
             mask = pixels.get("pixel_mask")
             mask = torch.ones(values.shape[0], *values.shape[2:], dtype=torch.int64) if mask is None else mask
@@ -190,13 +191,14 @@ def _distillation_inputs(
     region_objects: Tensor | None = None,
 ) -> DistillationInputs:
     """What the teacher is asked; region_objects (B, P): the object that each image token of the student is."""
+    rivals = [e.rival_texts for e in encoded if e.rival_texts is not None]
     inputs = DistillationInputs(
         image_keys=[example.image_key for example in examples],
         images=[example.image for example in examples],
         texts=[e.teacher_texts for e in encoded],
         words=[e.words for e in encoded],
         word_ids=pad_to_batch([e.word_ids for e in encoded], -1),
-        rival_texts=None if encoded[0].rival_texts is None else [e.rival_texts for e in encoded],
+        rival_texts=rivals or None,
     )
     if teacher_boxes == "none":
         return inputs

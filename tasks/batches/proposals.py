@@ -17,11 +17,14 @@ Proposals = Callable[[str, ImageFile], tuple[np.ndarray, tuple[int, int]]]
 
 
 class ProposedBoxes:
-    """An example whose boxes are proposed: what collators read of it (`tasks.batches.collators.Example`).
+    """An example whose boxes are proposed, as collators read it (`tasks.batches.example.Example`).
 
-    Its class has `image_key`, `image` and `proposals`.
+    Subclasses give `image_key`, `image` and `proposals`.
     """
 
+    image_key: str
+    image: ImageFile
+    proposals: Proposals
     mentioned = ()
 
     @cached_property

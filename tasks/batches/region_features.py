@@ -10,14 +10,14 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import Tensor
 from torchvision.ops import roi_align
 from torchvision.transforms.functional import pil_to_tensor, resize
@@ -67,7 +67,7 @@ class RegionFeatures:
         self.crop_size = crop_size or data["input_size"][-1]
         self.device = torch.device(device)
         self.mean, self.std = (torch.tensor(data[key]).view(3, 1, 1) for key in ("mean", "std"))
-        self.dim = self.backbone.num_features + GEOMETRY_DIM * geometry
+        self.dim: int = self.backbone.num_features + GEOMETRY_DIM * geometry
         if mode == "crop":
             with torch.no_grad():
                 side = self.crop_size
@@ -115,7 +115,8 @@ class RegionFeatures:
 
     def precompute(self, examples: Iterable[Example]) -> int:
         """Fill the cache with every image of some examples; returns the number of images."""
-        seen, waiting = set(), []
+        seen: set[str] = set()
+        waiting: list[Example] = []
 
         def look_up() -> None:
             keys, images = [e.image_key for e in waiting], [e.image for e in waiting]
@@ -211,7 +212,7 @@ class RegionFeatures:
     def _read(self, name: str) -> Tensor | None:
         if self.cache is None:
             return None
-        path = self._path(name)
+        path = _file(self.cache, name)
         try:
             return load_file(path)["features"]  # memory-mapped
         except FileNotFoundError:
@@ -222,14 +223,15 @@ class RegionFeatures:
     def _write(self, name: str, features: Tensor) -> None:
         if self.cache is None:
             return
-        path = self._path(name)
+        path = _file(self.cache, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{name}.{secrets.token_hex(8)}.partial")  # of this process alone
         partial.write_bytes(save({"features": features.contiguous()}))
         os.replace(partial, path)  # whole or absent, whichever process comes first
 
-    def _path(self, name: str) -> Path:
-        return self.cache / name[:2] / f"{name}.safetensors"
+
+def _file(cache: Path, name: str) -> Path:
+    return cache / name[:2] / f"{name}.safetensors"
 
 
 def geometry(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -245,7 +247,8 @@ def geometry(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([shares, area, whole], dim=1)
 
 
-def _create(backbone: str) -> torch.nn.Module:
+def _create(backbone: str) -> Any:
+    """Return the backbone of timm with its weights; nn.Module does not declare what timm's models have besides."""
     if backbone.startswith("local-dir:"):
         folder = Path(backbone.removeprefix("local-dir:"))
         for name in ("config.json", "model.safetensors"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,17 @@ from transformers import (
     VisualBertForVisualReasoning,
 )
 
+AnyConfig: TypeAlias = Any
+"""A configuration with parts, which transformers declares as perhaps dictionaries, perhaps None."""
+
 
 class FlavaForImageTextScore(FlavaPreTrainedModel):
     """FLAVA with a linear head on its multimodal CLS state; `FlavaModel.from_pretrained` loads what it
     saves."""
 
-    outputs = 1
+    outputs: int | None = 1
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    def __init__(self, config: AnyConfig) -> None:
         super().__init__(config)
         self.flava = FlavaModel(config)
         self.score = nn.Linear(config.multimodal_config.hidden_size, self.outputs or config.num_labels)
@@ -49,7 +53,7 @@ class BridgeTowerForClassification(BridgeTowerPreTrainedModel):
     """BridgeTower with a linear head on its pooled states; `BridgeTowerModel.from_pretrained` loads what it
     saves."""
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    def __init__(self, config: AnyConfig) -> None:
         super().__init__(config)
         self.bridgetower = BridgeTowerModel(config)
         self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
@@ -64,7 +68,7 @@ class BlipForClassification(BlipForImageTextRetrieval):
     """BLIP's image-grounded text encoder with a linear head on its first state in place of the retrieval
     heads."""
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    def __init__(self, config: AnyConfig) -> None:
         super().__init__(config)
         del self.vision_proj, self.text_proj, self.itm_head
         self.classifier = nn.Linear(config.text_config.hidden_size, config.num_labels)
@@ -80,7 +84,7 @@ class Head:
     """
 
     native: type[PreTrainedModel]
-    call: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]
+    call: Callable[[Any, dict[str, Tensor]], Tensor]
     fresh: tuple[str, ...]
 
 

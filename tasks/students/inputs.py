@@ -1,7 +1,7 @@
 """What a student needs to read a task: its tokenizer, its image transform or its region features."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -65,7 +65,8 @@ class StudentInput:
         boxes = self.settings.teacher_boxes
         if not self.reads_regions:
             return PatchCollator(texts, self.image_transform(), teacher_boxes=boxes, **options)
-        collate = RegionCollator(texts, self.regions(), model=self.kind, teacher_boxes=boxes)
+        model: Literal["visual_bert", "lxmert"] = "lxmert" if self.kind == "lxmert" else "visual_bert"
+        collate = RegionCollator(texts, self.regions(), model=model, teacher_boxes=boxes)
         collate.regions.memory = REGION_MEMORY // (4 * collate.regions.dim * collate.max_regions)
         return collate
 

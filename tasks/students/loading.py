@@ -67,9 +67,10 @@ def load_native(
                 f"visual_dim is for region students (visual_bert, lxmert), not for {config.model_type}"
             )
         setattr(config, width, visual_dim)
-    native, report = head.native.from_pretrained(
+    loaded: Any = head.native.from_pretrained(
         name_or_folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
+    native, report = loaded
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
     missing = set(report["missing_keys"])
     foreign = {key for key in mismatched if not key.startswith(head.fresh)}
@@ -127,7 +128,7 @@ def _shown(labels: Sequence[str]) -> str:
 
 
 def _extend_vilt_positions(native: PreTrainedModel, positions: int) -> None:
-    embeddings = native.vilt.embeddings.text_embeddings
+    embeddings: Any = native.get_submodule("vilt.embeddings.text_embeddings")
     old = embeddings.position_embeddings
     new = nn.Embedding(positions, old.embedding_dim, device=old.weight.device, dtype=old.weight.dtype)
     with torch.no_grad():

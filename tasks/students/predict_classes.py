@@ -58,6 +58,6 @@ def predict_classes(
     classes = torch.zeros(len(dataset), dtype=torch.int64)
     if own:
         classes[own] = torch.cat(chosen)
-    if processes > 1:
+    if accelerator is not None and processes > 1:
         classes = accelerator.reduce(classes.to(accelerator.device), reduction="sum").cpu()
     return classes.numpy()

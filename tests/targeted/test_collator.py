@@ -279,6 +279,11 @@ def test_call_adds_columns_to_the_tasks_batch_and_none_adds_nothing():
         DistillationCollator(lambda _: {"labels": 1, "x": 2}, source)([0])
 
 
+def test_a_collator_without_a_collate_makes_no_batches():
+    with pytest.raises(ValueError, match="made without a collate"):
+        DistillationCollator(None, FakeSource())([0, 1])
+
+
 def test_a_sigmoid_teachers_bias_is_in_the_match():
     source = FakeSource()
     plain = DistillationCollator(None, source).columns(make_inputs())["teacher_match"]

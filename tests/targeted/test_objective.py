@@ -208,6 +208,11 @@ def test_regions_without_image_states_or_by_halves_are_refused():
         make_objective(Config())(columns, **states)
 
 
+def test_an_image_term_without_an_image_state_is_refused():
+    with pytest.raises(ValueError, match=r"image_weight is 1\.0, and the student gives no image state"):
+        make_objective(Config())(make_columns(), **{**make_states(), "image_state": None})
+
+
 def test_regions_of_other_tokens_than_the_student_has_are_refused():
     columns, states = make_columns(), make_states()
     columns["teacher_region_ids"] = columns["teacher_region_ids"][:, :-1]
