@@ -152,11 +152,6 @@ def with_flags(message: str, part: str = "") -> str:
     return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(=])", flag, message)
 
 
-def shown_default(text: str) -> Any:
-    """Annotate a field whose default, None, is decided later: --help shows this text as its default."""
-    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
-
-
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Show warnings as one line without a line of code; leave out what libraries warn of on a good run."""

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cliptd.data.splits import holdout_split, low_shot_split
+from cliptd.utils.options import shown_default
 from tasks.batches.proposals import GridProposals, Proposals, read_proposals
 
 
@@ -15,13 +16,13 @@ from tasks.batches.proposals import GridProposals, Proposals, read_proposals
 class LowShotSplit(ABC):
     """The data of an experiment: every script that takes these takes the same items."""
 
-    data_root: Path | None = None
+    data_root: Annotated[Path | None, shown_default("the embedded benchmark")] = None
     """Folder with the task's official files. None: the embedded benchmark, iconworld."""
-    fraction: float | None = None
+    fraction: Annotated[float | None, shown_default("all items")] = None
     """Share of the training items that are labelled."""
-    items: int | None = None
+    items: Annotated[int | None, shown_default("all items")] = None
     """Number of training items that are labelled, instead of a share."""
-    validation_items: int | None = None
+    validation_items: Annotated[int | None, shown_default("1000, at most a fifth")] = None
     """Training items, of images of their own, that choose the best step. None: 1000, at most a fifth."""
     on_bad_sample: Literal["raise", "skip"] = "raise"
     """Stop at a bad item, or leave it out, counted and listed: every process then first looks at every image, 2 to 20
@@ -104,7 +105,7 @@ class LowShotSplit(ABC):
 class LowShotSplitWithProposals(LowShotSplit):
     """The same for a task whose files have no boxes: they are proposed, if anything."""
 
-    proposals: Path | None = None
+    proposals: Annotated[Path | None, shown_default("none")] = None
     """jsonl with the boxes of every image, as a detector proposed them."""
     grid: int = 0
     """Without proposals: the image is cut into this many cells a side, which are its boxes; 0: no boxes."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -11,6 +11,7 @@ from cliptd.targeted.changes import DistillationChanges
 from cliptd.targeted.config import WEIGHTS, Method, TargetedDistillationConfig
 from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig
+from cliptd.utils.options import shown_default
 from tasks.batches.box_views import TeacherBoxes
 from tasks.labelled_split import LowShotSplit
 
@@ -28,15 +29,15 @@ class FinetuneSettings(ABC):
 
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""
-    regions: str | None = None
+    regions: Annotated[str | None, shown_default("none")] = None
     """Region students: a timm backbone, or local-dir:FOLDER, whose features the boxes get."""
     region_mode: Literal["crop", "roi_align"] = "crop"
     """Region students: the backbone sees each box by itself, or the image once."""
-    region_cache: Path | None = None
+    region_cache: Annotated[Path | None, shown_default("inside the run folder")] = None
     """Region students: folder where region features are kept. None: inside the run folder."""
     teacher: str = DEFAULT_TEACHER
     """An open_clip model name or folder, hf:ID or hf:FOLDER; several joined by commas are an ensemble."""
-    pretrained: str | None = None
+    pretrained: Annotated[str | None, shown_default("openai for the default teacher")] = None
     """open_clip's tag of the teacher's weights. The default teacher's is openai."""
     teacher_boxes: TeacherBoxes = "crop"
     """What the teacher sees of each box: its crop, or the image with all else painted over (for teachers that know
@@ -48,17 +49,17 @@ class FinetuneSettings(ABC):
     source: Literal["store", "live"] = "store"
     """Precompute the teacher's knowledge, or ask the teacher at every step. Live, the mean image that words' visual
     relevance is relative to is of the first 512 training images, not of all."""
-    store: Path | None = None
+    store: Annotated[Path | None, shown_default("one is made in the run folder")] = None
     """A store made by build_store.py, only read here; a run goes on with it wherever it lies, and with no other one, of
     more images. None: made in the run folder. The method adapted_teacher has its own."""
     adaptation: TrainingConfig = field(default_factory=adaptation_defaults)
     """How the method adapted_teacher first fine-tunes the teacher on the labelled items' images and true texts; its
     seed and whether it resumes are the run's."""
-    unlabelled: Path | None = None
+    unlabelled: Annotated[Path | None, shown_default("none")] = None
     """jsonl of images and texts without labels, {"image", "text"} a line, that are distilled beside every batch."""
     unlabelled_weight: float = 1.0
     """Of their distillation, relative to the labelled items'."""
-    max_test_items: int | None = None
+    max_test_items: Annotated[int | None, shown_default("all")] = None
     """Score only the first items of each test set."""
     max_text_tokens: int = 64
     """Longer texts lose their end."""

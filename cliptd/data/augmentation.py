@@ -37,7 +37,7 @@ OPERATIONS = (
 )
 """The operations of RandAugment (arXiv 1909.13719), in the order of the public encoding's numbers."""
 SIGNED = OPERATIONS[1:10]
-"""The operations of which every second magnitude, on average, is negative."""
+"""The operations whose magnitude is made negative with a probability of one half."""
 
 
 @dataclass(frozen=True)

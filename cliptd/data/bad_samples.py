@@ -27,7 +27,7 @@ class BadSampleList:
         found = [sample for sample in samples if not isinstance(sample, BadSample)]
         if not found:
             raise ValueError(
-                f"none of the {len(samples)} samples of a batch could be read, look at the data; the first: {bad[0]}"
+                f"none of the {len(samples)} samples of a batch could be read; the first: {bad[0]}"
             )
         return found
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-LOOK_AHEAD = 16  # the number of next groups, of which the one that keeps the class shares best is taken
+LOOK_AHEAD = 16  # the next groups, among which the one that keeps the class shares best is taken
 
 
 @dataclass(frozen=True)

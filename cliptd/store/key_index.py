@@ -1,4 +1,4 @@
-"""Which row belongs to which key, in 16 bytes a key: a store of tens of millions of pictures opens in seconds."""
+"""Row numbers by key, in 16 bytes for each key, so that a store of tens of millions of images opens in seconds."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ import numpy as np
 
 
 def hash_keys(keys: Sequence[str]) -> np.ndarray:
-    """(n,) uint64, of a key alone. Of 40 million keys the chance that any two have one hash is 1 in 20,000."""
+    """Return (n,) uint64 hashes. The chance that any two of 40 million keys have the same hash is 1 in 20,000."""
     digests = (hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
     return np.frombuffer(b"".join(digests), "<u8")
 
 
 class KeyIndex:
-    """Row numbers by key, in the order of adding; of a key that is added twice the first row counts.
+    """Row numbers by key, in the order of adding. The first row of a key that is added twice counts.
 
-    Forked processes share its arrays. What was added last waits in a dict until there is enough of it to sort.
+    Forked processes share its arrays. The latest keys are in a dict until there are enough of them to sort.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class KeyIndex:
         return bool(self._look_up(hash_keys([key]))[0] >= 0)
 
     def extend(self, hashes: Sequence[np.ndarray]) -> None:
-        """Add many rows, whose keys have these hashes, at once."""
+        """Add many rows at once, given the hashes of their keys."""
         parts = [np.fromiter(self._recent, np.uint64, len(self._recent)), *hashes]
         total = sum(len(part) for part in hashes)
         new = np.arange(self._count, self._count + total, dtype=np.int64)
@@ -43,7 +43,7 @@ class KeyIndex:
         self._count += total
 
     def add(self, keys: Sequence[str]) -> None:
-        """Add a few rows."""
+        """Add a few rows, given their keys."""
         for hashed in hash_keys(keys).tolist():
             self._recent.setdefault(hashed, self._count)
             self._count += 1
@@ -51,12 +51,12 @@ class KeyIndex:
             self.extend([])
 
     def digest(self) -> str:
-        """16 hex digits of the keys, in whatever order they were added."""
+        """Return 16 hex digits of the keys, which do not depend on the order of adding."""
         self.extend([])
         return hashlib.sha256(np.ascontiguousarray(self._hashes, "<u8").data).hexdigest()[:16]
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
-        """(n,) row numbers; KeyError holding the first key that is not there."""
+        """Return (n,) row numbers. Raises KeyError with the first key that is not there."""
         rows = self._look_up(hash_keys(keys))
         missing = np.flatnonzero(rows < 0)
         if len(missing):
@@ -64,7 +64,7 @@ class KeyIndex:
         return rows
 
     def _look_up(self, hashes: np.ndarray) -> np.ndarray:
-        """(n,) row numbers, -1 for what is not there."""
+        """Return (n,) row numbers, -1 for each hash that is not there."""
         rows = np.full(len(hashes), -1, np.int64)
         if len(self._hashes):
             place = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)

@@ -1,4 +1,4 @@
-"""A teacher that is asked at every step."""
+"""A source that computes the teacher's embeddings at every step."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cliptd.utils.finite import check_finite
 
 
 def as_source(teacher_or_source: Teacher | TeacherEnsemble | Source) -> Source:
-    """A source as it is; a teacher as a `LiveSource`."""
+    """Return a source as it is, and a teacher as a `LiveSource`. Raises TypeError for anything else."""
     if isinstance(teacher_or_source, Teacher | TeacherEnsemble):
         return LiveSource(teacher_or_source)
     if hasattr(teacher_or_source, "image_embeds") and hasattr(teacher_or_source, "text_embeds"):
@@ -25,13 +25,12 @@ def as_source(teacher_or_source: Teacher | TeacherEnsemble | Source) -> Source:
 
 
 class LiveSource(Similarity):
-    """Encodes on the fly, each key of a call once; remembers the latest texts, since words recur.
+    """A source that asks the teacher each time. It encodes each key of a call once and keeps the latest texts.
 
     Args:
         teacher: a `Teacher` or `TeacherEnsemble`.
-        calibration: pictures whose mean embedding `image_mean` returns (a few hundred of the training
-            images).
-        cached_texts: how many texts to remember.
+        calibration: images whose mean embedding `image_mean` returns, such as a few hundred training images.
+        cached_texts: the number of texts whose embeddings are kept, since words recur.
     """
 
     def __init__(
@@ -50,9 +49,11 @@ class LiveSource(Similarity):
 
     @property
     def fingerprint(self) -> str:
+        """Return the teacher's fingerprint."""
         return self.teacher.fingerprint
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
+        """Return (n, dim) of unit length. Raises ImageError naming the key of an image that cannot be read."""
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         embeds = encode_images(self.teacher, list(first), [images[i] for i in first.values()])
         row = {key: n for n, key in enumerate(first)}
@@ -61,6 +62,7 @@ class LiveSource(Similarity):
     region_embeds = image_embeds
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, dim) of unit length."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if missing:
             encoded = check_finite(self.teacher.encode_texts(missing).cpu(), "text", missing, self.name)
@@ -74,11 +76,12 @@ class LiveSource(Similarity):
         return torch.stack(found) if found else torch.zeros(0, self.embed_dim)
 
     def image_mean(self) -> Tensor:
+        """Return (dim,), the mean embedding of the calibration images. Raises ValueError if there are none."""
         if self._mean is None:
             if not self.calibration:
                 raise ValueError(
-                    "image_mean needs pictures to average over: LiveSource(teacher, calibration=[…training "
-                    "images…]), or a store, which averages over the images it holds"
+                    "image_mean needs images to average over; give LiveSource(teacher, calibration=[…training "
+                    "images…]), or use a store, which averages over its own images"
                 )
             names = [f"calibration[{i}]" for i in range(len(self.calibration))]
             self._mean = self.image_embeds(names, self.calibration).double().mean(0).float()

@@ -1,5 +1,4 @@
-"""The teacher's knowledge on disk: `TeacherStore` reads it, memory-mapped; `cliptd.store.writer` adds what is
-missing.
+"""Read the store of a teacher's embeddings, memory-mapped. `cliptd.store.writer` writes it.
 
 A store folder holds `index.json` and shards (`cliptd.store.shards`). In float16, its default, a stored element
 differs from the teacher's by at most 2⁻¹¹·|x| + 2⁻²⁵.
@@ -24,7 +23,7 @@ KINDS = ("images", "regions", "texts")
 
 
 class StoreMissError(KeyError):
-    """An image or text that a read-only store does not hold; `kind` and `key` say which."""
+    """An error for an image, region or text that a read-only store does not hold: that of `kind` and `key`."""
 
     def __init__(self, path: Path, kind: str, key: str, count: int):
         thing = kind.removesuffix("s")
@@ -39,9 +38,9 @@ class StoreMissError(KeyError):
 
 
 class TeacherStore(Similarity):
-    """A store's embeddings, read-only and memory-mapped; forked and spawned workers may share it.
+    """A store's embeddings, read-only and memory-mapped. Forked and spawned workers may share it.
 
-    `store.images`, `store.regions` and `store.texts` are the keys it holds; `len(store)` counts all.
+    `store.images`, `store.regions` and `store.texts` yield the keys that it holds. `len(store)` counts all of them.
     """
 
     def __init__(self, path: str | Path):
@@ -58,10 +57,14 @@ class TeacherStore(Similarity):
 
     @classmethod
     def open(cls, path: str | Path, teacher: Teacher | TeacherEnsemble | str | None = None) -> "TeacherStore":
-        """Open the store in folder `path`, and refuse it if it was not made by `teacher` (or that
-        fingerprint).
+        """Open the store in folder `path`.
 
-        Raises: FileNotFoundError, ValueError for a damaged file or another fingerprint.
+        Args:
+            teacher: the teacher, or its fingerprint, that must have made the store. None: any.
+
+        Raises:
+            FileNotFoundError: there is no store, or a file of it is missing.
+            ValueError: a file is damaged, or another teacher made the store.
         """
         store = cls(path)
         if teacher is not None:
@@ -70,7 +73,7 @@ class TeacherStore(Similarity):
 
     @property
     def identity(self) -> str:
-        """What a run reads of it besides the teacher: how it is rounded, and which images its mean is over."""
+        """Return the type of the numbers and 16 hex digits of the images, over which the mean is taken."""
         images = self._tables["images"]
         return f"{self.dtype} store of {len(images)} images sha256:{images.index.digest()}"
 
@@ -82,41 +85,48 @@ class TeacherStore(Similarity):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images, regions and texts it holds."""
+        """Return the numbers of images, regions and texts."""
         return {kind: len(table) for kind, table in self._tables.items()}
 
     @property
     def images(self) -> Iterator[str]:
+        """Yield the keys of the images."""
         return self._keys("images")
 
     @property
     def regions(self) -> Iterator[str]:
+        """Yield the keys of the regions."""
         return self._keys("regions")
 
     @property
     def texts(self) -> Iterator[str]:
+        """Yield the texts."""
         return self._keys("texts")
 
     def _keys(self, kind: str) -> Iterator[str]:
-        """A shard's at a time, read from its file."""
+        """Yield the keys of a kind, one shard after another, from their files."""
         for shard in self._shards:
             if shard["kind"] == kind:
                 yield from read_json(self.path / f"{shard['stem']}.json", "build the store again")
 
     def lacks(self, key: str, kind: str = "images") -> bool:
-        """Whether it holds no such image, or region or text."""
+        """Return whether the store lacks the image, or the region or text."""
         return key not in self._tables[kind]
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"] = ()) -> Tensor:
+        """Return (n, dim) of unit length. Raises StoreMissError for a key that is not there."""
         return self._look_up("images", keys)
 
     def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"] = ()) -> Tensor:
+        """Return (n, dim) of unit length. Raises StoreMissError for a key that is not there."""
         return self._look_up("regions", keys)
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, dim) of unit length. Raises StoreMissError for a text that is not there."""
         return self._look_up("texts", texts)
 
     def image_mean(self) -> Tensor:
+        """Return (dim,), the mean of all images of the store. Raises ValueError if there are none."""
         return mean_of(self._tables["images"], self.path)
 
     def _look_up(self, kind: str, keys: Sequence[str]) -> Tensor:
@@ -129,14 +139,14 @@ class TeacherStore(Similarity):
 
 
 def mean_of(table: Table, path: Path) -> Tensor:
-    """(dim,) mean of all rows of a table."""
+    """Return (dim,), the mean of all rows of a table. Raises ValueError if it has none."""
     if not len(table):
         raise ValueError(f"store {path} holds no image, so it has no image_mean; add images first")
     return torch.from_numpy(table.sums / len(table)).float()
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """A store's index.json, refused where there is none or it is of another format."""
+    """Read a store's index.json. Raises FileNotFoundError if there is none, ValueError for another format."""
     if not (path / "index.json").is_file():
         raise FileNotFoundError(
             f"{path} is not a store: it has no index.json; build it with scripts/build_store.py"
@@ -145,13 +155,16 @@ def read_index(path: Path) -> dict[str, Any]:
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
         raise ValueError(
-            f"{path / 'index.json'} has format_version {version}, expected {FORMAT_VERSION}; build it again"
+            f"{path / 'index.json'} has format_version {version}, expected {FORMAT_VERSION}; build the store again"
         )
     return index
 
 
 def read_tables(path: Path, index: dict[str, Any]) -> dict[str, Table]:
-    """A table of each kind over the shards that the index names; a shard that is not whole is refused."""
+    """Map the shards that the index names, as a table of each kind.
+
+    Raises FileNotFoundError for a missing shard, ValueError for a damaged one.
+    """
     tables = {kind: Table(index["dtype"], index["embed_dim"]) for kind in KINDS}
     for kind, table in tables.items():
         shards = []
@@ -170,7 +183,7 @@ def read_tables(path: Path, index: dict[str, Any]) -> dict[str, Table]:
 
 
 def check_teacher(path: Path, fingerprint: str, name: str, teacher: Teacher | TeacherEnsemble | str) -> None:
-    """Refuse a store of another teacher, naming both fingerprints."""
+    """Refuse a store of another teacher. Raises ValueError naming both fingerprints."""
     asked = teacher if isinstance(teacher, str) else teacher.fingerprint
     if asked != fingerprint:
         who = "" if isinstance(teacher, str) else f" ({teacher.name})"

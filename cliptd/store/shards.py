@@ -21,19 +21,19 @@ STORED_AS = {"float16": (np.float16, "F16"), "bfloat16": (np.uint16, "BF16"), "f
 
 
 def to_stored(embeds: Tensor, dtype: str) -> np.ndarray:
-    """Float embeddings as the numpy array a shard holds (bfloat16, which numpy lacks, as its 16 bits)."""
+    """Return embeddings as the numpy array of a shard. numpy lacks bfloat16, so it is held as uint16 bits."""
     embeds = embeds.to("cpu", getattr(torch, dtype)).contiguous()
     return (embeds.view(torch.uint16) if dtype == "bfloat16" else embeds).numpy()
 
 
 def from_stored(array: np.ndarray, dtype: str) -> Tensor:
-    """The inverse of `to_stored`, as float32."""
+    """Return the embeddings that `to_stored` was given, as float32."""
     values = torch.from_numpy(array)
     return (values.view(torch.bfloat16) if dtype == "bfloat16" else values).float()
 
 
 def write_shard(folder: Path, stem: str, keys: Sequence[str], array: np.ndarray, dtype: str) -> None:
-    """Write one shard, keys first."""
+    """Write the two files of a shard, the keys first."""
     hashes = torch.from_numpy(hash_keys(keys).copy())
     rows = torch.from_numpy(array)
     embeds = rows.view(torch.bfloat16) if dtype == "bfloat16" else rows
@@ -43,7 +43,11 @@ def write_shard(folder: Path, stem: str, keys: Sequence[str], array: np.ndarray,
 
 
 class Shard(NamedTuple):
-    """embeds: (rows, dim), read-only, memory-mapped. hashes: (rows,) likewise. total: (dim,) sum of the rows."""
+    """A mapped shard.
+
+    embeds: (rows, dim), read-only and memory-mapped. hashes: (rows,) of the keys, likewise. total: (dim,), the sum of
+        the rows.
+    """
 
     embeds: np.ndarray
     hashes: np.ndarray
@@ -80,7 +84,7 @@ def map_shard(path: Path, dtype: str, rows: int, dim: int) -> Shard:
             raise ValueError(
                 f"{path} holds {found}, but index.json says {name} {[rows, dim]}; build the store again"
             )
-    # numpy's and Python's maps hold a file descriptor each, and a store has more shards than a process may have files
+    # Maps of numpy and Python hold a file descriptor each, and a store may have more shards than a process may files.
     content = torch.from_file(str(path), shared=False, size=actual, dtype=torch.uint8).numpy()[8 + size :]
     content.flags.writeable = False
     embeds, hashes, total = (content[slice(*part["data_offsets"])] for part in (embeds, hashes, total))
@@ -110,13 +114,13 @@ class Table:
         return key in self.index
 
     def extend(self, shards: Sequence[Shard]) -> None:
-        """Add shards that are there."""
+        """Add the shards of a store, in their order."""
         self.index.extend([shard.hashes for shard in shards])
         for shard in shards:
             self._add(shard)
 
     def append(self, keys: Sequence[str], shard: Shard) -> None:
-        """Add a new shard, of these keys."""
+        """Add a new shard that holds these keys."""
         self.index.add(keys)
         self._add(shard)
 
@@ -126,11 +130,11 @@ class Table:
         self.sums = self.sums + shard.total
 
     def find(self, keys: Sequence[str]) -> np.ndarray:
-        """(n,) row numbers; KeyError holding the first key that is not there."""
+        """Return (n,) row numbers. Raises KeyError with the first key that is not there."""
         return self.index.find(keys)
 
     def gather(self, rows: np.ndarray) -> Tensor:
-        """(n, dim) float32 of the given rows, in their order, repeats allowed."""
+        """Return (n, dim) float32 of the given rows, in their order. A row may be given twice."""
         if len(self.arrays) == 1:
             return from_stored(self.arrays[0][rows], self.dtype)
         out = np.empty((len(rows), self.dim), STORED_AS[self.dtype][0])

@@ -1,9 +1,11 @@
-"""Where a student's targets come from: anything that gives embeddings of images and texts.
+"""Sources of the teacher's embeddings of images, regions and texts, which are a student's targets.
 
-Three sources have one surface (`image_embeds`, `region_embeds`, `text_embeds`, `image_mean`): `LiveSource`,
-here, asks the teacher each time; `TeacherStore` (cliptd.store) reads what was written once, and `StoreWriter`
-(cliptd.store.writer) writes what is missing. Words are texts too: the caller formats the prompt. All return
-float32 on the CPU.
+There are three, with the same methods:
+- `LiveSource` asks the teacher each time;
+- `TeacherStore` reads the embeddings that a store holds;
+- `StoreWriter` reads them too, and computes and stores those that are missing.
+
+All return float32 on the CPU. Words are texts too, for which the caller formats the prompt.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ from cliptd.utils.finite import check_finite
 
 
 class Source(Protocol):
-    """What a distillation collator needs of a teacher, loaded or not."""
+    """The embeddings of a teacher, as a distillation collator needs them."""
 
     embed_dim: int
     logit_scale: float
@@ -31,22 +33,27 @@ class Source(Protocol):
         """Return the fingerprint of the teacher."""
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
-        """(n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""
+        """Return (n, dim) of unit length. `images[i]` is opened only if `keys[i]` must be encoded."""
 
     def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
-        """As image_embeds, of parts of images: they do not count in image_mean."""
+        """Return (n, dim) of unit length for parts of images, which do not count in `image_mean`."""
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
-        """(n, dim) of unit length."""
+        """Return (n, dim) of unit length."""
 
     def image_mean(self) -> Tensor:
-        """(dim,) mean image embedding, not normalised again."""
+        """Return (dim,), the mean image embedding, which is not normalised again."""
 
 
 def encode_images(
     teacher: Teacher | TeacherEnsemble, keys: Sequence[str], images: Sequence["AnyImage | None"]
 ) -> Tensor:
-    """Open and encode images, a teacher's batch at a time; every error names the key."""
+    """Open and encode images, in batches of the teacher's size: (n, dim) float32 on the CPU.
+
+    Raises:
+        ImageError: an image is None or cannot be read; it names the key.
+        ValueError: an embedding is not finite; the message names the key.
+    """
     parts = [torch.zeros(0, teacher.embed_dim)]
     for start in range(0, len(keys), teacher.batch_size):
         names = list(keys[start : start + teacher.batch_size])

@@ -1,4 +1,4 @@
-"""Writes a store: what it lacks is asked of the teacher and kept, a shard at a time."""
+"""Write a store: the teacher computes the embeddings that it lacks, and they are kept in shards."""
 
 import fcntl
 import itertools
@@ -33,16 +33,20 @@ from cliptd.utils.finite import check_finite
 
 
 class StoreWriter(Similarity):
-    """A source that computes what its store lacks and keeps it: whole shards, each written atomically.
+    """A source that computes the embeddings that its store lacks, and keeps them in shards, each written atomically.
 
-    Killed at any moment and opened again, it goes on from the shards that are complete. Close it (or use
-    `with`) to write the last, partial shard.
+    If the process is killed, a new writer goes on from the complete shards. Close the writer, or use `with`, to write
+    the last shard.
 
     Args:
-        path: store folder, made if missing; one writer at a time.
-        teacher: whose embeddings these are; another teacher's store is refused.
+        path: the store's folder, which is made if it is missing. Only one writer may have it open.
+        teacher: the teacher of the embeddings.
         dtype: "float16", "bfloat16" or "float32".
         shard_size: rows per shard.
+
+    Raises:
+        ValueError: the store is damaged, of another teacher or of another dtype.
+        BlockingIOError: another process writes the store.
     """
 
     def __init__(
@@ -77,12 +81,14 @@ class StoreWriter(Similarity):
         self.close()
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
-        return self._picture_embeds("images", keys, images)
+        """Return (n, dim) of unit length. `images[i]` is opened only if the store lacks `keys[i]`."""
+        return self._embeds("images", keys, images)
 
     def region_embeds(self, keys: Sequence[str], regions: Sequence["AnyImage | None"]) -> Tensor:
-        return self._picture_embeds("regions", keys, regions)
+        """Return (n, dim) of unit length. `regions[i]` is opened only if the store lacks `keys[i]`."""
+        return self._embeds("regions", keys, regions)
 
-    def _picture_embeds(self, kind: str, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
+    def _embeds(self, kind: str, keys: Sequence[str], images: Sequence["AnyImage | None"]) -> Tensor:
         if len(keys) != len(images):
             raise ValueError(f"{len(keys)} keys for {len(images)} {kind}; expected one each")
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
@@ -92,11 +98,11 @@ class StoreWriter(Similarity):
         return self._read(kind, keys)
 
     def lacks(self, image_key: str) -> bool:
-        """Whether the image was never encoded."""
+        """Return whether the store lacks the image."""
         return not self._has("images", image_key)
 
     def absorb(self, store: TeacherStore) -> None:
-        """Copy what another store of this teacher holds and this one lacks."""
+        """Copy the embeddings that this store lacks from another store of this teacher."""
         for kind in KINDS:
             keys = getattr(store, kind)
             while some := list(itertools.islice(keys, 4096)):
@@ -104,6 +110,7 @@ class StoreWriter(Similarity):
                 self._add(kind, missing, getattr(store, f"{kind.removesuffix('s')}_embeds")(missing))
 
     def text_embeds(self, texts: Sequence[str]) -> Tensor:
+        """Return (n, dim) of unit length. Texts that the store lacks are encoded."""
         missing = [text for text in dict.fromkeys(texts) if not self._has("texts", text)]
         for batch in self._batches(missing):
             encoded = check_finite(self.teacher.encode_texts(batch).cpu(), "text", batch, self.name)
@@ -111,17 +118,18 @@ class StoreWriter(Similarity):
         return self._read("texts", texts)
 
     def image_mean(self) -> Tensor:
+        """Return (dim,), the mean of all images of the store, which is flushed first. Raises ValueError if empty."""
         self.flush()
         return mean_of(self._tables["images"], self.path)
 
     def flush(self) -> None:
-        """Write what is pending now, as a shard that may be small."""
+        """Write the pending embeddings now, as shards that may be small."""
         for kind in KINDS:
             while self._pending[kind]:
                 self._write(kind)
 
     def close(self) -> None:
-        """Write what is pending and let other writers in. Safe to call twice."""
+        """Write the pending embeddings and release the folder. A second call does nothing."""
         if not self._lock.closed:
             try:
                 self.flush()
@@ -185,13 +193,13 @@ class StoreWriter(Similarity):
         check_teacher(self.path, index["fingerprint"], index["teacher"], self.teacher)
         if index["dtype"] != self.dtype:
             raise ValueError(
-                f"store {self.path} holds {index['dtype']}, asked to add {self.dtype}; use its dtype"
+                f"store {self.path} holds {index['dtype']}, the writer's dtype is {self.dtype}; use the store's"
             )
         return index
 
 
 def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
-    """Bring what processes have written into stores of their own, `path`/part-*, into the store; the parts go."""
+    """Copy the stores that processes wrote for themselves, `path`/part-*, into the store, and delete them."""
     parts = sorted(path.glob("part-*"))
     if not parts:
         return
@@ -204,7 +212,7 @@ def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
 
 
 def _lock(path: Path) -> TextIO:
-    """Hold the folder's write lock as an open file; it falls with the process, however that ends."""
+    """Take the folder's write lock and return its open file. The lock ends with the process at the latest."""
     file = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import tyro.conf
-
 from cliptd.targeted.config import (
     Confidence,
     ConfidenceOver,
@@ -20,12 +18,13 @@ from cliptd.targeted.config import (
     TextTarget,
     VisualOver,
 )
+from cliptd.utils.options import shown_default
 
 
 def _default(field: str) -> Any:
     """Return the annotation by which --help shows the method's own value as a field's default."""
     value = getattr(TargetedDistillationConfig, field)
-    return tyro.conf.arg(help_behavior_hint=f"(default: the method's own; targeted has {value!r})")
+    return shown_default(f"the method's own; targeted has {value!r}")
 
 
 @dataclass

@@ -65,7 +65,7 @@ def _load_one(name: str, pretrained: str | None, options: dict[str, Any]) -> Tea
     if not _needs_tag(name) and pretrained:
         raise ValueError(
             f"pretrained={pretrained!r} has no meaning for {name!r}, which holds its own weights; "
-            "leave it out"
+            "remove pretrained"
         )
     if name.startswith(HUB):
         return load_from_hub(name, **options)

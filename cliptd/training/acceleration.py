@@ -12,15 +12,15 @@ from cliptd.training.config import TrainingConfig
 from cliptd.training.tracking import require_tracker
 
 LONG_TIMEOUT = InitProcessGroupKwargs(timeout=timedelta(hours=24))
-"""Others wait while one process lets the teacher look at the whole training set."""
+"""The time that processes wait for one in which the teacher encodes the whole training set."""
 
 
 def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator:
-    """The Accelerator that `train` makes for itself; make it first where a script needs it earlier.
+    """Return the Accelerator that `train` would make. A script calls this if it needs the accelerator before.
 
     Raises:
         ImportError: the tracker's package is missing.
-        ValueError: float16 was asked for on a CPU.
+        ValueError: the configuration asks for float16 on a CPU.
     """
     require_tracker(config)
     accelerator = Accelerator(
@@ -36,7 +36,11 @@ def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator
 
 
 def check_accelerator(accelerator: Accelerator, config: TrainingConfig) -> Accelerator:
-    """Refuse an accelerator that cannot do, or does otherwise than, the configuration asks."""
+    """Return the accelerator if it fits the configuration.
+
+    Raises:
+        ValueError: it has another precision, accumulation of its own or no tracker, or it cannot do float16.
+    """
     make_it = "make it with cliptd.training.make_accelerator(config, run_dir)"
     if config.mixed_precision not in (None, accelerator.mixed_precision):
         raise ValueError(
@@ -59,7 +63,7 @@ def check_accelerator(accelerator: Accelerator, config: TrainingConfig) -> Accel
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
-    """Afterwards the model has none of the attributes that preparing it for training has set on it."""
+    """Restore the model's own attributes after the block, which accelerate changes when it prepares a model."""
     ours = ("forward", "_original_forward", "_is_accelerate_prepared")  # autocast replaces forward
     before = {name: vars(model)[name] for name in ours if name in vars(model)}
     try:

@@ -1,4 +1,4 @@
-"""Evaluating during training, and keeping the weights of the best evaluation."""
+"""Evaluation during training, and the weights of the best evaluation."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from cliptd.training.seeding import seed_generators
 
 @dataclass
 class Progress:
-    """What a checkpoint knows besides the step and tensors; plain JSON values."""
+    """The part of a checkpoint that is neither step nor tensors, as plain JSON values."""
 
     best_step: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -27,20 +27,20 @@ class Progress:
 
 
 def is_evaluated(step: int, config: TrainingConfig) -> bool:
-    """Whether the model is evaluated after `step` finished steps."""
+    """Return whether the model is evaluated after `step` finished steps."""
     return step == config.steps or (config.eval_every > 0 and step % config.eval_every == 0)
 
 
 def evaluate_model(
     evaluate: Callable[[nn.Module], dict[str, float]], model: nn.Module, config: TrainingConfig, step: int
 ) -> dict[str, float]:
-    """The main process's metrics, on every process.
+    """Evaluate the model, and return the main process's metrics on every process.
 
     Raises:
         ValueError: the metric that chooses the best weights is missing or not a number.
     """
     model.eval()
-    seed_generators(config.seed, "evaluate", step)  # some students draw random numbers in eval mode, too
+    seed_generators(config.seed, "evaluate", step)  # some students draw random numbers in eval mode too
     with torch.no_grad():
         metrics = {name: float(value) for name, value in evaluate(model).items()}
     model.train()
@@ -54,7 +54,7 @@ def evaluate_model(
         )
     if math.isnan(metrics[config.metric]):
         raise ValueError(
-            f"the metric {config.metric!r} is not a number at step {step}, expected a finite one"
+            f"the metric {config.metric!r} is NaN at step {step}, expected a number; look at its evaluation or lower lr"
         )
     return metrics
 
@@ -69,10 +69,13 @@ def keep_if_best(
     *,
     writes: bool,
 ) -> None:
-    """Note an evaluation in `progress`, and save the weights (where this process `writes`) if it is the best (or,
-    without a metric, the latest).
+    """Note an evaluation in `progress`, and save the weights if it is the best.
 
-    Older best weights stay until no complete checkpoint names them: see `drop_other_best`.
+    Without a metric the latest evaluation counts as the best. Older best weights stay as long as a complete checkpoint
+    names them; see `drop_other_best`.
+
+    Args:
+        writes: true on the process that saves the weights.
     """
     chosen = config.metric
     if chosen and progress.best_step and metrics[chosen] <= progress.best_metrics[chosen]:
@@ -84,12 +87,12 @@ def keep_if_best(
 
 
 def best_path(run_dir: Path, step: int) -> Path:
-    """Where the weights of the evaluation after `step` steps are kept."""
+    """Return the path of the weights that were evaluated after `step` steps."""
     return run_dir / f"best-{step:08d}.safetensors"
 
 
 def drop_other_best(run_dir: Path, best_step: int | None) -> None:
-    """Delete all kept weights but those of `best_step`, half-written ones included."""
+    """Delete all best weights except those of `best_step`, also half-written ones. None: delete all."""
     for path in run_dir.glob("best-*.safetensors*"):
         if best_step is None or path != best_path(run_dir, best_step):
             path.unlink()

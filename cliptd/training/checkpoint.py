@@ -1,10 +1,10 @@
 """Checkpoints that are complete or absent, made of safetensors and JSON only.
 
-A checkpoint is written into a temporary folder, flushed, given its completion marker last, renamed, and only
-then is the one before it deleted. A process killed at any moment leaves the newest complete one in place.
+A checkpoint is written into a temporary folder and flushed, its completion marker last. Then the folder is renamed, and
+only then the checkpoint before it is deleted. A process that is killed at any moment leaves the newest complete one.
 
     run_dir/checkpoints/step-00000200/{model.safetensors, optimizer.safetensors, state.json, COMPLETE}
-    run_dir/best-00000150.safetensors        weights of the best evaluation so far, named by the state
+    run_dir/best-00000150.safetensors        weights of the best evaluation so far; the state names it
 """
 
 import json
@@ -26,16 +26,16 @@ MARKER = "COMPLETE"
 def save_checkpoint(
     run_dir: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write the checkpoint of `step` finished steps, then delete the older ones.
+    """Write the checkpoint of `step` finished steps, delete the older ones, and return its folder.
 
     Args:
-        state: everything else of the run, as JSON values.
+        state: the rest of the run's state, as JSON values.
     """
     parent = run_dir / "checkpoints"
     parent.mkdir(parents=True, exist_ok=True)
     partial = parent / f"partial-{step:08d}"
     final = parent / f"step-{step:08d}"
-    for leftover in (partial, final):  # a whole `final` would have been continued from
+    for leftover in (partial, final):  # a complete `final` would have been resumed
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     tensors, scalars = optimizer_to_tensors(model, optimizer)
@@ -55,14 +55,14 @@ def save_checkpoint(
 
 
 def drop_other_checkpoints(folder: Path) -> None:
-    """Delete all checkpoints of a run but this complete one, half-written and half-deleted ones included."""
+    """Delete all checkpoints of a run except this complete one, also half-written and half-deleted ones."""
     for other in [*folder.parent.glob("step-*"), *folder.parent.glob("partial-*")]:
         if other != folder:
             shutil.rmtree(other)
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest complete checkpoint: its marker is there and every file has the size the marker states."""
+    """Return the newest complete checkpoint, which has a marker and files of the sizes that the marker states."""
     folders = sorted((run_dir / "checkpoints").glob("step-*"), reverse=True)
     return next((folder for folder in folders if _is_complete(folder)), None)
 
@@ -78,7 +78,7 @@ def _is_complete(folder: Path) -> bool:
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Any]]:
-    """Put weights and optimizer state back; returns the finished steps and the state given to the save.
+    """Restore weights and optimizer state, and return the finished steps and the `state` of `save_checkpoint`.
 
     Raises:
         ValueError: the checkpoint is of another model or optimizer, or its files are damaged.
@@ -125,9 +125,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 def optimizer_to_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-    """The per-parameter state by parameter name: tensors as "<parameter>:<entry>", the rest as JSON values.
+    """Return the state by parameter name: tensors as "<parameter>:<entry>", and the rest as JSON values.
 
-    Learning rates and other group settings are not state: they follow from the configuration and the step.
+    Learning rates and other group settings are not in it, since they follow from the configuration and the step.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     tensors: dict[str, Tensor] = {}
@@ -145,7 +145,10 @@ def tensors_to_optimizer(
     tensors: dict[str, Tensor],
     scalars: dict[str, dict[str, Any]],
 ) -> None:
-    """The inverse of `optimizer_to_tensors`, through the optimizer's own load_state_dict."""
+    """Restore the state that `optimizer_to_tensors` returned, with the optimizer's own load_state_dict.
+
+    Raises KeyError or ValueError for a parameter that the optimizer does not have.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     unknown = sorted(scalars.keys() - set(order))

@@ -1,21 +1,22 @@
-"""The settings of one training run, and how a run folder remembers them."""
+"""The settings of one training run, and their file in the run folder."""
 
 import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from cliptd.utils.files import write_atomically
+from cliptd.utils.options import shown_default
 from cliptd.utils.run_folder import differences
 
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
-# Settings that leave every sample, loss and weight as they are: a run may be resumed with others. What was read before
-# a run stopped at a bad sample had none.
+# Settings that do not change any sample, loss or weight, so a run may be resumed with others. Before a run stops at a
+# bad sample there was none, so on_bad_sample may change too.
 FREE_ON_RESUME = frozenset({"num_workers", "save_every", "track", "resume", "on_bad_sample"})
 
 
@@ -30,44 +31,44 @@ class TrainingConfig:
     steps: int = 600
     """Optimizer updates to make."""
     batch_size: int = 32
-    """GLOBAL number of examples per optimizer step, over all processes and accumulated micro-batches."""
-    micro_batch_size: int | None = None
-    """Examples per process and forward pass; accumulation follows from it. None: no accumulation."""
+    """GLOBAL number of examples per optimizer step: the total of all processes and accumulated micro-batches."""
+    micro_batch_size: Annotated[int | None, shown_default("no accumulation")] = None
+    """Examples per process and forward pass, from which accumulation follows. None: no accumulation."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of matrices; biases, norms and other vectors have none."""
+    """Decoupled weight decay of matrices. Biases, norms and other vectors have none."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's two decay rates."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly from 0 to its peak."""
     schedule: Schedule = "cosine"
-    """Learning rate after the warm-up: down to 0 by a cosine or a line, or constant."""
+    """Learning rate after the warm-up: falling to 0 as a cosine or a line, or constant."""
     clip_norm: float = 1.0
-    """Largest norm of the whole gradient; 0: no clipping."""
+    """Largest norm of the whole gradient. 0: no clipping."""
     seed: int = 0
-    """Fixes the order of the examples, augmentation and dropout."""
+    """Seed of the order of the examples, of augmentation and of dropout."""
     eval_every: int = 100
-    """Steps between evaluations; the last step is always evaluated. 0: only the last step."""
+    """Steps between evaluations. The last step is always evaluated. 0: only the last step."""
     patience: int = 0
-    """Stop after this many evaluations in a row without a better metric; 0: never stop early."""
-    metric: str | None = "q_to_a"
-    """The evaluation's key that chooses the best weights; higher is better. None: the last evaluation's are kept."""
+    """Stop after this many evaluations in a row without a better metric. 0: never stop early."""
+    metric: Annotated[str | None, shown_default("none, the last evaluation's weights are kept")] = None
+    """The evaluation's key that chooses the best weights. Higher is better. None: keep the last weights."""
     save_every: int = 100
-    """Steps between checkpoints; the last step is always saved. 0: only the last step."""
+    """Steps between checkpoints. The last step is always saved. 0: only the last step."""
     resume: Literal["auto", "never"] = "auto"
-    """auto: go on from the run folder's newest complete checkpoint; never: remove its checkpoints
-    and log and start anew."""
+    """auto: go on from the run folder's newest complete checkpoint. never: delete its checkpoints and log, and start
+    again."""
     num_workers: int = 0
-    """Processes that prepare batches ahead, per training process; 0: prepare them in between the steps."""
-    mixed_precision: Precision | None = None
-    """Autocast type; None: what `accelerate launch` was configured with ("no" without it)."""
-    track: Tracker | None = None
-    """Also send losses and metrics to this tracker, through accelerate."""
+    """Processes that prepare batches ahead, for each training process. 0: prepare them between the steps."""
+    mixed_precision: Annotated[Precision | None, shown_default("what accelerate was configured with")] = None
+    """Autocast type. None: as `accelerate launch` was configured, or "no" without it."""
+    track: Annotated[Tracker | None, shown_default("none")] = None
+    """Send losses and metrics to this tracker too, through accelerate."""
     deterministic: bool = False
-    """Deterministic kernels only (slower on GPUs); an operation that has none raises."""
+    """Use deterministic kernels only, which are slower on GPUs. An operation without one raises an error."""
     find_unused_parameters: bool = True
-    """Multi-process training tolerates parameters that a step does not use; false is slightly faster."""
+    """Allow parameters that a step does not use, in training by several processes. false is slightly faster."""
 
     def __post_init__(self) -> None:
         betas = tuple(self.betas)
@@ -106,11 +107,10 @@ class TrainingConfig:
                 )
 
     def accumulation(self, processes: int) -> int:
-        """Micro-batches per optimizer step and process, so that batch_size = processes x micro x
-        accumulation.
+        """Return the micro-batches per optimizer step and process: batch_size / (processes × micro_batch_size).
 
         Raises:
-            ValueError: batch_size is not such a product.
+            ValueError: batch_size is not divisible.
         """
         if self.batch_size % processes:
             raise ValueError(
@@ -128,7 +128,7 @@ class TrainingConfig:
         return per_process // micro
 
     def learning_rate_factor(self, step: int) -> float:
-        """What multiplies the peak learning rate in the update after `step` finished ones (a pure function).
+        """Return the factor of the peak learning rate in the update after `step` finished ones.
 
         >>> config = TrainingConfig(steps=10, warmup_steps=2, schedule="linear")
         >>> [config.learning_rate_factor(step) for step in (0, 1, 2, 6)]
@@ -143,15 +143,16 @@ class TrainingConfig:
 
 
 def resolved(config: TrainingConfig, **facts: Any) -> dict[str, Any]:
-    """The configuration and further facts of a run as plain JSON values; paths and the like become text."""
+    """Return the configuration and further facts of a run as plain JSON values. Paths and the like become text."""
     return json.loads(json.dumps({**dataclasses.asdict(config), **facts}, default=str))
 
 
 def refuse_other_config(path: Path, current: dict[str, Any]) -> None:
-    """Compare a run folder's config.json with the run that wants to go on in it.
+    """Compare a run folder's config.json with the settings of a run that is to be resumed in it.
 
     Raises:
-        ValueError: a setting that changes results differs; the message names each with both values.
+        ValueError: the file is not JSON, or a setting that changes results differs. The message names each such setting
+            with both values.
     """
     if not path.exists():
         return
@@ -169,5 +170,5 @@ def refuse_other_config(path: Path, current: dict[str, Any]) -> None:
 
 
 def write_config(path: Path, current: dict[str, Any]) -> None:
-    """Write a run's resolved configuration, whole or not at all."""
+    """Write the resolved configuration of a run, whole or not at all."""
     write_atomically(path, json.dumps(current, indent=2, sort_keys=False) + "\n")

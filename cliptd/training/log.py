@@ -1,4 +1,4 @@
-"""The run's log.jsonl: one line per optimizer step, exactly once each whatever was killed in between."""
+"""The run's log.jsonl: exactly one line per optimizer step, also after a kill."""
 
 import json
 from pathlib import Path
@@ -8,37 +8,38 @@ from cliptd.utils.files import flush_to_disk, write_atomically
 
 
 class StepLog:
-    """Appends one JSON object per step; `keep_until` drops what a resumed run will do again."""
+    """A file to which one JSON object per step is appended. `keep_until` drops the steps that a resumed run repeats."""
 
     def __init__(self, path: Path):
         self.path = path
         self._file: TextIO | None = None
 
     def keep_until(self, step: int) -> None:
-        """Drop the lines beyond `step` finished steps, half-written ones included."""
+        """Drop the lines after `step` finished steps, also a half-written one."""
         rows = [row for row in read_log(self.path) if row["step"] <= step]
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, row: dict[str, Any]) -> None:
+        """Append the row of a step."""
         if self._file is None:
             self._file = self.path.open("a", encoding="utf-8", newline="\n")
         self._file.write(json.dumps(row) + "\n")
-        self._file.flush()  # in the kernel's hands: a killed process loses no line
+        self._file.flush()  # to the kernel, so that a killed process loses no line
 
     def flush_to_disk(self) -> None:
-        """Before a checkpoint counts as complete, the lines up to it are on the disk."""
+        """Force the lines to the disk, which must happen before a checkpoint of their steps is complete."""
         if self.path.exists():
             flush_to_disk(self.path)
 
     def close(self) -> None:
+        """Close the file. A later write opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log.jsonl ({"step", "loss", "lr", "grad_norm", ...}); a half-written last line is left
-    out."""
+    """Return the rows of a log.jsonl ({"step", "loss", "lr", "grad_norm", …}), without a half-written last line."""
     if not Path(path).exists():
         return []
     text = Path(path).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The one training loop: plain code from top to bottom, exact under kill -9, processes and accumulation."""
+"""The training loop, whose results do not depend on kills, the number of processes or accumulation."""
 
 import math
 import shutil
@@ -42,14 +42,14 @@ from cliptd.utils.stopping import Stopped, stop_request
 
 @dataclass
 class TrainingResult:
-    """What a run came to. `best_step` is 0 and `best_metrics` empty where nothing was evaluated."""
+    """The result of a run. `best_step` is 0 and `best_metrics` is empty if nothing was evaluated."""
 
     best_step: int
     best_metrics: dict[str, float]
     steps: int
-    """Steps made; fewer than configured after an early stop."""
+    """The number of steps made, which is lower than configured after an early stop."""
     history: list[dict[str, Any]] = field(repr=False)
-    """The rows of log.jsonl: step, loss, lr, grad_norm, and "metrics" where the step was evaluated."""
+    """The rows of log.jsonl: step, loss, lr, grad_norm, and "metrics" if the step was evaluated."""
 
 
 def train(
@@ -68,30 +68,33 @@ def train(
 ) -> TrainingResult:
     """Train `model` in place and leave the best weights (by `config.metric`) in it, in eval mode.
 
-    The same call after a kill at any moment goes on from the newest complete checkpoint in `run_dir` and ends
-    in the same weights. The loss of every step, the mean over the global batch, is in `run_dir`/log.jsonl.
-    At Ctrl-C and at SIGTERM the step is finished and saved on all processes first.
+    After a kill at any moment, the same call goes on from the newest complete checkpoint in `run_dir` and ends with the
+    same weights. `run_dir`/log.jsonl holds the loss of every step, which is the mean over the batch of all processes.
+    At Ctrl-C and SIGTERM all processes finish the step and save it first.
 
     Args:
-        model: called as `model(**batch)`; its output has a scalar `loss` (attribute or key), the mean over
-            the examples of the call. Scalars in its `last_terms`, if it has any, are logged too.
-        dataset: map-style, `len(dataset)` and `dataset[i]`.
-        collate: a list of examples to a dict of keyword arguments; tensors in it are moved to the device.
+        model: called as `model(**batch)`. Its output has a scalar `loss`, an attribute or a key, which is the mean over
+            the examples of the call. Scalars in the model's `last_terms` are logged too, if it has that attribute.
+        dataset: map-style, with `len(dataset)` and `dataset[i]`.
+        collate: makes the keyword arguments of a call, a dict, of a list of examples. Tensors in the dict are moved to
+            the device.
+        config: the settings.
         run_dir: a folder that all processes see.
-        evaluate: the model (eval mode, no grad, on the training device) to metrics. Called on every process,
-            so that it may share the work; the main process's numbers count.
-        parameter_groups: torch parameter groups, instead of matrices with and vectors without weight decay.
-        accelerator: from `make_accelerator`; None: made here.
-        settings: what else defines the run (task, student, distillation), as JSON values; written to
-            config.json and compared like the configuration when a run is resumed.
-        description: what the progress bar calls the run.
-        metric_names: what the progress bar calls the metrics; it shows these only. None: all, by their keys.
+        evaluate: returns the metrics of the model, which is in eval mode, without gradients, on the training device.
+            All processes call it, so they may share the work. The main process's metrics count.
+        parameter_groups: torch parameter groups. None: matrices with weight decay, vectors without.
+        accelerator: from `make_accelerator`. None: one is made here.
+        settings: everything else that defines the run (task, student, distillation), as JSON values. They are written
+            to config.json and compared like the configuration when a run is resumed.
+        description: the label of the progress bar.
+        metric_names: the labels of the metrics in the progress bar, by their keys. Other metrics are not shown there.
+            None: all, by their keys.
 
     Raises:
-        Stopped: Ctrl-C or SIGTERM; the same call goes on from the step it names.
-        ValueError: the run folder holds another run, the batch size cannot be shared, the objective couples
-            the batch and accumulation was asked for, the metric is missing, the output has no loss.
-        FloatingPointError: the loss or the gradient is not finite; names the step and the samples.
+        Stopped: Ctrl-C or SIGTERM. The same call goes on from the step that the message names.
+        ValueError: the run folder holds another run, the batch size is not divisible, accumulation is asked for with an
+            objective that couples the batch, the metric is missing, or the output has no loss.
+        FloatingPointError: the loss or the gradient is not finite. The message names the step and the samples.
     """
     run_dir = Path(run_dir)
     given = accelerator
@@ -113,7 +116,7 @@ def train(
         processes=processes,
     )
 
-    # The run folder: ours, or refused. Every process checks, then the main one writes.
+    # Refuse the run folder of another run. Every process checks it before the main one writes.
     precision = accelerator.mixed_precision
     identity = resolved(
         config, mixed_precision=precision, dataset_length=len(dataset), settings=settings or {}
@@ -179,7 +182,7 @@ def train(
             stopped = means.pop() > 0
             del totals["stop"]
             losses = dict(zip(totals, means, strict=True))
-            # The float16 scaler leaves out a step whose gradient overflowed, by itself.
+            # The float16 scaler itself skips a step whose gradient overflowed.
             if not math.isfinite(losses["loss"]) or not (math.isfinite(norm) or accelerator.scaler):
                 raise FloatingPointError(_not_finite(losses["loss"], norm, step, batches))
             stepper.step()
@@ -251,7 +254,7 @@ def _loss_of(output: Any) -> Tensor:
 
 
 def _terms_of(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-    """Scalars of `model.last_terms`: a distilled model names the parts of its loss there."""
+    """Return the scalars of `model.last_terms`, in which a distilled model holds the parts of its loss."""
     terms = getattr(model, "last_terms", None) or {}
     tensors = {f"loss_{name}": torch.as_tensor(value, device=loss.device) for name, value in terms.items()}
     return {name: value.detach() for name, value in tensors.items() if value.ndim == 0}

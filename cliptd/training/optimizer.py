@@ -10,7 +10,7 @@ from cliptd.training.config import TrainingConfig
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: matrices and larger decay; biases, norms and other vectors or scalars do not."""
+    """Return parameter groups: matrices and larger ones with weight decay, vectors and scalars without."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
@@ -22,11 +22,13 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 def make_optimizer(
     model: nn.Module, config: TrainingConfig, parameter_groups: Iterable[dict[str, Any]] | None = None
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups` (torch's, each with its own lr or weight_decay if wanted), else
-    `decay_groups`.
+    """Return AdamW over parameter groups.
+
+    Args:
+        parameter_groups: torch's. Each may have its own lr or weight_decay. None: those of `decay_groups`.
 
     Raises:
-        ValueError: nothing to train, or a group holds a parameter that is not the model's.
+        ValueError: there is nothing to train, or a group holds a parameter that is not the model's.
     """
     if parameter_groups is None:
         groups = decay_groups(model, config.weight_decay)
@@ -46,7 +48,7 @@ def make_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group to its peak times `factor`; returns the first group's learning rate for the log."""
+    """Set every group's learning rate to its peak times `factor`. Return the first group's, for the log."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     return optimizer.param_groups[0]["lr"]

@@ -1,9 +1,8 @@
-"""Which example a run sees when: a pure function of the seed, the data's length and the position.
+"""The order of a run's examples: a pure function of the seed, the data's length and the position.
 
-The stream is the epochs' permutations one after the other. Step t takes the positions [t*B, (t+1)*B); its
-micro-batch m on rank r of W takes the contiguous slice that starts at t*B + (m*W + r)*micro. So nothing is
-lost or repeated by a restart, by accumulation or by the number of processes, and no sampler has a state to
-save.
+The stream is the permutations of the epochs, one after another. Step t takes the positions [t*B, (t+1)*B). On rank r of
+W processes, micro-batch m takes the contiguous slice that starts at t*B + (m*W + r)*micro. A restart, accumulation or
+another number of processes therefore neither loses nor repeats an example, and no sampler has a state to save.
 """
 
 from collections.abc import Callable
@@ -18,16 +17,16 @@ from cliptd.utils.seeds import derive_seed
 
 
 def epoch_permutation(seed: int, length: int, epoch: int) -> np.ndarray:
-    """The order of one epoch: int64 (length,), the same on every machine and numpy version.
+    """Return the order of one epoch: int64 (length,), the same on every machine and numpy version.
 
-    It sorts the raw words of a counter-based generator, whose stream numpy guarantees.
+    It sorts by the raw words of a counter-based generator, whose stream numpy guarantees.
     """
     words = np.random.Philox(key=derive_seed(seed, "epoch", epoch)).random_raw(length)
     return np.argsort(words, kind="stable")
 
 
 class ExampleStream:
-    """Dataset indices by stream position.
+    """The dataset indices by stream position.
 
     >>> stream = ExampleStream(seed=0, length=5)
     >>> sorted(stream.indices(0, 5)) == sorted(stream.indices(5, 10)) == [0, 1, 2, 3, 4]
@@ -42,10 +41,10 @@ class ExampleStream:
         self._epochs: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_epochs": {}}  # a spawned worker orders for itself
+        return {**self.__dict__, "_epochs": {}}  # a spawned worker makes the orders itself
 
     def indices(self, start: int, stop: int) -> list[int]:
-        """Dataset indices at the positions [start, stop)."""
+        """Return the dataset indices at the positions [start, stop)."""
         return [int(self._permutation(p // self.length)[p % self.length]) for p in range(start, stop)]
 
     def _permutation(self, epoch: int) -> np.ndarray:
@@ -53,16 +52,18 @@ class ExampleStream:
             while len(self._epochs) > 1:  # a batch touches two epochs at most, unless the data are tiny
                 self._epochs.pop(next(iter(self._epochs)))
             order = epoch_permutation(self.seed, self.length, epoch)
-            self._epochs[epoch] = order.astype(np.min_scalar_type(self.length))  # 4 bytes an example, not 8
+            self._epochs[epoch] = order.astype(
+                np.min_scalar_type(self.length)
+            )  # 4 bytes for each example, not 8
         return self._epochs[epoch]
 
 
 class MicroBatches(Dataset[Any]):
     """A dataset whose item j is the collated micro-batch j of this process: step j // accumulation.
 
-    The generators are seeded by the stream position before each example is read and by the slice before it is
-    collated: augmentation does not depend on workers, restarts or (example by example) on the number of
-        processes.
+    The random generators are seeded with the stream position before an example is read, and with the slice's start
+    before it is collated. So augmentation does not depend on workers or restarts, and that of an example does not
+    depend on the number of processes.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class MicroBatches(Dataset[Any]):
         self.processes = processes
 
     def positions(self, step: int, micro: int) -> range:
-        """Stream positions of one micro-batch of this process."""
+        """Return the stream positions of one micro-batch of this process."""
         start = ((step * self.accumulation + micro) * self.processes + self.rank) * self.micro_batch_size
         return range(start, start + self.micro_batch_size)
 
@@ -103,10 +104,10 @@ class MicroBatches(Dataset[Any]):
     def loader(
         self, first_step: int, steps: int, *, num_workers: int = 0, pin_memory: bool = False
     ) -> DataLoader[Any]:
-        """The micro-batches of steps [first_step, steps) in order, prepared ahead by `num_workers`
-        processes."""
+        """Return a loader of the micro-batches of steps [first_step, steps), which `num_workers` processes prepare."""
         if num_workers:
-            # Ordered before they fork, so that they share it: of 100 million examples 0.4 GB and half a minute.
+            # The order is made before the workers fork, so that they share it. For 100 million examples it takes 0.4 GB
+            # and half a minute.
             start = self.positions(first_step, 0).start
             self.stream.indices(start, start + 1)
         return DataLoader(

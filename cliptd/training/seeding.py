@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of where a run is: nothing to save, nothing to restore."""
+"""Random numbers as pure functions of the place in a run, so that no state is saved or restored."""
 
 import os
 import random
@@ -15,20 +15,21 @@ def seed_generators(*parts: int | str, devices: bool = True) -> None:
     """Seed the global generators of Python, numpy and torch from `parts`.
 
     Args:
-        devices: also the accelerators' generators (the loader's processes need the CPU's only).
+        parts: see `derive_seed`.
+        devices: seed the generators of accelerators too. The loader's processes need the CPU's only.
     """
     seed = derive_seed(*parts)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (the global one, which augmentations draw from)
     if devices and torch.accelerator.is_available():
-        torch.manual_seed(seed)  # slow where there is none: it queues a traceback for when one comes
+        torch.manual_seed(seed)  # slow without an accelerator, as it keeps a traceback for a later one
     else:
         torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
 def deterministic_kernels(enabled: bool) -> Iterator[None]:
-    """Within: torch refuses operations without a deterministic kernel. Restores the former mode."""
+    """Let torch refuse operations without a deterministic kernel in the block, and restore the former mode after."""
     if not enabled:
         yield
         return

@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a tracker through accelerate, and a progress line."""
+"""The progress of a run: a tracker through accelerate, and a progress line."""
 
 import importlib.util
 import sys
@@ -13,7 +13,7 @@ from cliptd.training.config import TrainingConfig
 
 
 def require_tracker(config: TrainingConfig) -> None:
-    """Refuse a tracker whose package is missing, before any work is done."""
+    """Refuse a tracker whose package is missing, before any work is done. Raises ImportError."""
     if config.track and importlib.util.find_spec(config.track) is None:
         raise ImportError(f"track={config.track!r} needs a package: pip install {config.track}")
 
@@ -33,24 +33,26 @@ def start_tracker(
     }
     options = (
         {"purge_step": first_step + 1} if config.track == "tensorboard" else {}
-    )  # drop what is done again
+    )  # the steps after it are repeated
     accelerator.init_trackers(run_dir.resolve().name, config=flat, init_kwargs={config.track: options})
 
 
 def track(accelerator: Accelerator, row: dict[str, Any]) -> None:
-    """Send one row of the log to the tracker, metrics under their own names."""
+    """Send one row of the log to the tracker, with the metrics under their own names."""
     values = {name: value for name, value in row.items() if name not in ("step", "metrics")}
     accelerator.log(values | row.get("metrics", {}), step=row["step"])
 
 
 class ProgressLine:
-    """A bar with loss and steps per second on a terminal, else a line every tenth of the run.
+    """A bar with loss and steps per second on a terminal, or else a line after every tenth of the run.
 
     Args:
-        description: what the run is called, such as "[2/2 targeted]".
-        metric_names: what people call the metrics; None: all, by their keys.
-        shown: False for processes that show nothing.
-        finished: the run has nothing left to do.
+        description: the label of the run, such as "[2/2 targeted]".
+        first_step: the number of steps that were done before.
+        steps: the number of steps of the whole run.
+        metric_names: the labels of the metrics to show, by their keys. None: all, by their keys.
+        shown: false on processes that show nothing.
+        finished: true if the run has nothing left to do.
     """
 
     def __init__(
@@ -90,5 +92,6 @@ class ProgressLine:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()

@@ -21,10 +21,10 @@ def gather(tensor: Tensor) -> Tensor:
     """Concatenate `tensor` of every process along dimension 0, in rank order, without gradients.
 
     Args:
-        tensor: (rows, …); the number of rows may differ between processes, the other dimensions may not.
+        tensor: (rows, …); the number of rows may differ between processes, the other sizes must not.
 
     Returns:
-        (sum of rows, …), the same on every process; `tensor.detach()` itself with one process.
+        (sum of rows, …), the same on every process. With one process it is `tensor.detach()`.
     """
     if world_size() == 1:
         return tensor.detach()
@@ -32,7 +32,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """Concatenate `tensor` of every process along dimension 0; gradients reach every process's rows.
+    """Concatenate `tensor` of every process along dimension 0. Gradients reach the rows of every process.
 
     The backward pass sums the gradients that the processes' losses have for these rows. DDP then averages over the
     processes, so its gradient is exactly that of the global loss if the mean of the local losses is the global loss.
@@ -40,10 +40,10 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     Every process must call this function, and its backward, in the same order.
 
     Args:
-        tensor: (rows, …); the number of rows may differ between processes, the other dimensions may not.
+        tensor: (rows, …); the number of rows may differ between processes, the other sizes must not.
 
     Returns:
-        (sum of rows, …); `tensor` itself with one process.
+        (sum of rows, …). With one process it is `tensor` itself.
     """
     if world_size() == 1:
         return tensor

@@ -48,9 +48,9 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 
 def readable_as_the_umask_says(folder: Path) -> None:
-    """Give a folder's files the mode that the umask gives new files; safetensors writes for its owner alone.
+    """Give the files of a folder the mode of new files, since safetensors lets only their owner read them.
 
-    The umask can only be read by setting it, so this is not for several threads.
+    The umask can only be read by setting it, so other threads must not write files meanwhile.
     """
     umask = os.umask(0)
     os.umask(umask)
@@ -63,7 +63,7 @@ def read_json(path: Path, remedy: str) -> Any:
     """Return the JSON content of a file.
 
     Args:
-        remedy: what to do about a damaged file, such as "build the store again"; the message ends with it.
+        remedy: what to do about a damaged file, such as "build the store again". The message ends with it.
 
     Raises:
         ValueError: the file is cut short or not JSON.

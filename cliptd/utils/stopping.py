@@ -53,7 +53,7 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM, for a loop that ends at a point of its own; a second one stops at once.
+    """Note the first Ctrl-C or SIGTERM, for a loop that chooses where to end. A second signal stops at once.
 
     Outside the main thread, where Python handles no signals, nothing is noted. A signal that the process ignores stays
     ignored.

@@ -21,7 +21,7 @@ def save_tensors(
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(
-                f"{path}: the state {name!r} is a {type(tensor).__name__}, expected a tensor; remove it from the state"
+                f"the state {name!r} is a {type(tensor).__name__}, expected a tensor; remove it from the state"
             )
         tensor = tensor.detach().to("cpu").contiguous()
         storage = tensor.untyped_storage().data_ptr()

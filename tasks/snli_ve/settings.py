@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
 from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
+from cliptd.utils.options import shown_default
 from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.labels import LABELS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # imported when files are opened: a command line is parsed wi
 class SnliVeSplit(LowShotSplitWithProposals):
     """The data of an experiment on snli_ve_{train,dev,test}.jsonl and flickr30k_images/."""
 
-    corrected_labels: Path | None = None
+    corrected_labels: Annotated[Path | None, shown_default("none")] = None
     """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
 
     def training_files(self) -> list[Path]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cliptd.data.identity import identity_of_files
+from cliptd.utils.options import shown_default
 from tasks.labelled_split import LowShotSplit
 from tasks.vcr.names import VCR_CLASSES
 
@@ -19,7 +20,7 @@ class VcrSplit(LowShotSplit):
 
     tasks: Literal["both", "q_to_a", "qa_to_r"] = "both"
     """One model for answers and rationales, or for one of them."""
-    hold_out_movies: str | None = None
+    hold_out_movies: Annotated[str | None, shown_default("none")] = None
     """Train without the movies of this prefix and test on them: domain shift by source."""
     known_classes: bool = True
     """Object labels must be VCR's 80 classes; false allows any."""

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from cliptd.data.identity import identity_of_files
 from cliptd.training import TrainingConfig
+from cliptd.utils.options import shown_default
 from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
 from tasks.vqa.vocabulary import MIN_OCCURRENCES, AnswerVocabulary, FrequentAnswers
@@ -22,11 +23,11 @@ class VqaSplit(LowShotSplitWithProposals):
 
     train_split: Literal["train", "cp_train"] = "train"
     """Train on VQA v2 or, for its shifted priors, on VQA-CP v2 (and name cp_test among the test sets)."""
-    answers: Path | None = None
+    answers: Annotated[Path | None, shown_default("the frequent ones of the training file")] = None
     """JSON list of the answers to choose from. None: those of the training file, labelled or not, that are frequent."""
     min_occurrences: int = MIN_OCCURRENCES
     """How often the most frequent answer of questions must be one for it to be chosen from."""
-    hold_out_question_types: str | None = None
+    hold_out_question_types: Annotated[str | None, shown_default("none")] = None
     """Train without the question types of this prefix ("how many") and test on them: domain shift."""
 
     def training_files(self) -> list[Path]:

@@ -62,6 +62,14 @@ def evaluate(model: nn.Module) -> dict[str, float]:
 
 
 def run(run_dir, *, dropout: float = 0.0, model: nn.Module | None = None, **settings) -> TrainingResult:
-    settings = {"steps": 12, "batch_size": 8, "lr": 0.02, "eval_every": 4, "save_every": 3, **settings}
+    settings = {
+        "steps": 12,
+        "batch_size": 8,
+        "lr": 0.02,
+        "eval_every": 4,
+        "save_every": 3,
+        "metric": "q_to_a",
+        **settings,
+    }
     model = Classifier(dropout) if model is None else model
     return train(model, Points(), collate, TrainingConfig(**settings), run_dir=run_dir, evaluate=evaluate)

@@ -248,7 +248,7 @@ def test_another_teacher_is_refused_and_both_are_named(store_path, teacher, tmp_
     assert len(TeacherStore.open(store_path, teacher.fingerprint)) == len(
         TeacherStore.open(store_path, teacher)
     )
-    with pytest.raises(ValueError, match="holds float16, asked to add float32"):
+    with pytest.raises(ValueError, match="holds float16, the writer's dtype is float32"):
         StoreWriter(store_path, teacher, dtype="float32")
     StoreWriter(store_path, teacher).close()  # the refusals left no lock behind
 
@@ -328,7 +328,7 @@ def test_wrong_arguments(tmp_path, teacher):
         StoreWriter(tmp_path, teacher, shard_size=0)
     with pytest.raises(ValueError, match="holds no image, so it has no image_mean"):
         StoreWriter(tmp_path, teacher).image_mean()
-    with pytest.raises(ValueError, match="image_mean needs pictures"):
+    with pytest.raises(ValueError, match="image_mean needs images"):
         LiveSource(teacher).image_mean()
     with pytest.raises(TypeError, match="found int; expected a teacher"):
         as_source(3)

@@ -86,7 +86,7 @@ def test_only_tensors_are_kept(tmp_path):
             return "a note"
 
     model = Odd(2, 2)
-    with pytest.raises(ValueError, match="'_extra_state' is a str, checkpoints hold tensors only"):
+    with pytest.raises(ValueError, match="'_extra_state' is a str, expected a tensor"):
         save_checkpoint(tmp_path, 1, model, torch.optim.AdamW(model.parameters()), {})
 
 

@@ -27,7 +27,15 @@ class Scripted:
 
 def train_small(run_dir, evaluate=None, model=None, **settings):
     config = TrainingConfig(
-        **{"steps": 8, "batch_size": 8, "lr": 0.02, "eval_every": 2, "save_every": 3, **settings}
+        **{
+            "steps": 8,
+            "batch_size": 8,
+            "lr": 0.02,
+            "eval_every": 2,
+            "save_every": 3,
+            "metric": "q_to_a",
+            **settings,
+        }
     )
     return train(model or Classifier(), Points(), collate, config, run_dir=run_dir, evaluate=evaluate)
 
@@ -183,7 +191,7 @@ def test_missing_or_undefined_metric(tmp_path):
         ValueError, match=r"metric is 'accuracy', the evaluation returned \['other', 'q_to_a'\]"
     ):
         train_small(tmp_path / "a", Scripted(0.5), metric="accuracy")
-    with pytest.raises(ValueError, match="'q_to_a' is not a number at step 2"):
+    with pytest.raises(ValueError, match="'q_to_a' is NaN at step 2"):
         train_small(tmp_path / "b", Scripted(float("nan")))
 
 

@@ -58,7 +58,7 @@ def _generate(
 
 
 class TableDataset(ABC):
-    """The rows of a table, of which subclasses make examples.
+    """The rows of a table. Subclasses make examples of them.
 
     The table's column "reason" holds what is wrong with a row, or None. An example's `image` is an `ImageFile`.
 

@@ -1,0 +1,14 @@
+"""Annotations by which settings explain themselves on the command line."""
+
+from typing import Any
+
+import tyro.conf
+
+
+def shown_default(text: str) -> Any:
+    """Annotate a field whose default, None, is decided later: --help shows this text for None."""
+
+    def hint(default: str) -> str:
+        return f"(default: {text if default == 'None' else default})"
+
+    return tyro.conf.arg(help_behavior_hint=hint)
