@@ -1,7 +1,7 @@
 """Wrap a student with CLIP-targeted distillation, and give the student back as it was."""
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,15 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.objective import TargetedDistillation
 from cliptd.utils.distributed import gather_with_gradient, world_size
 
+if TYPE_CHECKING:
+    from cliptd.store.source import Source
+    from cliptd.teachers.ensemble import TeacherEnsemble
+    from cliptd.teachers.teacher import Teacher
+
 
 def wrap(
     student: nn.Module,
-    teacher: Any = None,
+    teacher: "Teacher | TeacherEnsemble | Source | None" = None,
     config: TargetedDistillationConfig | None = None,
     states: StudentStates | None = None,
     *,

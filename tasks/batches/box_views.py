@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:  # settings import this module, and must not cost torch
+    from tasks.batches.example import Example
 
 TeacherBoxes = Literal["crop", "alone", "none"]
 
@@ -22,7 +25,7 @@ class BoxViews:
         ValueError: the view is unknown.
     """
 
-    def __init__(self, example: Any, view: Literal["crop", "alone"]) -> None:
+    def __init__(self, example: "Example", view: Literal["crop", "alone"]) -> None:
         if view not in ("crop", "alone"):
             raise ValueError(f"view is {view!r}; choose 'crop' or 'alone'")
         self.example, self.view = example, view
