@@ -30,6 +30,7 @@ from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Similarity, Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
 from cliptd.utils.finite import check_finite
+from cliptd.utils.run_folder import refuse_other_settings
 
 
 class StoreWriter(Similarity):
@@ -191,10 +192,13 @@ class StoreWriter(Similarity):
             }
         index = read_index(self.path)
         check_teacher(self.path, index["fingerprint"], index["teacher"], self.teacher)
-        if index["dtype"] != self.dtype:
-            raise ValueError(
-                f"store {self.path} holds {index['dtype']}, the writer's dtype is {self.dtype}; use the store's"
-            )
+        refuse_other_settings(
+            self.path,
+            {"dtype": index["dtype"]},
+            {"dtype": self.dtype},
+            holds="embeddings of another type",
+            remedy="give the writer the store's dtype, or use another folder",
+        )
         return index
 
 

@@ -31,12 +31,13 @@ from cliptd.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from cliptd.training.config import TrainingConfig, refuse_other_config, resolved, write_config
+from cliptd.training.config import TrainingConfig, refuse_other_config, resolved
 from cliptd.training.log import StepLog, read_log
 from cliptd.training.optimizer import make_optimizer, set_learning_rate
 from cliptd.training.sampler import MicroBatches
 from cliptd.training.seeding import deterministic_kernels, seed_generators
 from cliptd.training.tracking import ProgressLine, start_tracker, track
+from cliptd.utils.run_folder import remember_settings
 from cliptd.utils.stopping import Stopped, stop_request
 
 
@@ -128,7 +129,7 @@ def train(
         run_dir.mkdir(parents=True, exist_ok=True)
         if config.resume == "never":
             _discard_run(run_dir)
-        write_config(run_dir / "config.json", identity)
+        remember_settings(run_dir / "config.json", identity)
     accelerator.wait_for_everyone()
 
     log = StepLog(run_dir / "log.jsonl")

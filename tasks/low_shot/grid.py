@@ -19,7 +19,7 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from cliptd.training.config import FREE_ON_RESUME
 from cliptd.utils.files import write_atomically
-from cliptd.utils.run_folder import differences
+from cliptd.utils.run_folder import refuse_other_settings, remember_settings, remembered_settings
 from tasks.finetuning.finetune import finetune
 from tasks.finetuning.teacher_source import build_store
 from tasks.finetuning.training_material import TrainingMaterial
@@ -281,14 +281,12 @@ def _refuse_other_settings(grid: Grid, base: FinetuneSettings) -> None:
 
 def keep_settings(out: Path, settings: dict[str, Any]) -> None:
     """Write what all cells of a folder share, once. Raises ValueError naming what differs from what is there."""
-    shared, path = json.loads(json.dumps(settings, default=str)), out / "settings.json"
-    if path.exists():
-        found = list(differences(json.loads(path.read_text()), shared))
-        if found:
-            raise ValueError(f"{out} holds cells of other settings ({'; '.join(found)}); use another --out")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(shared, indent=2) + "\n")
+    path, remedy = out / "settings.json", "use another --out"
+    there = remembered_settings(path, remedy)
+    if there is None:
+        remember_settings(path, settings)
+    else:
+        refuse_other_settings(out, there, settings, holds="cells of other settings", remedy=remedy)
 
 
 def _shared_store(grid: Grid, base: FinetuneSettings, task_class: type[Task]) -> Path:
