@@ -4,7 +4,6 @@ open_clip models, transformers CLIP and SigLIP, and ensembles have the same attr
 `encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer may differ from the teacher's.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_pil_image
 
-from cliptd.teachers.fingerprints import hash_weights
+from cliptd.teachers.fingerprints import PROBES, fingerprint_of_teacher
 
 MAX_LOGIT_SCALE = 100.0
 """The largest logit scale that training allows, as CLIP's authors do (arXiv 2103.00020)."""
 Tokens = Tensor | dict[str, Tensor]
 """(texts, tokens) ids, or several such columns by their names."""
-PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
 
 
 class ImageError(ValueError):
@@ -223,13 +221,7 @@ class Teacher(Similarity, nn.Module, ABC):
 
         It is computed once, at the first use, in about a second for each GB. The weights must stay frozen.
         """
-        digest = hash_weights(self.model)
-        tokens = self.tokenize(PROBES)
-        columns = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
-        for key, value in sorted(columns.items()):
-            digest.update(f"{key} {value.tolist()}\n".encode())
-        digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
-        return "sha256:" + digest.hexdigest()[:16]
+        return fingerprint_of_teacher(self.model, self.tokenize, self.describe())
 
 
 def one_line(error: BaseException) -> str:
