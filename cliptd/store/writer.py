@@ -27,7 +27,8 @@ from cliptd.store.reader import (
 from cliptd.store.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
 from cliptd.store.source import encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
 from cliptd.utils.finite import check_finite
 from cliptd.utils.run_folder import refuse_other_settings

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cliptd.teachers.fingerprints import fingerprint_of_members
-from cliptd.teachers.teacher import ImageError, Similarity, Teacher, image_name
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import ImageError, Teacher, image_name
 
 
 class TeacherEnsemble(Similarity, nn.Module):

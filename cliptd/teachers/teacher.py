@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import to_pil_image
 
 from cliptd.teachers.fingerprints import PROBES, fingerprint_of_teacher
+from cliptd.teachers.similarity import Similarity
 
 MAX_LOGIT_SCALE = 100.0
 """The largest logit scale that training allows, as CLIP's authors do (arXiv 2103.00020)."""
@@ -29,41 +30,6 @@ class ImageError(ValueError):
     def __init__(self, name: str, cause: object):
         super().__init__(f"image {name} cannot be read: {cause}; replace the file or remove it from the data")
         self.name = name
-
-
-class Similarity:
-    """Logits and probabilities that an image and a text belong together, from their embeddings."""
-
-    logit_scale: float
-    logit_bias: float | None
-
-    @property
-    def is_sigmoid(self) -> bool:
-        """Return true for a SigLIP-like teacher, whose probability of a pair does not depend on other candidates."""
-        return self.logit_bias is not None
-
-    def match_logits(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Return `logit_scale` · cosine (+ `logit_bias`), which training made large for matching pairs.
-
-        Args:
-            image_embeds: (batch, dim), normalised or not.
-            text_embeds: (batch, candidates, dim) if each image has its own candidates, else (texts, dim).
-
-        Returns:
-            (batch, candidates) or (batch, texts).
-        """
-        image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
-        shared = text_embeds.dim() == 2
-        cosine = torch.einsum("bd,cd->bc" if shared else "bd,bcd->bc", image_embeds, text_embeds)
-        return self.logit_scale * cosine + (self.logit_bias or 0.0)
-
-    def match_probability(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Return the probability that image and text belong together. The shapes are those of `match_logits`.
-
-        For a CLIP it is a softmax over the given candidates, so rows sum to 1. For a SigLIP it is each pair's sigmoid.
-        """
-        logits = self.match_logits(image_embeds, text_embeds)
-        return logits.sigmoid() if self.is_sigmoid else logits.softmax(dim=-1)
 
 
 class Teacher(Similarity, nn.Module, ABC):
