@@ -190,11 +190,6 @@ class Teacher(Similarity, nn.Module, ABC):
         return fingerprint_of_teacher(self.model, self.tokenize, self.describe())
 
 
-def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line, for use inside another message."""
-    return " ".join(str(error).split())
-
-
 def image_name(image: object, position: int) -> str:
     """Return the file name of an image, or else its position."""
     return getattr(image, "filename", "") or f"at position {position}"
