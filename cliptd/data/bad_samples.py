@@ -14,7 +14,7 @@ class BadSample:
 
 
 class BadSampleList:
-    """A file with the reason of each skipped sample, a line each, without repeats. path None: no file."""
+    """A file with the reason of each skipped sample, one line each, without repeats. path None: no file is written."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path

@@ -10,7 +10,7 @@ from cliptd.data.files.cache import size_and_date
 
 
 def identity_of(data: Any) -> str:
-    """Return the number of samples and the data's `identity`. Data without one are told by their `name` or type."""
+    """Return the number of samples and the data's `identity`. Data without one are named by their `name` or type."""
     found = getattr(data, "identity", None) or getattr(data, "name", None) or type(data).__name__
     return f"{len(data)} of {found}"
 

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def pairs(copies=4):
-    """Four pictures, each several times, with the word that names it."""
+    """Return four images, each several times, with the word that names it."""
     return [
         Pair(f"image-{i % 4}", lambda i=i: tiny_image(i % 4), f"a {WORDS[i % 4]}") for i in range(4 * copies)
     ]

@@ -72,9 +72,8 @@ class TablePairs:
                 f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(table.column_names)}; "
                 "name its columns"
             )
-        self.name = self.state = (
-            f"{self.path.resolve()} {table._fingerprint}"  # the fingerprint changes with the rows
-        )
+        # The fingerprint changes with the rows.
+        self.name = self.state = f"{self.path.resolve()} {table._fingerprint}"
         files = parquet or [file["filename"] for file in table.cache_files]
         self.identity = f"{identity_of_files(files)}, {image_column}, {text_column}" if files else self.name
         self.images = table.select_columns([image_column])
