@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 from PIL import Image
@@ -34,7 +33,7 @@ def _refuse_several_splits(path: Path) -> None:
 class TableImage:
     """The image of a row, called to open it in RGB. A corrupt image raises ValueError naming the row."""
 
-    table: Any
+    table: datasets.Dataset
     row: int
     column: str
     where: str
