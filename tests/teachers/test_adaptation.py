@@ -55,7 +55,7 @@ def config(**changes):
 
 
 def loss_by_hand(images, texts, positives, scale, bias=None):
-    """The same sums, written out with loops in float64."""
+    """Return the same sums, written out with loops in float64."""
     images = images / np.linalg.norm(images, axis=1, keepdims=True)
     texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     logits = scale * images @ texts.T
