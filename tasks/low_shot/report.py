@@ -11,8 +11,9 @@ from cliptd.targeted.config import Method
 from cliptd.utils.files import write_atomically
 from cliptd.utils.tables import markdown_table
 from cliptd.utils.versions import library_versions
+from tasks import page
 from tasks.known_tasks import KnownTask
-from tasks.low_shot import costs, page
+from tasks.low_shot import costs
 from tasks.low_shot.curves import curves
 from tasks.low_shot.grid import Grid, Outcome
 from tasks.low_shot.kept_settings import kept_settings

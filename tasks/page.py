@@ -1,11 +1,15 @@
-"""Pieces of an HTML page in one file that a phone shows, too."""
+"""HTML pages in one file, readable on a phone: the report of a grid, the selection page."""
 
 import html
+import io
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cliptd.utils.tables import column_names, formatted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 STYLE = (
     "body{font-family:sans-serif;max-width:60em;margin:1em auto;padding:0 .8em;line-height:1.45}"
@@ -21,12 +25,12 @@ STYLE = (
 """On a narrow screen each row of a table becomes a card with the columns' names beside the values."""
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-    """Return a whole page of parts that are HTML already."""
+def page(title: str, parts: Sequence[str], *, style: str = "") -> str:
+    """Return a whole page of parts that are HTML already; `style` is added to the style of all pages."""
     head = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style>"
     )
     return "\n".join([head, heading(1, title), *parts]) + "\n"
 
@@ -66,6 +70,13 @@ def picture(png: bytes, alternative: str) -> str:
     """Return an embedded PNG that is as wide as the screen at most."""
     source = f"data:image/png;base64,{b64encode(png).decode()}"
     return f'<img alt="{html.escape(alternative)}" src="{source}">'
+
+
+def png(image: "Image") -> bytes:
+    """Return an image as a PNG in RGB."""
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return file.getvalue()
 
 
 def code(text: str) -> str:
