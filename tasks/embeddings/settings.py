@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from cliptd.embedding.config import Distillation, tiny_clip_training
+from cliptd.teachers.precision import Precision
 from cliptd.training import TrainingConfig
 from cliptd.utils.effects import Effect, refuse_without_effect
 from cliptd.utils.options import shown_default
@@ -27,8 +28,8 @@ class DistillEmbeddings(Distillation):
     hf: and the id or folder of a transformers CLIP. Several joined by commas are an ensemble."""
     pretrained: Annotated[str | None, shown_default("none")] = None
     """open_clip's tag of the teacher's weights."""
-    precision: str = "fp32"
-    """Numbers of the teacher: fp32, fp16 or bf16."""
+    precision: Precision = "fp32"
+    """Numbers that the teacher computes with."""
     student: Annotated[str | None, shown_default("one that inherits from the teacher")] = None
     """The name of an open_clip model, the path of an open_clip folder, or a .json config. Without weights it starts
     fresh."""
