@@ -7,6 +7,7 @@ by side.
     python scripts/export.py --model MobileCLIP-S1 --pretrained datacompdr --reparameterize --out runs/onnx
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -101,7 +102,7 @@ def _latencies(student: "Student", asked: Export) -> list[dict[str, Any]]:
         key = session.get_inputs()[0].name
         for size in asked.batch_sizes:
             inputs = example_inputs(student, size)[name]
-            ways = {
+            ways: dict[str, Callable[[], object]] = {
                 way: lambda tower=tower_of(model, name), inputs=inputs: tower(inputs)
                 for way, model in models.items()
             }
