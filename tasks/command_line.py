@@ -85,10 +85,9 @@ def parse_options(
     about = None if description is None else as_started(description)
     try:
         with contextlib.redirect_stderr(said):
-            parsed: Options = tyro.cli(
-                kind, args=list(arguments), default=default, description=about, prog=prog
-            )
-            return parsed
+            parsed = tyro.cli(kind, args=list(arguments), default=default, description=about, prog=prog)
+        assert parsed is not None  # it is of `kind`; the type of `default` hides this
+        return parsed
     except SystemExit as end:
         refused = _refusal(end)
         if refused is not None:
@@ -183,7 +182,7 @@ def plain_warnings() -> Iterator[None]:
         return f"note: {' '.join(str(message).split())}\n"
 
     before = warnings.formatwarning
-    warnings.formatwarning = formatted  # type: ignore[assignment]
+    warnings.formatwarning = formatted
     try:
         with warnings.catch_warnings():
             for pattern in NOISE:

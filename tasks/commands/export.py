@@ -9,6 +9,7 @@ by side.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,10 +104,9 @@ def _latencies(student: "Student", asked: Export) -> list[dict[str, Any]]:
         for size in asked.batch_sizes:
             inputs = example_inputs(student, size)[name]
             ways: dict[str, Callable[[], object]] = {
-                way: lambda tower=tower_of(model, name), inputs=inputs: tower(inputs)
-                for way, model in models.items()
+                way: partial(tower_of(model, name), inputs) for way, model in models.items()
             }
-            ways["onnxruntime"] = lambda session=session, feed={key: inputs.numpy()}: session.run(None, feed)
+            ways["onnxruntime"] = partial(session.run, None, {key: inputs.numpy()})
             rows.append({"tower": name, "batch": size, **latencies(ways, asked.rounds)})
     return rows
 
