@@ -13,12 +13,11 @@ from PIL import Image, ImageDraw
 
 from cliptd.targeted.changes import DistillationChanges
 from cliptd.training import TrainingConfig
-from tasks.finetuning.finetune import finetune
-from tasks.finetuning.results import report
+from tasks.finetuning.run import run
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
+from tasks.known_tasks import TASKS
 from tasks.vqa.convert import write_official
 from tasks.vqa.settings import FinetuneVqa, VqaSplit
-from tasks.vqa.task import VqaTask
 
 FOLDER = Path("runs/own_data")
 COLOURS = ("red", "green", "blue", "orange")
@@ -55,7 +54,7 @@ def main() -> None:
         run_dir=FOLDER / "run",
         training=TrainingConfig(steps=20, batch_size=16, lr=1e-3, eval_every=10, metric="overall"),
     )
-    report(settings, finetune(settings, VqaTask))
+    run(settings, TASKS["vqa"])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class FinetuneSettings(ABC):
     task: ClassVar[str]
     """Its name, for people."""
     data: LowShotSplit
-    """The task's own kind."""
+    """The training data and the labelled part of them."""
     test_sets: tuple[str, ...] = ()
     """Sets that every trained student is scored on."""
 

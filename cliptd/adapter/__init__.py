@@ -1,1 +1,1 @@
-"""The adapter: hooks that read a student's token states, and the student back as it was."""
+"""The adapter: hooks that read a student's token states and leave the student as it is."""

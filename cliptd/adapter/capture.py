@@ -1,4 +1,4 @@
-"""Reads a student's token states during its own forward, by hooks that change nothing."""
+"""Capture a student's token states during its own forward, by hooks that change nothing."""
 
 import inspect
 from collections.abc import Callable
@@ -16,10 +16,12 @@ from cliptd.adapter.student_states import StudentStates, find_module, output_wid
 
 @dataclass
 class CapturedStates:
-    """What one forward of the student said, pooled.
+    """The states of one forward of the student, pooled.
+
+    Row b·C + c of the N = B·C rows is candidate c of instance b.
 
     Shapes: text_states (N, T, d), text_mask (N, T) bool, text_cls (N, d), image_state (N or B, d_v) or None,
-    image_states (N, P, d_v) or None with image_mask (N, P) or None; N = B·C rows, b-major.
+    image_states (N, P, d_v) or None, image_mask (N, P) or None.
     """
 
     text_states: Tensor
@@ -44,19 +46,19 @@ class _Watch:
 
 
 class StateCapture:
-    """Watches a student by forward hooks; arguments and outputs of the student stay as they are.
+    """A watch on a student by forward hooks, which leave its arguments and outputs as they are.
 
-    Only what runs inside a forward of the student is seen (not the recomputation of gradient checkpointing);
-    of a module that runs several times in it, the last call counts.
+    It sees only calls inside a forward of the student, not the recomputation of gradient checkpointing. If a module
+    runs several times in a forward, the last call counts.
 
     Args:
         student: any nn.Module.
-        states: where its states are; None means the preset of its architecture.
+        states: where its states are. None: the preset of its architecture knows.
 
     Attributes: text_width and image_width (None without image states), known before any forward.
 
     Raises:
-        ValueError: no preset knows the student, a path names no module, or a width cannot be told.
+        ValueError: no preset knows the student, a path names no module, or a width is not known.
     """
 
     def __init__(self, student: nn.Module, states: StudentStates | None = None) -> None:
@@ -93,14 +95,14 @@ class StateCapture:
         self.text_width, self.image_width = preset.widths(base)
         watched = preset.watch(base)
         self.paths = dict.fromkeys(watched, path)
-        changeable = ("text_cls", "image_pooling", "text_mask")  # the mask is named by default
+        changeable = ("text_cls", "image_pooling", "text_mask")  # the mask has a name by default
         given = [
             name for name, value in vars(self.states).items() if value is not None and name not in changeable
         ]
         if given:
             raise ValueError(
-                f"StudentStates: {', '.join(given)} without text has no effect on a {type(base).__name__}, whose "
-                "preset knows; give text, too, or leave it out"
+                f"StudentStates: {', '.join(given)} without text has no effect on a {type(base).__name__}, because "
+                f"its preset knows the paths; give text too, or leave out {', '.join(given)}"
             )
         if isinstance(self.states.text_cls, str) and self.states.text_cls != "mean":
             self.paths["text_cls"] = self.states.text_cls
@@ -150,24 +152,26 @@ class StateCapture:
         self._handles = []
 
     def read(self) -> CapturedStates:
-        """The pooled states of the student's last forward; reading uses them up.
+        """Return the pooled states of the student's last forward, once.
 
-        States come as float32 (float64 stays). Raises ValueError when there was no forward, a watched module
-        did not run in it, or the states have another shape or width than said.
+        States are float32, or float64 if the student's are.
+
+        Raises:
+            ValueError: there was no forward, a watched module did not run in it, or the states have another shape or
+                width than expected.
         """
         calls = dict(self.calls)
         self.clear()
         if "student" not in calls:
             raise ValueError(
-                "no states are captured: call the wrapped student once before each distillation_loss (its "
-                "states are used up by it)"
+                "no states are captured; call the wrapped student once before each distillation_loss, which uses "
+                "its states up"
             )
         for name, path in self.paths.items():
             if name not in calls:
                 raise ValueError(
                     f"the module {path!r} ({name}) was not called in the student's last forward, so it has "
-                    "no states; name a module that runs, as a module (not by its functions), in every "
-                    "training step"
+                    "no states; name a module whose forward runs in every training step"
                 )
         tokens = self._read(calls)
         text = _as_float(tokens.text)
@@ -183,7 +187,7 @@ class StateCapture:
         )
         captured = CapturedStates(text, mask, self._text_cls(text, mask, calls))
         if tokens.image is None and self.image_width is not None:
-            raise ValueError("the student's last forward saw no image; pass its image inputs too")
+            raise ValueError("the student's last forward had no image; pass its image inputs too")
         if tokens.image is not None:
             image = _as_float(tokens.image)
             captured.image_states, captured.image_mask = image, tokens.image_mask

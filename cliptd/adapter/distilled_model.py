@@ -1,7 +1,7 @@
-"""The adapter: a student with CLIP-targeted distillation around it, and the student back as it was."""
+"""Wrap a student with CLIP-targeted distillation, and give the student back as it was."""
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,15 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.objective import TargetedDistillation
 from cliptd.utils.distributed import gather_with_gradient, world_size
 
+if TYPE_CHECKING:
+    from cliptd.store.source import Source
+    from cliptd.teachers.ensemble import TeacherEnsemble
+    from cliptd.teachers.teacher import Teacher
+
 
 def wrap(
     student: nn.Module,
-    teacher: Any = None,
+    teacher: "Teacher | TeacherEnsemble | Source | None" = None,
     config: TargetedDistillationConfig | None = None,
     states: StudentStates | None = None,
     *,
@@ -25,27 +30,27 @@ def wrap(
     logit_scale: float | None = None,
     logit_bias: float | None = None,
 ) -> "DistilledModel":
-    """Add CLIP-targeted distillation (arXiv 2201.05729) beside a student, whose forward and weights stay.
+    """Add CLIP-targeted distillation (arXiv 2201.05729) to a student, whose forward and weights stay.
 
     Args:
         student: a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP of transformers (any task head, in a
             peft model or another wrapper), or any nn.Module with `states`.
         teacher: a Teacher or a store; only its embed_dim, logit_scale and logit_bias are read.
-        config: the objective's settings; None for the full method. With all weights 0 nothing is hooked.
+        config: the objective's settings. None: the full method. With all weights 0 nothing is hooked.
         states: where the token states are, for a student without preset.
-        embed_dim: the teacher's width, where no teacher is at hand.
-        logit_scale: the scale of the teacher's cosines (default 100).
-        logit_bias: the bias of a sigmoid teacher (SigLIP); None for a softmax one.
+        embed_dim: the teacher's width, if there is no teacher to ask.
+        logit_scale: the scale of the teacher's cosines. None: the teacher's, or 100 without teacher.
+        logit_bias: the bias of a sigmoid teacher (SigLIP). None: the teacher's, or none.
 
     Raises:
-        ValueError: no preset and no states, an unknown path, no teacher width, or an image term without image
-            states.
+        ValueError: there is neither a preset nor states, a path is unknown, the teacher's width is unknown, or there is
+            an image term without image states.
     """
     config = config or TargetedDistillationConfig()
     teacher_dim = getattr(teacher, "embed_dim", None)
     if teacher_dim is not None and embed_dim not in (None, teacher_dim):
         raise ValueError(
-            f"embed_dim is {embed_dim}, but the teacher is {teacher_dim} wide; leave embed_dim out"
+            f"embed_dim is {embed_dim}, but the teacher's width is {teacher_dim}; leave embed_dim out"
         )
     embed_dim = embed_dim or teacher_dim
     logit_scale = getattr(teacher, "logit_scale", 100.0) if logit_scale is None else logit_scale
@@ -77,22 +82,22 @@ def wrap(
 
 
 class DistilledModel(ShowsStudent):
-    """A student, and beside it the objective whose heads live in training only. Made by `wrap`.
+    """A student with the distillation objective, whose heads exist in training only. Made by `wrap`.
 
-    Called like the student. Columns starting with "teacher_" never reach the student; in training their
-    distillation loss is added to the student's own loss. Public attributes that are not its own are the
-    student's (`config`, `save_pretrained`, `generate`, …). transformers.Trainer takes it as it is, with
-    `remove_unused_columns=False`, as the columns travel in the batch.
+    It is called like the student. Columns that start with "teacher_" never reach the student. In training, their
+    distillation loss is added to the student's own loss. Public attributes that are not its own are the student's
+    (`config`, `save_pretrained`, `generate`, …). transformers.Trainer takes it as it is, with
+    `remove_unused_columns=False`, because the columns are part of the batch.
 
     Attributes:
-        student: the very object that was wrapped.
+        student: the object that was wrapped.
         objective: TargetedDistillation, with the heads.
         last_terms: detached scalars of the last training forward: "task", "distillation", "image", "regions",
-            "words", "text", and "unlabelled" where the batch has such.
-        unlabelled_weight: of the distillation loss of unlabelled images and texts; the labelled ones' is 1.
+            "words", "text", and "unlabelled" if the batch has unlabelled examples.
+        unlabelled_weight: weight of the distillation loss of unlabelled images and texts, beside 1 for labelled ones.
     """
 
-    accepts_loss_kwargs = False  # transformers.Trainer: losses here are means over the batch it passes
+    accepts_loss_kwargs = False  # for transformers.Trainer: losses are means over a batch
 
     def __init__(
         self, student: nn.Module, objective: TargetedDistillation, capture: StateCapture | None
@@ -108,20 +113,20 @@ class DistilledModel(ShowsStudent):
 
     @property
     def couples_batch(self) -> bool:
-        """Whether the loss is more than a sum over instances, so that accumulation would change it."""
+        """Return whether the loss is more than a sum over instances. If so, accumulation would change it."""
         return self._capture is not None and self.objective.config.couples_batch
 
     @property
     def couples_batch_why(self) -> str:
-        """What couples the instances, and which setting would not."""
+        """Say what couples the instances, and which settings would not."""
         return self.objective.config.couples_batch_why
 
     def forward(self, *args: Any, labels: Tensor | None = None, **batch: Any) -> Any:
-        """The student's own output for `batch`; in training with teacher columns its loss is the total loss.
+        """Return the student's own output for `batch`. In training with teacher columns its loss is the total loss.
 
-        A batch may hold another under "unlabelled": the student's columns of images and texts without labels, and the
-        teacher's. The student runs on it a second time, and only the distillation loss, times `unlabelled_weight`, is
-        added.
+        A batch may hold another batch under "unlabelled": the student's and the teacher's columns of images and texts
+        without labels. Then the student runs a second time, on that batch, and only its distillation loss, times
+        `unlabelled_weight`, is added.
 
         Raises:
             ValueError: the student gave no loss, or its states and the columns do not belong together.
@@ -137,7 +142,7 @@ class DistilledModel(ShowsStudent):
             self._capture.clear()
             why = None
             if self.training:
-                why = "a training batch without teacher_ columns: build batches with DistillationCollator to distil"
+                why = "a training batch without teacher_ columns: make batches with DistillationCollator to distil"
             elif columns and torch.is_grad_enabled():
                 why = (
                     "teacher_ columns in eval mode, as from_pretrained leaves a model: call train() to distil"
@@ -169,19 +174,19 @@ class DistilledModel(ShowsStudent):
         logits: Tensor | None = None,
         labelled: bool = True,
     ) -> Tensor:
-        """The weighted distillation loss of the student's last forward, which the caller did themselves.
+        """Return the weighted distillation loss of the student's last forward, which the caller ran.
 
         Args:
-            columns: a batch of a DistillationCollator; only keys starting with "teacher_" are read.
+            columns: a batch of a DistillationCollator. Only keys that start with "teacher_" are read.
             labels: (B,) right classes, or (B, answers) soft labels, for the confidence weights.
-            logits: (B, C) of the student, likewise.
-            labelled: False for images and texts that have no right answer: their weights are the teacher's alone.
+            logits: (B, C) logits of the student, for the confidence weights.
+            labelled: if false, images and texts have no right answer, and their weights depend on the teacher alone.
 
         Returns:
-            A scalar; 0 without hooks when all weights are 0.
+            A scalar. It is 0 if all weights are 0.
 
         Raises:
-            ValueError: no forward since the last call, or states and columns do not belong together.
+            ValueError: there was no forward since the last call, or states and columns do not belong together.
         """
         columns = {name: value for name, value in columns.items() if name.startswith("teacher_")}
         if self._capture is None:
@@ -211,7 +216,7 @@ class DistilledModel(ShowsStudent):
         return terms.loss
 
     def unwrap(self) -> nn.Module:
-        """The student object itself, with no hook left on it; this model distils no more."""
+        """Return the student object itself, without hooks. After that this model distils no more."""
         if self._capture is not None:
             self._capture.remove()
             self._capture = None
@@ -219,10 +224,10 @@ class DistilledModel(ShowsStudent):
 
 
 def _check_same_batch(columns: dict[str, Tensor], captured: CapturedStates) -> None:
-    """Refuse columns of another batch than the captured states."""
+    """Refuse columns that are not of the batch of the captured states."""
     if not columns:
         raise ValueError(
-            "the batch has no column starting with 'teacher_'; build it with a DistillationCollator"
+            "the batch has no column that starts with 'teacher_'; make it with a DistillationCollator"
         )
     ids = columns.get("teacher_word_ids")
     found = tuple(captured.text_states.shape[:2])
@@ -235,11 +240,11 @@ def _check_same_batch(columns: dict[str, Tensor], captured: CapturedStates) -> N
 
 
 def _check_gradient(captured: CapturedStates) -> None:
-    """Refuse states through which distillation could not reach the student."""
+    """Refuse states without a gradient, by which distillation could not reach the student."""
     states = [state for state in (captured.text_states, captured.image_state) if state is not None]
     if torch.is_grad_enabled() and not any(state.requires_grad for state in states):
         raise ValueError(
             "the captured states carry no gradient, so distillation could not reach the student: it is "
             "frozen, ran under no_grad, or its module is inside re-entrant gradient checkpointing "
-            "(use_reentrant=False keeps it)"
+            "(use_reentrant=False keeps the gradient)"
         )

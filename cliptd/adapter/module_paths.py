@@ -1,4 +1,4 @@
-"""Token states at the module paths that a `StudentStates` names, out of what those modules said in a forward.
+"""Read token states at the module paths of a `StudentStates`, from the outputs of those modules.
 
 `presets.py` does the same for the architectures it knows.
 """
@@ -12,13 +12,15 @@ from cliptd.adapter.student_states import StudentStates
 
 
 def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int | None) -> TokenStates:
-    """The states of a forward: text (N, T, d), image (N, P, d_v).
+    """Return the states of a forward: text (N, T, d), image (N, P, d_v).
 
     Args:
-        calls: of the modules "text" and, where `states` names it, "image", and of the whole "student".
-        image_width: the size of the image states' last dimension (of a feature map the first).
+        calls: the last calls of the module "text", of the whole "student" and, if `states` has a path for it, of the
+            module "image".
+        image_width: d_v, the size of the image states' last dimension (the first dimension of a feature map).
 
-    Raises ValueError: an output has no such part, no floating-point tensor or another shape; a mask does not fit.
+    Raises:
+        ValueError: an output has no such part, no floating-point tensor or another shape, or a mask does not fit.
     """
     assert states.text is not None  # a preset reads the states of a student without paths
 
@@ -47,7 +49,7 @@ def read_paths(states: StudentStates, calls: dict[str, Call], image_width: int |
 
 
 def tensor_of(output: Any, which: int | str | None, path: str) -> Tensor:
-    """The tensor that `which` picks from a module's output."""
+    """Return the tensor that `which` picks from a module's output. None picks the first tensor."""
     found = output
     if which is not None:
         try:
@@ -83,7 +85,7 @@ def tensor_of(output: Any, which: int | str | None, path: str) -> Tensor:
 
 
 def _image_tokens(image: Tensor, width: int | None, path: str) -> Tensor:
-    """Image states of any accepted shape as tokens (N, P, width)."""
+    """Turn image states of any accepted shape into tokens (N, P, width)."""
     shape = tuple(image.shape)
     is_map = image.ndim >= 4 and image.shape[-3] == width
     if image.ndim == 2:
@@ -103,7 +105,7 @@ def _image_tokens(image: Tensor, width: int | None, path: str) -> Tensor:
 def _cut(
     states: Tensor, mask: Tensor | None, part: slice | tuple | None, name: str | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Slice the tokens of states (N, T, d) and of their mask, which may be of the slice already."""
+    """Slice the tokens of states (N, T, d) and of their mask, which may have the slice's size already."""
     part = slice(*part) if isinstance(part, tuple) else part or slice(None)
     whole = states.shape[1]
     states = states[:, part]

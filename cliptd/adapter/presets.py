@@ -1,8 +1,8 @@
-"""Where six transformers architectures keep their fused text and image token states.
+"""The places where six architectures of transformers keep their fused text and image token states.
 
 A preset is three plain functions: which modules to watch, how to read the states from their last calls, and
-how wide the states are. They take the base model, which may sit anywhere inside the student (a task head, a
-peft model, a multiple-choice wrapper). `tests/adapter/test_student_states.py` checks each one on a tiny model.
+how wide the states are. They take the base model, which may be anywhere inside the student (a task head, a
+peft model, a multiple-choice wrapper). `tests/adapter/test_student_states.py` checks each preset on a tiny model.
 """
 
 from collections.abc import Callable
@@ -37,13 +37,13 @@ class TokenStates:
 
 @dataclass(frozen=True)
 class Preset:
-    """How to read one architecture.
+    """The way to read one architecture.
 
     Args:
-        classes: class names of the base model; a subclass counts.
-        read: from the last call of each watched module to the token states.
-        widths: from the base model to (text width, image width).
-        watch: from the base model to the modules to watch, by the name `read` knows them by.
+        classes: class names of the base model. A subclass counts too.
+        read: makes token states of the last call of each watched module.
+        widths: gives (text width, image width) of the base model.
+        watch: gives the modules of the base model to watch, by the names that `read` uses.
     """
 
     classes: tuple[str, ...]
@@ -52,24 +52,24 @@ class Preset:
     watch: Callable[[Any], dict[str, nn.Module]] = lambda base: {"base": base}
 
     def matches(self, module: nn.Module) -> bool:
-        """Whether `module` is of one of the classes (by name, so that no architecture is imported)."""
+        """Return whether `module` is of one of the classes. Names are compared, so no architecture is imported."""
         return any(cls.__name__ in self.classes for cls in type(module).__mro__)
 
 
 def pick(output: Any, name: str, index: int) -> Any:
-    """A field of a ModelOutput, or its place in the tuple that `return_dict=False` gives."""
+    """Return a field of a ModelOutput, or of the tuple that `return_dict=False` gives."""
     return output[index] if isinstance(output, tuple) else getattr(output, name)
 
 
 def _text_length(arguments: dict[str, Any]) -> int:
-    """Number of text tokens the base model was given."""
+    """Return the number of text tokens that the base model was given."""
     ids = arguments.get("input_ids")
     return ids.shape[1] if ids is not None else arguments["inputs_embeds"].shape[1]
 
 
 def _read_vilt(calls: dict[str, Call]) -> TokenStates:
-    # Sequence: text, image CLS, patches. ViLT draws a new order (and choice) of patches at every forward and
-    # keeps the mask that goes with it to itself, in the output of its embeddings.
+    # The sequence is text, image CLS, patches. ViLT chooses and orders the patches anew at every forward. The mask for
+    # this order is in the output of its embeddings only.
     states = pick(calls["base"].output, "last_hidden_state", 0)
     mask = calls["embeddings"].output[1]
     length = _text_length(calls["base"].arguments)
@@ -116,13 +116,13 @@ def _read_bridgetower(calls: dict[str, Call]) -> TokenStates:
 
 
 def _read_flava(calls: dict[str, Call]) -> TokenStates:
-    # Sequence of the multimodal encoder: its own CLS (if any), image CLS, patches, text.
+    # The multimodal encoder's sequence is its own CLS (if any), image CLS, patches, text.
     arguments, output = calls["base"].arguments, calls["base"].output
     fused = pick(output, "multimodal_embeddings", 4)
     if fused is None:
         raise ValueError(
             "FLAVA ran without its multimodal encoder (no pixel_values, no input_ids, or "
-            "skip_multimodal_encoder=True): distillation reads the fused states, so pass both an image and "
+            "skip_multimodal_encoder=True), and distillation reads the fused states; pass both an image and "
             "a text"
         )
     length = _text_length(arguments)
@@ -179,7 +179,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def find_base(student: nn.Module) -> tuple[str, nn.Module, Preset] | None:
-    """(path, base model, preset) of the outermost module that a preset knows; None if there is none."""
+    """Return (path, base model, preset) of the outermost module that a preset knows, or None."""
     for path, module in student.named_modules():
         for preset in PRESETS.values():
             if preset.matches(module):
@@ -188,10 +188,11 @@ def find_base(student: nn.Module) -> tuple[str, nn.Module, Preset] | None:
 
 
 def masked_mean(states: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the real tokens: states (N, T, d), mask (N, T) non-zero on real tokens or None for all -> (N,
-    d).
+    """Return the mean over the real tokens, (N, d). A row with no real token gives zeros.
 
-    A row with no real token gives zeros. Padding may hold anything, NaN included.
+    Args:
+        states: (N, T, d). Padding may hold anything, NaN included.
+        mask: (N, T), not zero for real tokens. None: all tokens are real.
 
     >>> import torch
     >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[1, 1, 0]]))

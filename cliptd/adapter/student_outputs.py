@@ -1,15 +1,15 @@
-"""The loss and the scores inside whatever a student returns: ModelOutput, dict, tuple, object or scalar."""
+"""Find and replace the loss, and find the scores, in a student's output of any kind."""
 
 import copy
 from typing import Any
 
 from torch import Tensor
 
-LOGITS = ("logits", "question_answering_score", "itm_score")  # where transformers' heads put them
+LOGITS = ("logits", "question_answering_score", "itm_score")  # the names that transformers' heads use
 
 
 def find_logits(output: Any) -> Tensor | None:
-    """The (batch, classes) scores in a student's output: by name, or second in a tuple, after the loss."""
+    """Return the (batch, classes) scores in a student's output: by name, or second in a tuple after the loss."""
     if isinstance(output, tuple) and not hasattr(output, "_fields"):
         found = output[1] if len(output) > 1 else None
     else:
@@ -21,16 +21,18 @@ def find_logits(output: Any) -> Tensor | None:
 
 
 def student_probability(logits: Tensor | None, labels: Tensor | None) -> Tensor | None:
-    """The student's probability of the right answer.
+    """Return the student's probability of the right answer.
+
+    With labels (B,) it is softmax(logits) at the label. A label outside 0..C-1 (such as -100, unlabelled) counts as
+    chance, 1/C. With soft labels (B, C) it is Σ softmax(logits)·label, the expected score of an answer drawn from the
+    softmax.
 
     Args:
-        logits: (B, C) with C ≥ 2, else None is returned.
-        labels: (B,) integers: softmax(logits) at the label; a label outside 0..C-1 (such as -100, unlabelled)
-            counts as chance, 1/C. (B, C) soft labels in 0..1, as VQA's: the score expected of an answer drawn
-            from softmax(logits), Σ softmax(logits)·label. Anything else: None.
+        logits: (B, C) with C ≥ 2.
+        labels: (B,) integers, or (B, C) floats in 0..1, as VQA's.
 
     Returns:
-        (B,) float32 in 0..1, detached.
+        (B,) float32 in 0..1, detached. None for logits or labels of another shape or kind.
 
     >>> import torch
     >>> student_probability(torch.tensor([[0.0, 0.0], [100.0, 0.0]]), torch.tensor([1, 0]))
@@ -49,10 +51,10 @@ def student_probability(logits: Tensor | None, labels: Tensor | None) -> Tensor 
 
 
 def own_loss(output: Any, labels: Tensor | None = None) -> Tensor:
-    """The loss in a student's output: `.loss`, ["loss"], the first of a tuple, or the scalar itself.
+    """Return the loss in a student's output: `.loss`, ["loss"], the first of a tuple, or the scalar itself.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no loss.
     """
     loss: Any
     if isinstance(output, Tensor):
@@ -77,7 +79,7 @@ def own_loss(output: Any, labels: Tensor | None = None) -> Tensor:
 
 
 def with_loss(output: Any, loss: Tensor) -> Any:
-    """The same output with another loss; a ModelOutput or dict is changed in place."""
+    """Return the output with another loss. A ModelOutput or dict is changed in place."""
     if isinstance(output, Tensor):
         return loss
     if isinstance(output, dict):
@@ -86,5 +88,5 @@ def with_loss(output: Any, loss: Tensor) -> Any:
     if isinstance(output, tuple):
         return output._replace(loss=loss) if hasattr(output, "_replace") else (loss, *output[1:])
     output = copy.copy(output)
-    object.__setattr__(output, "loss", loss)  # a frozen dataclass too
+    object.__setattr__(output, "loss", loss)  # works on a frozen dataclass too
     return output

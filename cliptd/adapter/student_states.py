@@ -1,4 +1,4 @@
-"""Where a student keeps its text and image states: module paths of any nn.Module, or the preset of its kind.
+"""The place of a student's text and image states: module paths of any nn.Module, or a preset.
 
 `presets.py` holds the presets, `capture.py` reads the states during a forward.
 """
@@ -15,27 +15,28 @@ __all__ = ["PRESETS", "StudentStates", "find_module", "output_width"]
 
 @dataclass(frozen=True)
 class StudentStates:
-    """Where the token states of a student are.
+    """The place of a student's token states.
 
     Args:
-        text: path of the module whose output holds the text token states, (N, T, d) or (B, C, T, d). None:
-            the preset of the student's architecture (vilt, visual_bert, lxmert, bridgetower, flava, blip), of
-            which `text_cls` and `image_pooling` may still be changed.
+        text: path of the module whose output holds the text token states, (N, T, d) or (B, C, T, d). None: the preset
+            of the student's architecture (vilt, visual_bert, lxmert, bridgetower, flava, blip) knows. `text_cls` and
+            `image_pooling` may change a preset.
         image: path of the module whose output holds the image states: tokens (N, P, d_v), a feature map
             (N, d_v, H, W), or vectors (N, d_v). None: the student has none, or the preset knows.
         text_slice: part of the token dimension that is text, as a slice or (start, stop).
-        image_slice: part of the token dimension that is image, likewise.
-        text_cls: the text state of a whole candidate: a token position of the text states, "mean" over its
-            real tokens, or the path of another module that gives (N, d), or (N, T, d), first token.
-        image_pooling: "mean" over real image tokens, or "cls" (of a path the first; a preset knows its own).
-        text_output: which part of the text module's output: an index of a tuple, a name of a dict or
-            ModelOutput. None: the tensor itself, or the first tensor of the output.
-        image_output: the same for the image module.
-        text_mask: the argument of the student's forward that is non-zero on real text tokens, (N, T) or
-            (B, C, T); without such an argument in a call, all tokens are real.
-        image_mask: the same for image tokens. None: all are real.
-        text_width: d; needed only where the module does not tell it (an error says so).
-        image_width: d_v, likewise.
+        image_slice: part of the token dimension that is image, as a slice or (start, stop).
+        text_cls: the state of a whole text. A number: the token at this position. "mean": the mean over the real
+            tokens. A path: the output of another module, (N, d), or the first token of (N, T, d).
+        image_pooling: the state of a whole image. "mean": the mean over the real image tokens. "cls": the class token,
+            which is the first token at a path, or the one that the preset knows.
+        text_output: part of the text module's output: an index of a tuple, or a name of a dict or ModelOutput. None:
+            the tensor itself, or the first tensor of the output.
+        image_output: part of the image module's output, as text_output.
+        text_mask: name of the argument of the student's forward that is not zero on real text tokens, (N, T) or
+            (B, C, T). If a call has no such argument, all tokens are real.
+        image_mask: name of the same argument for image tokens. None: all are real.
+        text_width: d, needed only if the module does not tell it. An error says so.
+        image_width: d_v, needed only if the module does not tell it.
 
     >>> StudentStates(text="encoder.text", image="encoder.vision", text_cls="mean").text_cls
     'mean'
@@ -67,10 +68,10 @@ class StudentStates:
 
 
 def find_module(student: nn.Module, path: str, role: str = "text") -> nn.Module:
-    """The module of `student` at a dotted path.
+    """Return the module of `student` at a dotted path.
 
     Raises:
-        ValueError: no such module; names those that exist, the nearest first.
+        ValueError: there is no such module; the message names those that exist, the nearest first.
     """
     modules = dict(student.named_modules())
     if path in modules and path:
@@ -87,7 +88,7 @@ def find_module(student: nn.Module, path: str, role: str = "text") -> nn.Module:
 
 
 def output_width(module: nn.Module) -> int | None:
-    """The width of a module's states (channels of a convolution), or None where the module does not tell."""
+    """Return the width of a module's states (channels of a convolution), or None if the module does not tell."""
     match module:
         case nn.Linear():
             return module.out_features

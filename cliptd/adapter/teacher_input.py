@@ -1,4 +1,4 @@
-"""The control that pays at inference: the teacher's image embedding as an extra input of the student."""
+"""A control that costs at inference: the teacher's image embedding as an extra input of the student."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from cliptd.adapter.shows_student import ShowsStudent
 from cliptd.adapter.student_states import find_module, output_width
 
 COLUMN = "clip_image_embeds"
-"""The batch's column: (B, embed_dim) teacher embeddings of the instances' images."""
+"""The batch's column of teacher embeddings of the instances' images, (B, embed_dim)."""
 
 
 class TeacherInput(ShowsStudent):
     """A student that also reads the teacher's image embedding, as models on CLIP's features do (arXiv 2107.06383).
 
-    A linear map of the embedding is added to the first token's word embedding (the CLS token), starting from zero, so
-    that the first forward is the student's own. Unlike a distilled student it needs the teacher at inference. Public
+    A linear map of the embedding is added to the word embedding of the first token (CLS). The map starts from zero, so
+    the first forward is the student's own. Unlike a distilled student, it needs the teacher at inference. Public
     attributes that are not its own are the student's.
 
     Args:
         student: any nn.Module.
         embed_dim: the teacher's width.
-        embedding: path of the module whose output, (rows, tokens, width), gets the embedding; None: the student's
-            only module named word_embeddings, as all six presets have one.
+        embedding: path of the module to whose output, (rows, tokens, width), the embedding is added. None: the
+            student's only module named word_embeddings. All six presets have one.
 
     Raises:
         ValueError: there is no such module, or it does not tell its width.
@@ -45,7 +45,9 @@ class TeacherInput(ShowsStudent):
         module = find_module(student, embedding, "embedding")
         width = output_width(module)
         if width is None:
-            raise ValueError(f"the module {embedding!r} ({type(module).__name__}) does not tell its width")
+            raise ValueError(
+                f"the module {embedding!r} ({type(module).__name__}) does not tell its width; name an nn.Embedding"
+            )
         self.student = student
         self.project = nn.Linear(embed_dim, width)
         nn.init.zeros_(self.project.weight)
@@ -54,7 +56,7 @@ class TeacherInput(ShowsStudent):
         self._hook = module.register_forward_hook(self._add)
 
     def forward(self, *args: Any, clip_image_embeds: Tensor, **batch: Any) -> Any:
-        """The student's own output; clip_image_embeds: (B, embed_dim), normalised here."""
+        """Return the student's own output. clip_image_embeds: (B, embed_dim), normalised here."""
         self._added = self.project(F.normalize(clip_image_embeds.to(self.project.weight.dtype), dim=-1))
         try:
             return self.student(*args, **batch)
@@ -62,13 +64,13 @@ class TeacherInput(ShowsStudent):
             self._added = None
 
     def unwrap(self) -> nn.Module:
-        """The student object itself, without the input and without a hook."""
+        """Return the student object itself, without the input and without a hook."""
         self._hook.remove()
         return self.student
 
     def _add(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         if self._added is None:
             return None
-        looks = len(output) // len(self._added)  # rows are candidates, a few an instance
+        looks = len(output) // len(self._added)  # rows are candidates, some for each instance
         added = self._added.repeat_interleave(looks, dim=0).to(output.dtype)
         return torch.cat([output[:, :1] + added[:, None], output[:, 1:]], dim=1)

@@ -1,4 +1,4 @@
-"""The teacher's columns of a batch, from a live teacher or a store."""
+"""Add the teacher's columns to a batch, from a live teacher or a store."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -23,26 +23,28 @@ from cliptd.teachers.teacher import Teacher
 class DistillationCollator:
     """A task's collate, with the teacher's columns added to its batches.
 
-    Calls `collate(examples)`, takes "distillation_inputs" out of the batch and adds, for B instances, C
-    candidates, K kept words (padded), T student tokens and the teacher's width e:
-    teacher_image_embeds (B, e), teacher_text_embeds (B, C, e), teacher_word_embeds (B, C, K, e),
-    teacher_word_mask (B, C, K) bool, teacher_word_ids (B, C, T) int64 into the K kept words or -1, and
-    teacher_match (B, C), the teacher's logit that image and full text belong together; and, where the task
-    names R regions (padded) among the student's P image tokens, teacher_region_embeds (B, R, e) and
-    teacher_region_ids (B, P) int64 into them or -1. Words are selected here, as a function of the image, the
-    text and the settings alone. With all weights 0 nothing is added.
+    It calls `collate(examples)`, takes "distillation_inputs" out of the batch and adds the columns below. They are for
+    B instances, C candidates, K kept words (padded), T student tokens and the teacher's width e.
 
-    Where the inputs name R rival texts (padded): teacher_rival_match (B, R), likewise, -inf for padding. Where sentence
-    targets are of selected words and confidence is over the batch: teacher_whole_text_embeds (B, C, e).
+    - teacher_image_embeds (B, e) and teacher_text_embeds (B, C, e).
+    - teacher_word_embeds (B, C, K, e) and teacher_word_mask (B, C, K) bool.
+    - teacher_word_ids (B, C, T) int64: for each token the index of its word in the K kept words, or -1.
+    - teacher_match (B, C): the teacher's logit that the image and the full text belong together.
+    - teacher_region_embeds (B, R, e) and teacher_region_ids (B, P) int64, if the task knows R regions (padded): for
+      each of the student's P image tokens the index of its region, or -1.
+    - teacher_rival_match (B, R), if the inputs have R rival texts (padded): as teacher_match, -inf for padding.
+    - teacher_whole_text_embeds (B, C, e), if sentence targets are of selected words and confidence is over the batch.
+
+    Words are selected here, by the image, the text and the settings alone. With all weights 0 nothing is added.
 
     Args:
-        collate: the task's own, from examples to a dict with "distillation_inputs"; None for `columns` alone.
-        source: the teacher's knowledge: a store or another source, or a teacher, which is then asked live.
-        config: the settings; None for the full method.
-        document_frequency: of the task's corpus, for semantic="idf".
+        collate: the task's own, from examples to a dict with "distillation_inputs". None: only `columns` can be called.
+        source: a store or another source of teacher embeddings, or a teacher, which is then asked live.
+        config: the settings. None: the full method.
+        document_frequency: of the task's corpus, needed by semantic="idf".
 
     Raises:
-        ValueError: for inputs that do not fit, a NaN from the teacher, or shuffle_teacher on a batch of one.
+        ValueError: the inputs do not fit, the teacher gives NaN, or shuffle_teacher meets a batch of one.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class DistillationCollator:
         return batch
 
     def columns(self, inputs: DistillationInputs) -> dict[str, Tensor]:
-        """The teacher's columns of one batch."""
+        """Return the teacher's columns of one batch."""
         if not self.config.distils:
             return {}
         inputs.check_word_ids()
@@ -101,8 +103,8 @@ class DistillationCollator:
         if self.config.shuffle_teacher:
             if batch < 2:
                 raise ValueError(
-                    "shuffle_teacher exchanges targets between instances, and this batch has one; use at "
-                    "least 2 a process"
+                    "shuffle_teacher exchanges targets between instances, and this batch has one; use batches of at "
+                    "least 2 in each process"
                 )
             shift = _shift(inputs.image_keys)
             images = images.roll(-shift, 0)
@@ -124,7 +126,7 @@ class DistillationCollator:
         }
 
     def region_embeds(self, inputs: DistillationInputs, embed_dim: int) -> list[Tensor] | None:
-        """B tensors (regions, e), or None where the settings or the task have no use for regions."""
+        """Return B tensors (regions, e), or None if the settings or the task do not use regions."""
         if inputs.region_keys is None or not (self.config.region_weight > 0 or self.views.over_regions):
             return None
         images = inputs.regions or [[None] * len(keys) for keys in inputs.region_keys]
@@ -142,7 +144,7 @@ class DistillationCollator:
         if regions is None or inputs.region_ids is None or self.config.region_weight == 0:
             return {}
         ids = inputs.region_ids
-        if self.config.shuffle_teacher:  # another instance's regions, in turn where it has fewer
+        if self.config.shuffle_teacher:  # another instance's regions, repeated in turn if it has fewer
             counts = torch.tensor([len(region) for region in regions])[:, None]
             ids = torch.where((ids < 0) | (counts == 0), -1, ids % counts.clamp(min=1))
         return {
@@ -183,22 +185,22 @@ def precompute(
 ) -> None:
     """Fill a store with all that a DistillationCollator with these settings will ask for on these batches.
 
-    All images first, so that their mean is settled; then the same work as the collator's, against the writer.
+    It encodes all images first, because words are compared with the mean image. Then it does the collator's work with
+    the writer as its source.
 
     Args:
-        batches: the task's DistillationInputs. Gone through twice, so that no more than one is in memory: a
-            list, or any object that starts anew with each iteration.
+        batches: the task's DistillationInputs: a list, or any object that starts anew with each iteration. They are
+            read twice, so that only one needs to be in memory.
         writer: a StoreWriter.
-        config: the settings that training will use; None for the full method.
+        config: the settings that training will use. None: the full method.
         progress: called as progress("images" or "texts", instances done so far).
-        document_frequency: of the task's corpus, for semantic="idf".
+        document_frequency: of the task's corpus, needed by semantic="idf".
 
     Raises:
-        TypeError: for a generator, which can be gone through once only.
+        TypeError: batches is a generator, which can be read only once.
     """
-    if (
-        config is not None
-    ):  # what is asked for is the same, and a last batch of one has no other to exchange with
+    if config is not None:
+        # The same is asked for, and a last batch of one instance has no other to exchange with.
         config = replace(config, shuffle_teacher=False)
     if iter(batches) is batches:
         raise TypeError(
@@ -224,7 +226,7 @@ def precompute(
 
 
 def _renumber(word_ids: Tensor, kept: Sequence[Sequence[int]]) -> Tensor:
-    """(N, T) indices into all words → indices into the kept words, -1 for the others."""
+    """Turn (N, T) indices into all words into indices into the kept words, -1 for the others."""
     ids = word_ids.to(torch.int64)
     words = int(ids.max()) + 1 if ids.numel() else 0
     words = max(words, 1 + max((k for row in kept for k in row), default=-1))
@@ -237,7 +239,7 @@ def _renumber(word_ids: Tensor, kept: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _embed_padded(source: Source, prompts: Sequence[Sequence[str]], embed_dim: int) -> tuple[Tensor, Tensor]:
-    """(N, K, e) embeddings of ragged lists of texts, zero padded, and their (N, K) mask; K is at least 1."""
+    """Return (N, K, e) embeddings of N lists of texts, padded with 0, and their (N, K) mask. K is at least 1."""
     row = {text: i for i, text in enumerate(dict.fromkeys(text for texts in prompts for text in texts))}
     width = max(1, max(len(texts) for texts in prompts))
     if not row:
@@ -249,7 +251,7 @@ def _embed_padded(source: Source, prompts: Sequence[Sequence[str]], embed_dim: i
 
 
 def _shift(keys: Sequence[str]) -> int:
-    """How far off another instance's targets are taken from: the least that gives fewest their own image."""
+    """Return how far off the other instance is: the least distance that gives the fewest their own image."""
     return min(
         range(1, len(keys)), key=lambda d: sum(key == keys[b - len(keys) + d] for b, key in enumerate(keys))
     )
@@ -258,7 +260,7 @@ def _shift(keys: Sequence[str]) -> int:
 def _exchange(
     kept: list[list[str]], targets: list[str], matches: Tensor, rows: int
 ) -> tuple[list[list[str]], list[str], Tensor]:
-    """Give each text the teacher's texts from `rows` further on, going round, but as many words as it had."""
+    """Give each text the targets of the text `rows` further on, in a circle. It keeps its number of words."""
     others = kept[rows:] + kept[:rows]
     words = [
         [other[j % len(other)] for j in range(len(own))] if other else []

@@ -1,4 +1,4 @@
-"""Configuration of CLIP-TD: every line of the method is a switch; the baselines are settings only."""
+"""Settings of CLIP-targeted distillation. Every baseline is a choice of settings."""
 
 import math
 from dataclasses import dataclass, fields
@@ -31,7 +31,7 @@ Method = Literal[
 ]
 
 WEIGHTS = ("image_weight", "region_weight", "word_weight", "text_weight")
-"""The λ of the objective's terms."""
+"""The settings that hold the λ of the objective's terms."""
 
 _CHOICES = {
     "distance": Distance,
@@ -75,44 +75,49 @@ class TargetedDistillationConfig:
     """Settings of CLIP-targeted distillation (arXiv 2201.05729); the defaults are the full method.
 
     Args:
-        image_weight: λ_v, weight of the image term; 0 leaves the term and its head out.
-        region_weight: λ_r, weight of the region term, the image term per box; 0 where batches name no regions.
-        word_weight: λ_t, weight of the word term.
-        text_weight: λ_s, weight of the sentence term.
-        distance: D between a projected student state and its teacher embedding.
-        infonce_temperature: divides the cosines of "infonce".
-        normalise_projection: "l1" and "mse" compare unit vectors; False compares the head's raw output.
-        head: "linear", or "mlp" (linear, GELU, linear); heads exist in training only.
-        share_heads: "text": words and sentences go through one head, image and regions through another; "all":
-            one head for all, which puts what looks like a word beside that word (needs states of one width);
-            "none": a head a term.
-        selection: how words are kept. "mass": the smallest set holding `mass` of the probability;
-            "top_k"; "sample": as many as "mass" keeps, drawn without replacement in proportion to the score;
-            "random": as many as "mass" keeps, drawn uniformly; "all".
-        mass: probability mass p in (0, 1].
-        top_k: words kept by "top_k".
-        score: "product" or "mean" of the visual and semantic softmax, or one of the two alone.
-        semantic: "leave_one_out" (how far the sentence embedding moves without the word) or "idf".
-        visual_over: a word is as visible as in the most similar of the image's "regions" (of the whole image
-            where batches name none), or as in the whole "image".
-        relative_to: visual relevance relative to the "corpus" mean image (the source's `image_mean`: a store's is of
-            all its images, a live teacher's of those it was calibrated with), or "none".
-        visual_temperature: of the softmax over visual relevance (cosine units).
-        semantic_temperature: of the softmax over semantic relevance (cosine units; nats for "idf").
-        drop_stopwords: function words are never kept (words without a letter or digit never are).
-        word_prompt: the teacher's text for a word; holds "{word}" once.
-        text_target: the sentence target is the "full" text, or the text of the "selected" words.
-        text_candidates: distil "all" candidates' texts and words, or only the "right" one's (needs labels).
-        confidence: instance weight: "ratio" (teacher's over student's probability), "teacher", "constant".
-        confidence_over: the teacher's probability is taken over the instance's own "candidates" or rivals where it
-            has any, else over the batch; or always over the "batch".
-        confidence_temperature: weight = ratio ** (1 / temperature); larger is flatter.
-        confidence_max_ratio: the ratio (before the temperature) is capped here.
-        confidence_eps: added to both probabilities, so no weight is 0 or infinite.
-        normalise_weights: weights have mean 1 over the (gathered) batch.
-        shuffle_teacher: control: each instance gets the teacher targets of another one of its process's batch, so
-            two processes exchange otherwise than one does.
-        seed: of "sample" and "random", together with the instance's image key and text.
+        image_weight: λ_v, the weight of the image term. With 0 the term has no head.
+        region_weight: λ_r, the weight of the region term, which is the image term for each box. A batch without
+            regions adds nothing.
+        word_weight: λ_t, the weight of the word term.
+        text_weight: λ_s, the weight of the sentence term.
+        distance: D, the distance between a projected student state and its teacher embedding.
+        infonce_temperature: Divide the cosines of "infonce" by this.
+        normalise_projection: Compare unit vectors by "l1" and "mse". If false, compare the head's raw output.
+        head: "linear", or "mlp" (linear, GELU, linear). Heads exist in training only.
+        share_heads: "text": words and sentences share one head, the image and its regions share another. "all": one
+            head serves all terms, so what looks like a word lies beside that word (needs states of one width).
+            "none": each term has its own head.
+        selection: How words are kept. "mass": the smallest set of words that holds `mass` of the probability.
+            "top_k": the `top_k` most probable words. "sample": as many words as "mass" keeps, drawn without
+            replacement in proportion to the score. "random": as many words as "mass" keeps, drawn uniformly.
+            "all": every word.
+        mass: Probability mass in (0, 1] that "mass" keeps.
+        top_k: Number of words that "top_k" keeps.
+        score: "product" or "mean" of the visual and the semantic softmax, or "visual" or "semantic" alone.
+        semantic: Semantic relevance of a word. "leave_one_out": how far the sentence embedding moves without the
+            word. "idf": the word's inverse document frequency.
+        visual_over: Visual relevance of a word. "regions": its similarity to the most similar region, or to the whole
+            image if the batch has no regions. "image": its similarity to the whole image.
+        relative_to: "corpus": measure visual relevance relative to the mean image (the source's `image_mean`). A
+            store's mean is over all its images, a live teacher's over its calibration images. "none": measure it
+            as it is.
+        visual_temperature: Temperature of the softmax over visual relevance, in cosine units.
+        semantic_temperature: Temperature of the softmax over semantic relevance, in cosine units ("idf": in nats).
+        drop_stopwords: Never keep function words. Words without a letter or digit are never kept.
+        word_prompt: The teacher's text for a word. It holds "{word}" once.
+        text_target: The sentence target is the "full" text, or a text of the "selected" words.
+        text_candidates: Distil the texts and words of "all" candidates, or of the "right" one only (needs labels).
+        confidence: Weight of an instance. "ratio": the teacher's probability over the student's. "teacher": the
+            teacher's probability. "constant": 1.
+        confidence_over: "candidates": take the teacher's probability over the instance's own candidates or rivals,
+            or over the batch if it has none. "batch": always take it over the batch.
+        confidence_temperature: The weight is ratio ** (1 / temperature), so a larger temperature gives flatter weights.
+        confidence_max_ratio: Upper limit of the ratio, before the temperature.
+        confidence_eps: Add this to both probabilities, so that no weight is 0 or infinite.
+        normalise_weights: Scale the weights to mean 1 over the batch of all processes.
+        shuffle_teacher: Control: give each instance the teacher's targets of another instance. Both are of one
+            process's batch, so the exchange depends on the number of processes.
+        seed: Seed of "sample" and "random", together with the instance's image key and text.
 
     Raises:
         ValueError: for an unknown choice or a number out of range.
@@ -185,15 +190,20 @@ class TargetedDistillationConfig:
 
     @classmethod
     def for_method(cls, method: Method, **changes: Any) -> "TargetedDistillationConfig":
-        """Return the settings of a method: each is a switch of the same objective.
+        """Return the settings of a method. All methods share one objective.
 
         Args:
-            method: (a) "none"; (b) "naive": image and sentences, constant weight; (c) "all_words": adds regions
-                and every word, stop-words too; (d) "random_words": content words at random, as many as (f);
-                (e) "visual_only" and "semantic_only"; (f) "selected"; (g) "targeted": (f) with confidence
-                weights; (h) "adapted_teacher": (g) with a teacher that the caller adapted to the task; controls
-                "shuffled_teacher": (g) with other instances' targets, and "teacher_input": (a), of a student that
-                `TeacherInput` gives the teacher's image embedding to read.
+            method: one of these.
+                (a) "none": no distillation.
+                (b) "naive": images and sentences, with constant weights.
+                (c) "all_words": (b) with regions and every word, function words too.
+                (d) "random_words": (c) with random content words, as many as in (f).
+                (e) "visual_only", "semantic_only": (f) by one of the two scores.
+                (f) "selected": the words selected by both scores.
+                (g) "targeted": (f) with confidence weights.
+                (h) "adapted_teacher": (g) with a teacher that the caller adapted to the task.
+                Controls are "shuffled_teacher", (g) with other instances' targets, and "teacher_input", (a) with a
+                student that reads the teacher's image embedding through `TeacherInput`.
             changes: fields that differ from the method's own.
 
         Raises:
@@ -212,17 +222,17 @@ class TargetedDistillationConfig:
 
     @property
     def distils(self) -> bool:
-        """Whether any term has a weight above 0."""
+        """Return whether any term has a weight above 0."""
         return any(getattr(self, name) > 0 for name in WEIGHTS)
 
     @property
     def couples_batch(self) -> bool:
-        """Whether the loss is more than a sum over instances, so that accumulation would change it."""
+        """Return whether the loss is more than a sum over instances. If so, accumulation would change it."""
         return bool(self.couples_batch_why)
 
     @property
     def couples_batch_why(self) -> str:
-        """What couples the instances of a batch and which settings would not; empty if nothing does."""
+        """Say what couples the instances of a batch, and which settings would not. Empty if nothing does."""
         if not self.distils:
             return ""
         why = []

@@ -1,4 +1,4 @@
-"""D of the objective: how far a projected student state is from its teacher embedding."""
+"""The objective's distance between a projected student state and its teacher embedding."""
 
 import torch
 import torch.nn.functional as F
@@ -16,19 +16,19 @@ def embedding_distance(
     temperature: float = 0.07,
     rivals: Tensor | None = None,
 ) -> Tensor:
-    """Distance of each row to its target, in float32.
+    """Return the distance of each row to its target, in float32.
 
-    "cosine": 1 − cos. "mse": |x − y|², summed over the width (PyTorch's mean times embed_dim), so that its
-    size does not depend on the width. "l1": Σ|x − y| / √embed_dim, for the same reason. "infonce": −log
-    softmax of cos / temperature at the own target among the rivals.
+    "cosine": 1 − cos. "mse": |x − y|², summed over the width (PyTorch's mean times embed_dim).
+    "l1": Σ|x − y| / √embed_dim. "infonce": −log softmax of cos / temperature at the own target among the rivals.
+    The sizes of "mse" and "l1" do not depend on the width.
 
     Args:
         states: (rows, embed_dim) outputs of a head.
         targets: (rows, embed_dim) teacher embeddings; normalised here.
         distance: as above.
-        normalise: "mse" and "l1" take the states' directions; False their raw values.
-        temperature: of "infonce".
-        rivals: (others, embed_dim) teacher embeddings, the rows' own among them or not; the targets if None.
+        normalise: "mse" and "l1" compare unit vectors. If false, they compare the states as they are.
+        temperature: divides the cosines of "infonce".
+        rivals: (others, embed_dim) teacher embeddings, which may hold the rows' own. None: the targets.
 
     Returns:
         (rows,) distances.
@@ -51,10 +51,10 @@ def embedding_distance(
 
 
 def negative_log_softmax(anchors: Tensor, own: Tensor, rivals: Tensor, scale: float) -> Tensor:
-    """−log softmax at each anchor's own target, against the rivals that are other targets.
+    """Return −log softmax at each anchor's own target, against the rivals that are other targets.
 
-    −log p_i = log(1 + Σ_j exp(scale · (a_i·r_j − a_i·o_i))) over the rivals j that differ from o_i: a rival
-    equal to the own target (the row itself, or a second copy of the same word) does not count against it.
+    −log p_i = log(1 + Σ_j exp(scale · (a_i·r_j − a_i·o_i))) over the rivals j that differ from o_i. A rival
+    equal to the own target does not count: it is the row itself, or a second copy of the same word.
 
     Args:
         anchors: (rows, embed_dim).
@@ -66,6 +66,6 @@ def negative_log_softmax(anchors: Tensor, own: Tensor, rivals: Tensor, scale: fl
         (rows,) at least 0.
     """
     margin = scale * (anchors @ rivals.T - (anchors * own).sum(dim=1, keepdim=True))
-    left_out = own @ rivals.T > 1 - 1e-5
-    margin = torch.cat([torch.zeros_like(margin[:, :1]), margin.masked_fill(left_out, -torch.inf)], dim=1)
+    same = own @ rivals.T > 1 - 1e-5
+    margin = torch.cat([torch.zeros_like(margin[:, :1]), margin.masked_fill(same, -torch.inf)], dim=1)
     return torch.logsumexp(margin, dim=1)

@@ -1,4 +1,4 @@
-"""What a task hands over to distillation: images, texts and words as the teacher knows them."""
+"""The images, texts and words that a task hands over to distillation, as the teacher knows them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ class DistillationInputs:
     """A task's batch for the teacher: B instances with C texts each, under "distillation_inputs".
 
     Args:
-        image_keys: B names, one an image; the same key is always the same image.
-        images: B PIL images, tensors, functions that open one, or None where a store is sure to hold the key.
+        image_keys: B names, one for each image. The same key is always the same image.
+        images: B images, or functions that open one. None if a store is sure to hold the key.
         texts: B lists of C teacher texts.
-        words: B lists of C lists of the teacher's names of the words.
-        word_ids: (B, C, T) index into the candidate's words of each student token, -1 for none.
-        region_keys: B lists of names of image regions, as image_keys; None: the task knows no regions.
-        regions: B lists of pictures of them, as images; None where a store is sure to hold them.
-        region_ids: (B, P) index into the instance's regions of each image token of the student, -1 for none;
-            None: the student's image tokens are no regions.
-        rival_texts: B lists of wrong texts, any number each, that an instance's one text competes with in the teacher's
-            eyes (VQA: the question with other answers); only confidence weights read them.
+        words: B lists of C lists of words, by the teacher's names.
+        word_ids: (B, C, T) for each student token the index of its word in the candidate's words, -1 for none.
+        region_keys: B lists of names of image regions, as image_keys. None: the task knows no regions.
+        regions: B lists of their images, as `images`. None: a store is sure to hold them.
+        region_ids: (B, P) for each image token of the student the index of its region in the instance's regions, -1
+            for none. None: the student's image tokens are no regions.
+        rival_texts: B lists of wrong texts, any number in each. The teacher compares an instance's one text with them
+            (VQA: the question with other answers). Only confidence weights read them.
 
     Raises:
-        ValueError: if the parts do not fit each other, naming the part and the instance.
+        ValueError: the parts do not fit each other; the message names the part and the instance.
     """
 
     image_keys: list[str]
@@ -46,7 +46,7 @@ class DistillationInputs:
             if len(getattr(self, name)) != batch:
                 raise ValueError(
                     f"distillation inputs hold {len(getattr(self, name))} {name} for {batch} image keys; "
-                    "expected one of each an instance"
+                    "expected one of each for every instance"
                 )
         if batch == 0:
             raise ValueError("distillation inputs hold no instance; expected at least one")
@@ -68,7 +68,7 @@ class DistillationInputs:
         if self.rival_texts is not None and (len(self.rival_texts) != batch or candidates > 1):
             raise ValueError(
                 f"distillation inputs hold {len(self.rival_texts)} lists of rival texts for {batch} instances of "
-                f"{candidates} candidates; expected one an instance, where instances have one candidate"
+                f"{candidates} candidates; expected one for every instance, and instances of one candidate"
             )
         self._check_regions(batch)
 
@@ -82,7 +82,7 @@ class DistillationInputs:
             found = None if self.regions is None else [len(regions) for regions in self.regions]
             raise ValueError(
                 f"distillation inputs hold {counts} region keys and {found} regions for {batch} instances; "
-                "expected as many of each an instance"
+                "expected as many of each in every instance"
             )
         if self.region_ids is None:
             return
@@ -99,14 +99,14 @@ class DistillationInputs:
 
     @property
     def candidates(self) -> int:
-        """C, the texts of an instance."""
+        """Return C, the number of texts of an instance."""
         return len(self.texts[0])
 
     def check_word_ids(self) -> None:
         """Refuse a token whose word does not exist.
 
         Raises:
-            ValueError: naming the instance, the candidate and the index.
+            ValueError: there is one; the message names the instance, the candidate and the index.
         """
         counts = torch.tensor([[len(words) for words in row] for row in self.words])
         largest = self.word_ids.flatten(2).max(dim=2).values if self.word_ids.shape[2] else counts - 1

@@ -1,4 +1,4 @@
-"""The CLIP-TD objective: image, word and sentence terms between student states and teacher embeddings."""
+"""The objective: image, region, word and sentence terms between student states and teacher embeddings."""
 
 from typing import NamedTuple
 
@@ -21,18 +21,18 @@ from cliptd.targeted.token_states import gather_padded, mean_by_word
 from cliptd.targeted.weighting import Gather, confidence_weights, teacher_probability
 
 TERMS = ("image", "regions", "words", "text")
-"""Of the objective, in the order of the configuration's WEIGHTS."""
+"""The objective's terms, in the order of the configuration's WEIGHTS."""
 
 
 class DistillationTerms(NamedTuple):
-    """What the objective returns.
+    """The losses and the weights of one batch.
 
     Args:
-        loss: scalar, λ_v·image + λ_r·regions + λ_t·words + λ_s·text; the only one with a gradient.
-        image: scalar, unweighted by λ, for logs.
-        regions: as image.
-        words: as image.
-        text: as image.
+        loss: scalar, λ_v·image + λ_r·regions + λ_t·words + λ_s·text. Only the loss has a gradient.
+        image: scalar, without λ, for logs.
+        regions: scalar, without λ, for logs.
+        words: scalar, without λ, for logs.
+        text: scalar, without λ, for logs.
         weights: (batch,) confidence weights.
     """
 
@@ -51,20 +51,21 @@ class TargetedDistillation(nn.Module):
       + λ_t mean_i w_i mean_c mean_{k∈K_ic} D(P_t h_ick, u_ick)
       + λ_s mean_i w_i mean_c D(P_s h^s_ic, s_ic)
 
-    for instances i, their regions r (VCR: boxes), candidates c (VCR: 4 answers) and kept words K_ic. Words are
-    averaged over the candidates that have any; an instance without words or regions adds 0. Computed in
-    float32, under autocast too.
+    for instances i, their regions r (VCR: boxes), candidates c (VCR: 4 answers) and kept words K_ic. The word term
+    averages over the candidates that have kept words. An instance without words or regions adds 0 to that term.
+    All is computed in float32, under autocast too.
 
     Args:
         config: the settings.
         embed_dim: e, the teacher's width.
-        text_width: d, of the student's text states.
-        image_width: of the student's image state.
+        text_width: d, the width of the student's text states.
+        image_width: d_v, the width of the student's image state.
         logit_scale: the teacher's, for its probability over the batch.
-        logit_bias: a sigmoid teacher's (SigLIP), whose probability of a pair is a sigmoid; else None.
+        logit_bias: a sigmoid teacher's (SigLIP), whose probability of a pair is a sigmoid. None for other teachers.
 
     Raises:
-        ValueError: from forward, if columns are missing or shapes do not fit, naming them.
+        ValueError: share_heads is "all" and the two widths differ. From `forward`: columns are missing or shapes do not
+            fit; the message names them.
     """
 
     def __init__(
@@ -115,19 +116,20 @@ class TargetedDistillation(nn.Module):
         labelled: bool = True,
         gather: Gather | None = None,
     ) -> DistillationTerms:
-        """The distillation loss of a batch of B instances with C candidates.
+        """Return the distillation loss of a batch of B instances with C candidates.
 
         Args:
-            columns: DistillationCollator's, at least those of COLUMNS.
-            text_states: (B*C, T, d) or (B, C, T, d); row b*C + c is candidate c of instance b.
-            text_cls: (B*C, d) or (B, C, d).
-            image_state: (B, d_v), or (B*C, d_v) one look a candidate; None without an image term.
-            image_states: (B, P, d_v) or (B*C, P, d_v) of the image tokens; read where columns name regions.
-            student_probability: (B,) of the right answer; needed by confidence "ratio".
-            labels: (B,) index of the right candidate, where C > 1 and the settings ask for it.
-            labelled: False: there is no right answer for the student to be unsure of, so confidence "ratio" is
+            columns: columns of a DistillationCollator, at least those named in COLUMNS.
+            text_states: (B*C, T, d) or (B, C, T, d) states of text tokens; row b*C + c is candidate c of instance b.
+            text_cls: (B*C, d) or (B, C, d) states of whole texts.
+            image_state: (B, d_v) state of the whole image, or (B*C, d_v) if there is one for each candidate. None if
+                there is no image term.
+            image_states: (B, P, d_v) or (B*C, P, d_v) states of the image tokens, needed if the columns have regions.
+            student_probability: (B,) probability of the right answer, needed by confidence "ratio".
+            labels: (B,) index of the right candidate, needed if C > 1 and the settings use it.
+            labelled: if false, there is no right answer for the student to be unsure of, and confidence "ratio" means
                 "teacher".
-            gather: concatenates a tensor over processes; asked for teacher embeddings and weights only.
+            gather: concatenates a tensor over processes. It gets teacher embeddings and weights only.
         """
         with torch.autocast(text_states.device.type, enabled=False):
             config = self.config
@@ -158,7 +160,7 @@ class TargetedDistillation(nn.Module):
             if config.region_weight > 0 and "teacher_region_ids" in columns:
                 if image_states is None:
                     raise ValueError(
-                        "the batch names regions and the student gives no image token states to compare with them; "
+                        "the batch has regions, and the student gives no image token states to compare with them; "
                         "name its image states, or set region_weight=0"
                     )
                 state = flat_rows("image_states", image_states, 2, self.image_width, {batch, rows})
@@ -198,10 +200,10 @@ class TargetedDistillation(nn.Module):
             return torch.ones(len(match), device=match.device)
         over_batch = match.shape[1] == 1 and RIVAL_COLUMN not in columns and self.logit_bias is None
         if over_batch and config.confidence_over == "candidates" and not config.normalise_weights:
-            raise ValueError(  # couples_batch, which looks at the settings alone, would not know
-                "the instances have one candidate and no rivals, so the teacher's probability is over the batch and "
-                'the loss no sum over instances, which normalise_weights=False promises; say confidence_over="batch", '
-                'or use confidence="constant"'
+            raise ValueError(  # couples_batch knows the settings alone
+                "the instances have one candidate and no rivals, so the teacher's probability is over the batch. Then "
+                "the loss is no sum over instances, which normalise_weights=False promises; say "
+                'confidence_over="batch", or use confidence="constant"'
             )
         with torch.no_grad():
             teacher = teacher_probability(
@@ -227,7 +229,7 @@ class TargetedDistillation(nn.Module):
             )
 
     def _candidate_share(self, labels: Tensor | None, match: Tensor) -> Tensor:
-        """(B, C) weights of the candidates in an instance's mean, summing to 1."""
+        """Return (B, C) weights of the candidates in an instance's mean. Each row sums to 1."""
         batch, candidates = match.shape
         if self.config.text_candidates == "right" and candidates > 1:
             right = check_labels(labels, batch, candidates, 'text_candidates="right"')
@@ -237,7 +239,7 @@ class TargetedDistillation(nn.Module):
     def _region_term(
         self, columns: dict[str, Tensor], image_states: Tensor, looks: int, gather: Gather | None
     ) -> Tensor:
-        """(B * looks,) mean distance of each look's regions; 0 where it has none."""
+        """Return (B * looks,) mean distances of the regions in each image state; 0 if there are none."""
         targets = columns["teacher_region_embeds"]
         ids = columns["teacher_region_ids"]
         if ids.shape[1] != image_states.shape[1]:
@@ -246,7 +248,7 @@ class TargetedDistillation(nn.Module):
                 "expected the same tokens in both: check the student's image slice"
             )
         present = ids >= 0
-        targets = F.pad(targets, (0, 0, 0, 1))  # what no region looks up, in a batch without any box
+        targets = F.pad(targets, (0, 0, 0, 1))  # a row to gather from in a batch without any box
         own = targets.gather(1, ids.clamp(min=0)[:, :, None].expand(-1, -1, targets.shape[-1]))
         own = own * present[:, :, None]
         rivals = self._rivals(own, gather)
@@ -257,7 +259,7 @@ class TargetedDistillation(nn.Module):
     def _word_term(
         self, columns: dict[str, Tensor], text_states: Tensor, share: Tensor, gather: Gather | None
     ) -> Tensor:
-        """(B,) mean distance of each instance's kept words; 0 where it has none."""
+        """Return (B,) mean distances of each instance's kept words; 0 if there are none."""
         target = columns["teacher_word_embeds"].flatten(0, 1)
         word_ids = columns["teacher_word_ids"].flatten(0, 1)
         if word_ids.shape[1] != text_states.shape[1]:
@@ -275,7 +277,7 @@ class TargetedDistillation(nn.Module):
         return (share * per_candidate).sum(dim=1)
 
     def _rivals(self, padded: Tensor, gather: Gather | None) -> Tensor | None:
-        """(others, e): the rows of (rows, K, e) over all processes that are no padding, which is 0."""
+        """Return (others, e): the rows of (rows, K, e) over all processes. Padding, which is 0, is dropped."""
         if self.config.distance != "infonce":
             return None
         rows = gather_padded(padded, gather).flatten(0, 1)
@@ -284,12 +286,12 @@ class TargetedDistillation(nn.Module):
     def _distances_where(
         self, mask: Tensor, term: str, states: Tensor, targets: Tensor, rivals: Tensor | None
     ) -> Tensor:
-        """(rows, K) distances under the mask, 0 elsewhere: padding, most of the places, costs nothing."""
+        """Return (rows, K) distances under the mask, 0 elsewhere. Padding, most of the places, costs nothing."""
         distances = torch.zeros(mask.shape, device=states.device)
         return distances.masked_scatter(mask, self._distance(term, states[mask], targets[mask], rivals))
 
     def _distance(self, term: str, states: Tensor, targets: Tensor, rivals: Tensor | None) -> Tensor:
-        """(rows, width) student states through the term's head, against (rows, e) targets → (rows,)."""
+        """Return (rows,) distances of (rows, width) student states, through the term's head, to (rows, e) targets."""
         head = self.heads[self.head_of[term]]
         projected = head(states.to(next(head.parameters()).dtype))
         return embedding_distance(

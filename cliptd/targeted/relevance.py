@@ -1,4 +1,4 @@
-"""How relevant each word is to its picture and to its sentence (arXiv 2201.05729)."""
+"""The relevance of each word to its image and to its sentence (arXiv 2201.05729)."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from cliptd.utils.files import write_atomically
 
 
 def visual_relevance(word_embeds: Tensor, image_embeds: Tensor, image_mean: Tensor | None = None) -> Tensor:
-    """u·(v − v̄): how much closer a word is to this image than to the average one.
+    """Return u·(v − v̄): how much closer a word is to this image than to the average image.
 
-    CLIP rates some words high on every picture; taking the mean image off removes just that.
+    CLIP rates some words high on every image. Subtracting the mean image removes this.
 
     Args:
         word_embeds: (..., words, embed_dim); normalised here.
         image_embeds: (..., embed_dim); normalised here.
-        image_mean: (embed_dim,) mean of normalised image embeddings, used as it is; None for none.
+        image_mean: (embed_dim,) mean of normalised image embeddings, used as it is. None: subtract nothing.
 
     Returns:
         (..., words) in cosine units.
@@ -39,7 +39,7 @@ def visual_relevance(word_embeds: Tensor, image_embeds: Tensor, image_mean: Tens
 
 
 def semantic_relevance(text_embeds: Tensor, without_embeds: Tensor) -> Tensor:
-    """1 − cos(E(text), E(text without the word)): how far the sentence moves when the word is left out.
+    """Return 1 − cos(E(text), E(text without the word)): how far the sentence moves without the word.
 
     Args:
         text_embeds: (..., embed_dim); normalised here.
@@ -53,12 +53,12 @@ def semantic_relevance(text_embeds: Tensor, without_embeds: Tensor) -> Tensor:
 
 
 def leave_one_out(words: Sequence[str], teacher_text: str) -> list[str]:
-    """The text without each of its words, blanks closed up.
+    """Return the text without each of its words in turn, with the blanks closed up.
 
-    Words are found in the text in their order, whole and regardless of case: from the first on if it holds them all,
-    as a question does that an answer follows; else from the last back, and one that it does not hold leaves the text
-    as it is. So words of a context that precedes the text (a question before an answer) never take the place of the
-    text's own.
+    Words are found whole, in their order, and without regard to case. If the text holds them all, the search goes
+    forward from the first word. Otherwise it goes back from the last word, and a word that the text does not hold
+    leaves the text as it is. So the words of a context before the text (a question before an answer) never remove the
+    text's own words.
 
     >>> leave_one_out(["a", "red", "car"], "A red car, parked.")
     ['red car, parked.', 'A car, parked.', 'A red, parked.']
@@ -90,7 +90,7 @@ def _without(text: str, start: int, word: str) -> str:
 
 
 def _lower(text: str) -> str:
-    """Lower case of the same length: the few capitals that grow when lowered stay."""
+    """Return the text in lower case, of the same length. The few capitals that would grow stay."""
     lower = text.lower()
     if len(lower) == len(text):
         return lower
@@ -98,7 +98,7 @@ def _lower(text: str) -> str:
 
 
 def _find_word(text: str, word: str, begin: int) -> int:
-    """Where a word first stands by itself in `text[begin:]`, or -1."""
+    """Return where a word first stands by itself in `text[begin:]`, or -1."""
     start = text.find(word, begin) if word else -1
     while start >= 0 and not _stands_alone(text, word, start):
         start = text.find(word, start + 1)
@@ -106,7 +106,7 @@ def _find_word(text: str, word: str, begin: int) -> int:
 
 
 def _find_last_word(text: str, word: str, limit: int) -> int:
-    """Where a word last stands by itself in `text[:limit]`, or -1."""
+    """Return where a word last stands by itself in `text[:limit]`, or -1."""
     start = text.rfind(word, 0, limit) if word else -1
     while start >= 0 and not _stands_alone(text, word, start):
         start = text.rfind(word, 0, start + len(word) - 1)
@@ -130,14 +130,14 @@ def _closes(character: str) -> bool:
 
 
 class DocumentFrequency:
-    """In how many texts of a corpus each word occurs, for inverse document frequency.
+    """The number of texts of a corpus that hold each word, for inverse document frequency.
 
     Args:
         documents: number of texts.
-        counts: texts that hold the word, by lower-cased word.
+        counts: number of texts that hold a word, by the word in lower case.
 
     Raises:
-        ValueError: if a count is not between 1 and the number of documents.
+        ValueError: a count is not between 1 and the number of documents.
 
     >>> frequency = DocumentFrequency.fit([["a", "dog"], ["a", "cat"]])
     >>> frequency.idf("A") < frequency.idf("dog") < frequency.idf("unseen")
@@ -156,7 +156,7 @@ class DocumentFrequency:
 
     @classmethod
     def fit(cls, texts: Iterable[Iterable[str]]) -> "DocumentFrequency":
-        """Count over texts, each given as its words."""
+        """Count the words of texts, each given as its words."""
         documents = 0
         counts: Counter[str] = Counter()
         for words in texts:
@@ -165,21 +165,21 @@ class DocumentFrequency:
         return cls(documents, counts)
 
     def idf(self, word: str) -> float:
-        """ln((1 + documents) / (1 + count)), in nats: 0 for a word of every text."""
+        """Return ln((1 + documents) / (1 + count)), in nats: 0 for a word of every text."""
         return math.log((1 + self.documents) / (1 + self.counts.get(word.lower(), 0)))
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, atomically."""
+        """Write the counts as JSON, atomically."""
         content = {"documents": self.documents, "counts": dict(sorted(self.counts.items()))}
         write_atomically(path, json.dumps(content, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | Path) -> "DocumentFrequency":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it is not such a file.
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds something else.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -201,10 +201,10 @@ def combine_relevance(
     visual_temperature: float = 0.02,
     semantic_temperature: float = 0.05,
 ) -> Tensor:
-    """The probability of each word of being the one to distil.
+    """Return the probability of each word to be the one to distil.
 
-    softmax(visual / τ_v) and softmax(semantic / τ_s) over the words under the mask; "product" multiplies them
-    and normalises again, "mean" averages them, "visual" and "semantic" take one.
+    softmax(visual / τ_v) and softmax(semantic / τ_s) are over the words under the mask. "product" multiplies
+    them and normalises again, "mean" averages them, "visual" and "semantic" take one.
 
     Args:
         visual: (..., words); None if the score does not use it.
@@ -215,10 +215,10 @@ def combine_relevance(
         semantic_temperature: τ_s.
 
     Returns:
-        (..., words) float64, summing to 1 over the mask (0 everywhere where it is empty).
+        (..., words) float64, summing to 1 over the mask; all 0 if the mask is empty.
 
     Raises:
-        ValueError: if the score needs a relevance that is None.
+        ValueError: the score needs a relevance that is None.
     """
     logs = []
     for name, relevance, temperature in (
@@ -228,7 +228,7 @@ def combine_relevance(
         if score not in (name, "product", "mean"):
             continue
         if relevance is None:
-            raise ValueError(f'score "{score}" needs the {name} relevance and got None')
+            raise ValueError(f'score "{score}" needs the {name} relevance, which is None; pass {name}=')
         logs.append(relevance.double() / temperature)
     if score == "mean":
         return (_masked_softmax(logs[0], mask) + _masked_softmax(logs[1], mask)) / 2

@@ -1,4 +1,4 @@
-"""Which words of each instance are distilled: the "adaptively selected tokens" of arXiv 2201.05729."""
+"""Select the words of each instance to distil: the "adaptively selected tokens" of arXiv 2201.05729."""
 
 from typing import get_args
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cliptd.targeted.config import Selection
 
-_TOLERANCE = 1e-6  # of a probability mass; float32 scores that sum to 0.8 within rounding hold 0.8
+_TOLERANCE = 1e-6  # float32 scores that sum to 0.8 within rounding hold a mass of 0.8
 
 
 def select_tokens(
@@ -20,27 +20,27 @@ def select_tokens(
     count: int | Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Choose the words to distil; at least one wherever the mask has any, and none outside it.
+    """Choose the words to distil: at least one if the mask has any, and none outside the mask.
 
-    "mass": the smallest set that holds `mass` of the scores' sum, so that the number adapts to the instance;
-    "top_k": the highest; "sample": drawn without replacement in proportion to the scores (Gumbel top-k);
-    "random": drawn uniformly; "all": the mask. Of equal scores the lower index goes first.
+    "mass": the smallest set that holds `mass` of the scores' sum, so the number adapts to the instance.
+    "top_k": the highest scores. "sample": drawn without replacement in proportion to the scores (Gumbel top-k).
+    "random": drawn uniformly. "all": the whole mask. Of equal scores the lower index goes first.
 
     Args:
         scores: (..., words), at least 0 under the mask for "mass" and "sample"; need not sum to 1.
         mask: (..., words) bool, the words that may be kept.
         method: as above.
         mass: in (0, 1].
-        top_k: for "top_k".
-        count: how many "sample" and "random" draw, a number or a tensor (...); None: as many as "mass" keeps.
-        generator: of "sample" and "random".
+        top_k: number of words that "top_k" chooses.
+        count: number of words that "sample" and "random" draw, an integer or a tensor (...). None: as many as "mass"
+            keeps.
+        generator: of the draws of "sample" and "random".
 
     Returns:
         (..., words) bool.
 
     Raises:
-        ValueError: for an unknown method, shapes that differ, or scores that are negative, NaN or infinite
-            under the mask.
+        ValueError: the method is unknown, the shapes differ, or scores under the mask are negative, NaN or infinite.
 
     >>> import torch
     >>> scores = torch.tensor([0.1, 0.5, 0.1, 0.3])
@@ -80,7 +80,7 @@ def select_tokens(
 
 
 def _mass_count(scores: Tensor, mask: Tensor, mass: float) -> Tensor:
-    """(...) how many of the highest scores it takes to hold the mass; equal scores count as any others."""
+    """Return (...) how many of the highest scores are needed to hold the mass."""
     total = scores.sum(dim=-1, keepdim=True)
     # Words that all score 0 are equally likely.
     scores = torch.where(total > 0, scores, mask.double())
@@ -91,7 +91,7 @@ def _mass_count(scores: Tensor, mask: Tensor, mass: float) -> Tensor:
 
 
 def _highest(scores: Tensor, mask: Tensor, count: int | Tensor) -> Tensor:
-    """Mark the `count` highest scores under the mask, at least one; the lower index first among equals."""
+    """Mark the `count` highest scores under the mask, at least one. Of equals, the lower index goes first."""
     ordered = scores.masked_fill(~mask, -torch.inf)
     # Words under the mask go before all others, even at a score of -inf.
     order = torch.argsort(ordered, dim=-1, descending=True, stable=True)

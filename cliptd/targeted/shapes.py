@@ -1,4 +1,4 @@
-"""What belongs together: the teacher's columns, the student's states and the labels of a batch."""
+"""Check that the teacher's columns, the student's states and the labels of a batch belong together."""
 
 from torch import Tensor
 
@@ -11,15 +11,15 @@ COLUMNS = (
     "teacher_match",
 )
 REGION_COLUMNS = ("teacher_region_embeds", "teacher_region_ids")
-"""Of batches whose task names regions."""
+"""Columns of batches whose task knows regions."""
 RIVAL_COLUMN = "teacher_rival_match"
-"""Of batches whose task names rival texts."""
+"""The column of batches whose task gives rival texts."""
 WHOLE_TEXT_COLUMN = "teacher_whole_text_embeds"
-"""Of batches whose sentence targets are of selected words, for the teacher's probability over the batch."""
+"""The column that the teacher's probability over the batch needs, if sentence targets are of selected words."""
 
 
 def flat_rows(name: str, state: Tensor, inner: int, width: int, rows: set[int]) -> Tensor:
-    """Join the leading dimensions of a student state, leaving `inner` ones; check rows and width."""
+    """Join the leading dimensions of a student state but for `inner` ones. Refuse other rows or widths."""
     flat = state.flatten(0, -1 - inner) if state.dim() > inner else state
     if flat.dim() != inner + 1 or flat.shape[-1] != width or len(flat) not in rows:
         shape = " or ".join(f"({n}, {'tokens, ' * (inner - 1)}{width})" for n in sorted(rows))
@@ -72,12 +72,14 @@ def check_columns(columns: dict[str, Tensor], embed_dim: int) -> None:
 
 
 def check_labels(labels: Tensor | None, batch: int, candidates: int, what: str) -> Tensor:
-    """Return the labels. Refuse missing labels and other shapes, naming `what` needs them."""
+    """Return the labels. Refuse missing labels and other shapes; `what` is what needs them."""
     if labels is None:
         raise ValueError(
             f"{what} with {candidates} candidates need labels, the index of the right candidate of each "
             "instance; pass labels (batch,)"
         )
     if labels.shape != (batch,):
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected ({batch},), one an instance")
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; expected ({batch},), one for every instance"
+        )
     return labels

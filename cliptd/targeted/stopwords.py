@@ -1,4 +1,4 @@
-"""English function words: they name nothing that a picture could show."""
+"""English function words, which name nothing that an image could show."""
 
 _FUNCTION_WORDS = """
     a an the this that these those such same other another each every either neither both all any some few
@@ -25,7 +25,7 @@ STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def is_content_word(word: str, *, drop_stopwords: bool = True) -> bool:
-    """Whether a word may be kept: it has a letter or a digit, and is no function word if those are dropped.
+    """Return whether a word may be kept: it has a letter or a digit, and function words may be dropped.
 
     >>> [is_content_word(word) for word in ("dog", "The", "isn’t", "--", "2")]
     [True, False, False, False, True]

@@ -1,4 +1,4 @@
-"""What the teacher makes of an image and a text: the words to distil, and whether the two match."""
+"""The teacher's view of an image and a text: the words to distil, and whether the two match."""
 
 import hashlib
 from collections import OrderedDict
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str, tuple[str, ...]]  # image key, teacher text, words
 
-_DECIMALS = 7  # scores are rounded, so that the last bits of a batched sum never decide between equal words
+_DECIMALS = 7  # rounded scores: the last bits of a batched sum must not decide between equal words
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherView:
-    """What is remembered of an image and a text.
+    """The teacher's view of one image and one text.
 
     Args:
         kept: indices of the words to distil, ascending.
@@ -49,13 +49,13 @@ class TeacherView:
 
 @dataclass(frozen=True, slots=True)
 class WordScores:
-    """How relevant each of K words (padded) of N texts is.
+    """The relevance of each of K words (padded) of N texts.
 
     Args:
-        mask: (N, K) words that may be kept.
-        visual: (N, K) cosine with the image, relative to other images; None where the settings do not ask for it.
-        semantic: (N, K) how far the sentence moves without the word, or its idf; likewise.
-        combined: (N, K) probabilities by which words are kept; likewise.
+        mask: (N, K) true for words that may be kept.
+        visual: (N, K) cosine with the image, relative to other images. None if the settings do not use it.
+        semantic: (N, K) how far the sentence moves without the word, or its idf. None if the settings do not use it.
+        combined: (N, K) probabilities by which words are kept. None if the settings do not use them.
     """
 
     mask: Tensor
@@ -65,18 +65,18 @@ class WordScores:
 
 
 class TeacherViews:
-    """Views of (image, text) pairs, each worked out once at first sight and then remembered.
+    """Views of (image, text) pairs, each worked out once and then remembered.
 
-    A view depends on the pair, the configuration and the source alone, never on the batch it came in.
+    A view depends on the pair, the settings and the source alone, never on the batch that holds the pair.
 
     Args:
         source: a live teacher or a store.
         config: the settings.
-        document_frequency: of the task's corpus, for semantic="idf".
-        room: pairs remembered, by a data loader's workers together; the oldest are forgotten first.
+        document_frequency: of the task's corpus, needed by semantic="idf".
+        room: number of pairs that a data loader's workers remember together. The oldest are forgotten first.
 
     Raises:
-        ValueError: if the settings ask for idf and there is no document frequency.
+        ValueError: the settings ask for idf and there is no document frequency.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TeacherViews:
         self.config = config
         self.document_frequency = document_frequency
         self.room = room
-        # By the pair's hash, a fraction of its size.
+        # By the pair's hash, which is much smaller than the pair.
         self._views: OrderedDict[int, TeacherView] = OrderedDict()
         self._mean: Tensor | None = None
         scored = config.selection != "all" and (config.word_weight > 0 or config.text_target == "selected")
@@ -107,12 +107,12 @@ class TeacherViews:
     def __call__(
         self, pairs: Sequence[Pair], image_embeds: Tensor, regions: Sequence[Tensor] | None = None
     ) -> list[TeacherView]:
-        """The view of each pair.
+        """Return the view of each pair.
 
         Args:
             pairs: B*C image keys, texts and words, the C of an image together.
             image_embeds: (B, embed_dim).
-            regions: (regions, embed_dim) of each image, where the task knows any.
+            regions: (regions, embed_dim) of each image, if the task knows regions.
         """
         known = {pair: self._views.get(hash(pair)) for pair in pairs}
         found = {pair: view for pair, view in known.items() if view is not None}
@@ -134,7 +134,7 @@ class TeacherViews:
         return [found[pair] for pair in pairs]
 
     def prompt(self, word: str) -> str:
-        """The teacher's text for a word."""
+        """Return the teacher's text for a word."""
         return self.config.word_prompt.replace("{word}", word)
 
     def _look(self, pairs: list[Pair], image_embeds: Tensor, looks: Sequence[Tensor]) -> list[TeacherView]:
@@ -156,12 +156,12 @@ class TeacherViews:
     def word_scores(
         self, pairs: list[Pair], image_embeds: Tensor, regions: Sequence[Tensor] | None = None
     ) -> "WordScores":
-        """The relevance of each word of each pair, for people who look at what selection does.
+        """Return the relevance of each word of each pair, to show people what selection does.
 
         Args:
             pairs: N image keys, texts and words.
             image_embeds: (N, embed_dim) of their images.
-            regions: (regions, embed_dim) of each image, where the task knows any.
+            regions: (regions, embed_dim) of each image, if the task knows regions.
         """
         looks = [image_embeds[n : n + 1] for n in range(len(pairs))]
         if regions is not None and self.over_regions:
@@ -169,14 +169,14 @@ class TeacherViews:
         return self._score(pairs, looks, embed_texts(self.source, [text for _, text, _ in pairs]))
 
     def _keep(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> list[tuple[int, ...]]:
-        """The kept word indices of each pair."""
+        """Return the kept word indices of each pair."""
         found = self._score(pairs, looks, text_embeds)
         if found.combined is None:
             return _indices(found.mask)
         return _indices(self._select(found.combined, found.mask, pairs))
 
     def _score(self, pairs: list[Pair], looks: Sequence[Tensor], text_embeds: Tensor) -> "WordScores":
-        """The relevance of each pair's words; a word is as visible as in the look most like it."""
+        """Return the relevance of each pair's words. A word's visual relevance is the highest over the looks."""
         config = self.config
         places = [
             (n, k)
@@ -226,7 +226,7 @@ class TeacherViews:
         if config.selection not in ("sample", "random"):
             return select(scores, mask)
         selected = torch.zeros_like(mask)
-        for n, (key, text, words) in enumerate(pairs):  # each pair its own generator, over its own words only
+        for n, (key, text, words) in enumerate(pairs):  # a generator for each pair, over its own words only
             generator = torch.Generator().manual_seed(_stable_hash(config.seed, key, text))
             own = slice(0, len(words))
             selected[n, own] = select(scores[n, own], mask[n, own], generator=generator)
@@ -243,16 +243,16 @@ class TeacherViews:
 
 
 def match_logits(source: "Source", image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-    """(n,) float64 logits of the teacher that images and texts (n, embed_dim) belong together."""
+    """Return (n,) float64 logits of the teacher that images and texts (n, embed_dim) belong together."""
     cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
     return source.logit_scale * cosines + (source.logit_bias or 0.0)
 
 
 def embed_texts(source: "Source", texts: Sequence[str]) -> Tensor:
-    """(len(texts), embed_dim) float32 on the CPU; each different text is asked for once, in one call.
+    """Return (len(texts), embed_dim) float32 embeddings on the CPU. Each different text is asked for once.
 
     Raises:
-        ValueError: naming the text whose embedding holds NaN or infinity.
+        ValueError: an embedding holds NaN or infinity; the message names its text.
     """
     row = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     embeds = checked(source.text_embeds(list(row)), "text", list(row))
@@ -277,6 +277,6 @@ def _indices(selected: Tensor) -> list[tuple[int, ...]]:
 
 
 def _stable_hash(*parts: object) -> int:
-    """63 bits that are the same on every machine and in every process."""
+    """Return 63 bits that are the same on every machine and in every process."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()
     return int.from_bytes(digest[:8], "big") >> 1

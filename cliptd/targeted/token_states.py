@@ -1,4 +1,4 @@
-"""Token states as the objective reads them: words as the mean of their tokens, ragged rows over processes."""
+"""Token states as the objective reads them: word means, and padded rows gathered over processes."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,15 @@ from cliptd.targeted.weighting import Gather
 
 
 def mean_by_word(states: Tensor, word_ids: Tensor, words: int) -> tuple[Tensor, Tensor]:
-    """Word states: the mean of each word's token states.
+    """Return word states: the mean of each word's token states.
 
     Args:
         states: (rows, tokens, width).
-        word_ids: (rows, tokens) index of the token's word, -1 for none.
-        words: K, how many words a row has room for.
+        word_ids: (rows, tokens) index of each token's word, -1 for none.
+        words: K, the number of words in a row, padding included.
 
     Returns:
-        (rows, K, width) float32 means, 0 for a word without tokens, and (rows, K) bool, whether it has any.
+        (rows, K, width) float32 means, 0 for a word without tokens, and (rows, K) bool, true for a word with tokens.
 
     >>> import torch
     >>> states = torch.tensor([[[1.0], [3.0], [5.0]]])
@@ -31,7 +31,7 @@ def mean_by_word(states: Tensor, word_ids: Tensor, words: int) -> tuple[Tensor, 
 
 
 def gather_padded(padded: Tensor, gather: Gather | None) -> Tensor:
-    """Gather (rows, K, e) where each process has padded to its own K."""
+    """Gather (rows, K, e) over processes, which may have padded to different K."""
     if gather is None:
         return padded
     room = int(gather(torch.tensor([padded.shape[1]], device=padded.device)).max())

@@ -1,4 +1,4 @@
-"""Confidence weights: distil most where the teacher knows and the student does not (arXiv 2201.05729)."""
+"""Confidence weights: distil most what the teacher knows and the student does not (arXiv 2201.05729)."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -25,27 +25,27 @@ def confidence_weights(
     normalise: bool = True,
     gather: Gather | None = None,
 ) -> Tensor:
-    """One weight per instance; no gradient flows through it.
+    """Return one weight for each instance. No gradient flows through it.
 
-    "ratio": w = min((p_teacher + eps) / (p_student + eps), max_ratio) ** (1 / temperature), where the cap
-    bounds what one instance that the student has wholly wrong can take of the batch; "teacher":
-    w = (p_teacher + eps) ** (1 / temperature); "constant": w = 1.
+    "ratio": w = min((p_teacher + eps) / (p_student + eps), max_ratio) ** (1 / temperature). The upper limit keeps an
+    instance that the student has wholly wrong from taking the whole batch.
+    "teacher": w = (p_teacher + eps) ** (1 / temperature). "constant": w = 1.
 
     Args:
-        teacher_probability: (batch,) that image and text belong together, in [0, 1].
-        student_probability: (batch,) of the right answer, in [0, 1]; needed by "ratio".
+        teacher_probability: (batch,) probability that image and text belong together, in [0, 1].
+        student_probability: (batch,) probability of the right answer, in [0, 1]. Needed by "ratio".
         mode: as above.
-        max_ratio: cap of the ratio, before the temperature.
+        max_ratio: upper limit of the ratio, before the temperature.
         temperature: above 1 flattens the weights, below 1 sharpens them.
         eps: added to both probabilities.
-        normalise: divide by the mean over the batch, so that weighting moves emphasis and keeps the total.
-        gather: concatenates a tensor over processes, for the mean over the global batch.
+        normalise: divide by the mean over the batch, so that the total of the weights stays the same.
+        gather: concatenates a tensor over processes, for the mean over the batch of all processes.
 
     Returns:
         (batch,) float32 weights, mean 1 over the gathered batch if normalised.
 
     Raises:
-        ValueError: for an unknown mode, or "ratio" without the student's probability, or another shape of it.
+        ValueError: the mode is unknown, or the student's probability is missing for "ratio" or has another shape.
 
     >>> import torch
     >>> confidence_weights(torch.tensor([0.9, 0.3]), torch.tensor([0.3, 0.3]), eps=1e-12)
@@ -66,7 +66,7 @@ def confidence_weights(
     elif student_probability.shape != teacher.shape:
         raise ValueError(
             f"student_probability has shape {tuple(student_probability.shape)}; expected "
-            f"{tuple(teacher.shape)}, one probability an instance, as teacher_probability has"
+            f"{tuple(teacher.shape)}, one probability for every instance, as teacher_probability has"
         )
     else:
         weights = ((teacher + eps) / (student_probability.detach().float() + eps)).clamp(max=max_ratio)
@@ -88,29 +88,29 @@ def teacher_probability(
     over: Literal["candidates", "batch"] = "candidates",
     gather: Gather | None = None,
 ) -> Tensor:
-    """The teacher's probability that each instance's image and right text belong together.
+    """Return the teacher's probability that each instance's image and right text belong together.
 
-    Over the instance's own candidates where it has several: softmax of `match` at the label. With one candidate and
-    rivals: softmax of `match` among them. Else over the batch: a sigmoid teacher's own probability of the pair, or the
-    softmax of the image's cosine with each text of the gathered batch, at its own text; texts equal to its own are no
-    rivals of it.
+    - An instance with several candidates: softmax of `match` over them, at the label.
+    - An instance with one candidate and rivals: softmax of `match` and the rivals' logits, at the candidate.
+    - Otherwise, over the batch: a sigmoid teacher's own probability of the pair. For other teachers, the softmax of the
+      image's cosines with the texts of the gathered batch, at its own text. Texts equal to its own are no rivals.
 
     Args:
         match: (batch, candidates) teacher logits that image and text belong together.
         image_embeds: (batch, embed_dim); normalised here.
         text_embeds: (batch, candidates, embed_dim); normalised here.
-        labels: (batch,) index of the right candidate; needed with several candidates.
-        rivals: (batch, rivals) teacher logits of wrong texts, -inf for none, where there is one candidate.
+        labels: (batch,) index of the right candidate. Needed with several candidates.
+        rivals: (batch, rivals) teacher logits of wrong texts, -inf for padding. Read with one candidate only.
         logit_scale: multiplies cosines.
-        sigmoid: the teacher's logits are per pair, as SigLIP's.
-        over: "candidates" as above, or the "batch" always, with the right candidate's text.
+        sigmoid: if true, the teacher's logits are of single pairs, as SigLIP's.
+        over: "candidates": as above. "batch": always over the batch, with the right candidate's text.
         gather: concatenates a tensor over processes.
 
     Returns:
-        (batch,) float32.
+        (batch,) float32 probabilities.
 
     Raises:
-        ValueError: if there are several candidates and no labels, or labels of another shape.
+        ValueError: there are several candidates, and labels are missing or of another shape.
     """
     batch, candidates = match.shape
     right = torch.zeros(batch, dtype=torch.long, device=match.device)

@@ -1,4 +1,4 @@
-"""Words tie two tokenizers together: where a text's words stand, and which word each token belongs to."""
+"""The words of a text, which tie two tokenizers together: their places, and the word of each token."""
 
 import re
 from collections.abc import Sequence
@@ -16,17 +16,16 @@ _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 @dataclass(frozen=True)
 class WordedText:
-    """A text that the student reads, with its words as the teacher calls them.
+    """A text that the student reads, with its words by the teacher's names.
 
     Args:
-        text: what the student's tokenizer gets.
-        words: the teacher's name of each word; may differ from what stands in `text` (VCR: "Casey" there,
-            "person" here).
+        text: the text for the student's tokenizer.
+        words: the teacher's name of each word, which may differ from `text` (VCR: "person" for "Casey").
         spans: (start, end) of each word in `text`, in characters, ascending and disjoint.
         teacher_text: the whole text as the teacher reads it.
 
     Raises:
-        ValueError: if words and spans differ in number, or a span is empty, outside the text or out of order.
+        ValueError: words and spans differ in number, or a span is empty, outside the text or out of order.
 
     >>> worded = WordedText.from_text("A dog's well-lit ball.")
     >>> worded.words
@@ -44,7 +43,7 @@ class WordedText:
         if len(self.words) != len(self.spans):
             raise ValueError(
                 f"{len(self.words)} words but {len(self.spans)} spans for the text {self.text!r}; "
-                "expected one span a word"
+                "expected one span for each word"
             )
         end_before = 0
         for word, (start, end) in zip(self.words, self.spans, strict=True):
@@ -58,7 +57,7 @@ class WordedText:
 
     @classmethod
     def from_text(cls, text: str) -> "WordedText":
-        """Words are the runs of letters and digits, with inner apostrophes and hyphens."""
+        """Take as words the runs of letters and digits, with inner apostrophes and hyphens."""
         found = list(_WORD.finditer(text))
         return cls(text, tuple(m.group() for m in found), tuple(m.span() for m in found), text)
 
@@ -71,24 +70,25 @@ def encode_with_words(
     max_length: int | None = None,
     padding: bool | str = True,
 ) -> "BatchEncoding":
-    """Tokenise texts (or pairs) for the student and say which word each token belongs to.
+    """Tokenise texts, or pairs of texts, for the student, and tell the word of each token.
 
     Args:
-        tokenizer: of transformers, fast (offsets are used) or slow (the pieces between words are tokenised).
+        tokenizer: of transformers. A fast tokenizer gives offsets; with a slow one, the pieces between words are
+            tokenised.
         first: N texts.
         second: N texts that follow them, or None.
-        max_length: in tokens, specials included; longer inputs are cut "longest_first". A word that is cut
-            away simply has no token. None does not cut.
-        padding: as in transformers: True (to the longest), "max_length" or False (all of one length).
+        max_length: in tokens, special tokens included. Longer inputs are cut "longest_first", and a word that is cut
+            away has no token. None: no cut.
+        padding: as in transformers: True (to the longest), "max_length" or False (all have one length).
 
     Returns:
-        (N, T) int64 tensors input_ids, attention_mask, token_type_ids where the tokenizer has them, and
-        word_ids: the index into first.words + second.words that the token overlaps most (the lower one on a
-        tie), -1 for special tokens, padding and punctuation. Read it as `encoding["word_ids"]`: the attribute
-        of that name is a method of transformers.
+        (N, T) int64 tensors: input_ids, attention_mask, token_type_ids if the tokenizer has them, and word_ids. A
+        token's word id is the index into first.words + second.words of the word that it overlaps most, the lower one
+        on a tie. It is -1 for special tokens, padding and punctuation. Read `encoding["word_ids"]`, because
+        `encoding.word_ids` is a method of transformers.
 
     Raises:
-        ValueError: if `first` is empty or `second` has another number of texts.
+        ValueError: `first` is empty, or `second` has another number of texts.
     """
     if len(first) == 0:
         raise ValueError("encode_with_words got no texts; expected at least one WordedText")
@@ -135,7 +135,7 @@ def _encode_fast(
 
 
 def _padded_spans(texts: Sequence[WordedText]) -> np.ndarray:
-    """(N, K, 2) spans, zero (empty) where a text has fewer words; K is at least 1."""
+    """Return (N, K, 2) spans, padded with empty ones (0, 0). K is at least 1."""
     spans = np.zeros((len(texts), max(1, max(len(worded.spans) for worded in texts)), 2), np.int64)
     for row, worded in zip(spans, texts, strict=True):
         row[: len(worded.spans)] = np.array(worded.spans, np.int64).reshape(-1, 2)
@@ -143,7 +143,7 @@ def _padded_spans(texts: Sequence[WordedText]) -> np.ndarray:
 
 
 def _largest_overlap(offsets: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """(N, T, 2) character ranges of tokens and (N, K, 2) of words → (N, T) index of the word, or -1."""
+    """Return (N, T) indices of words, or -1, for (N, T, 2) spans of tokens and (N, K, 2) spans of words."""
     start = np.maximum(offsets[:, :, None, 0], spans[:, None, :, 0])
     overlap = np.minimum(offsets[:, :, None, 1], spans[:, None, :, 1]) - start
     return np.where(overlap.max(axis=2) > 0, overlap.argmax(axis=2), -1)
@@ -165,7 +165,7 @@ def _encode_slow(
             tokens = tokens + more
             owners = owners + [k if k < 0 else k + len(worded.words) for k in more_owners]
         ids: Any = tokenizer.convert_tokens_to_ids(tokens)  # a list, as tokens are
-        # Negative stand-ins pass the tokenizer's own truncation and template, and are then replaced.
+        # Negative stand-ins go through the tokenizer's truncation and template, and are then replaced.
         stand_ins = [-1 - i for i in range(len(tokens))]
         row = tokenizer.prepare_for_model(
             stand_ins[:count],
@@ -195,11 +195,10 @@ def _encode_slow(
 def _tokens_and_words(
     tokenizer: "PreTrainedTokenizerBase", worded: WordedText
 ) -> tuple[list[str], list[int]]:
-    """The tokens of one text and the word each belongs to, for a tokenizer without offsets.
+    """Return the tokens of one text and the word of each, for a tokenizer without offsets.
 
-    The pieces between and inside the spans are tokenised alone (a word with the blanks before it). Where
-    their tokens, joined, are not those of the whole text, the tokens of its beginnings up to each boundary
-    decide.
+    The pieces between and inside the spans are tokenised alone, a word with the blanks before it. If their tokens
+    together are not those of the whole text, the tokens of the text up to each boundary decide.
     """
     whole = tokenizer.tokenize(worded.text)
     tokens: list[str] = []
@@ -219,14 +218,14 @@ def _tokens_and_words(
         before = tokenizer.tokenize(worded.text[:start].rstrip())
         up_to = tokenizer.tokenize(worded.text[:end])
         begin, stop = _shared_beginning(before, whole), _shared_beginning(up_to, whole)
-        stop += stop < len(up_to)  # a token that goes on behind the word still overlaps it
+        stop += stop < len(up_to)  # a token that extends beyond the word still overlaps it
         for t in range(begin, min(stop, len(whole))):
             owners[t] = k if owners[t] < 0 else owners[t]
     return whole, owners
 
 
 def _shared_beginning(tokens: list[str], whole: list[str]) -> int:
-    """How many leading tokens two lists share."""
+    """Count the leading tokens that two lists share."""
     shared = 0
     for one, other in zip(tokens, whole, strict=False):
         if one != other:

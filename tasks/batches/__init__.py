@@ -1,1 +1,1 @@
-"""Examples of a task to batches of tensors."""
+"""Make batches of tensors of a task's examples."""

@@ -1,43 +1,48 @@
-"""What a teacher of whole images is shown of a box: its crop, or its image with all else painted over."""
+"""The image of a box for a teacher of whole images: its crop, or its image with all else painted over."""
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:  # settings import this module, and must not cost torch
+    from tasks.batches.example import Example
 
 TeacherBoxes = Literal["crop", "alone", "none"]
 
 
 class BoxViews:
-    """The boxes of one example, as pictures that are made when they are asked for; the image is opened once.
+    """The boxes of one example, as images that are made when they are asked for. The example's image is opened once.
 
-    example: of any task, its image and its boxes, in pixels.
-    view: "crop", or "alone": where it is and as large as it is, on the median colour of the image, for
-        teachers that know no magnified objects.
+    Args:
+        example: of any task. Its boxes are in pixels.
+        view: "crop": the box alone. "alone": the box in its place and size, on the median colour of the image, for
+            teachers that do not know magnified objects.
 
-    Raises ValueError for an unknown view.
+    Raises:
+        ValueError: the view is unknown.
     """
 
-    def __init__(self, example: Any, view: Literal["crop", "alone"]) -> None:
+    def __init__(self, example: "Example", view: Literal["crop", "alone"]) -> None:
         if view not in ("crop", "alone"):
             raise ValueError(f"view is {view!r}; choose 'crop' or 'alone'")
         self.example, self.view = example, view
 
     @property
     def keys(self) -> list[str]:
-        """A name for each box; the same name is always the same picture."""
+        """Return a name for each box. The same name is always the same image."""
         places = (",".join(f"{value:g}" for value in box) for box in self.example.boxes.tolist())
         return [f"{self.example.image_key}#{self.view}:{place}" for place in places]
 
     @property
-    def pictures(self) -> list[Callable[[], Image.Image]]:
-        """A function for each box that makes its picture."""
-        return [partial(self.picture, index) for index in range(len(self.example.boxes))]
+    def images(self) -> list[Callable[[], Image.Image]]:
+        """Return a function for each box that makes its image."""
+        return [partial(self.image, index) for index in range(len(self.example.boxes))]
 
-    def picture(self, index: int) -> Image.Image:
-        """What is in one box, to whole pixels around it."""
+    def image(self, index: int) -> Image.Image:
+        """Make the image of one box, with its sides rounded outwards to whole pixels."""
         x1, y1 = np.floor(self.example.boxes[index][:2]).astype(int)
         x2, y2 = np.ceil(self.example.boxes[index][2:]).astype(int)
         crop = self._image.crop((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)))

@@ -1,9 +1,7 @@
-"""From examples to a student's batch: B instances, C candidate texts each (VCR 4, VQA and SNLI-VE 1), one image each.
+"""Make a student's batch of examples: B instances, each of one image and C texts (VCR 4, VQA and SNLI-VE 1).
 
-`PatchCollator` serves students that read pixels (ViLT, BridgeTower, BLIP, FLAVA), `RegionCollator` those that read
-region features (VisualBERT, LXMERT). Both take the examples of any task: their `image_key` (the same key is always the
-same image), `image` (a function that opens it), `size` (width, height), `boxes` (R, 4) in pixels and `mentioned`, the
-numbers of the boxes that the text names.
+`PatchCollator` serves students that read pixels (ViLT, BridgeTower, BLIP, FLAVA). `RegionCollator` serves students that
+read region features (VisualBERT, LXMERT). Both take the examples of any task, see `tasks.batches.example.Example`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,15 +26,19 @@ if TYPE_CHECKING:
 class PatchCollator:
     """Batches for students that see image patches.
 
-    texts: of the task, e.g. `ChoiceTexts`.
-    image_transform: the student's: an image processor of transformers, or a function from an RGB image to a
-        tensor (3, H, W); smaller tensors of a batch are padded and masked.
-    draw: the picture that the student sees of an example; None: its image.
-    distillation: also hand over `batch["distillation_inputs"]` (the example's image, as it is).
-    teacher_boxes: what the teacher is shown of each box, see `BoxViews`; "none": whole images only.
+    A batch has these columns.
 
-    A batch: input_ids, attention_mask and, if the tokenizer has them, token_type_ids (B, C, T); pixel_values
-    (B, 3, H, W); pixel_mask (B, H, W); labels (B,), or (B, A) of soft ones, unless an example has none.
+    - input_ids, attention_mask and, if the tokenizer has them, token_type_ids, (B, C, T).
+    - pixel_values (B, 3, H, W) and pixel_mask (B, H, W).
+    - labels (B,), or soft labels (B, A), unless an example has none.
+
+    Args:
+        texts: of the task, such as `ChoiceTexts`.
+        image_transform: the student's image processor of transformers, or a function from an RGB image to a tensor
+            (3, H, W). Smaller tensors of a batch are padded and masked.
+        draw: makes the image that the student sees of an example. None: the example's image.
+        distillation: if true, add "distillation_inputs" to the batch, with the example's image as it is.
+        teacher_boxes: the image of each box for the teacher, see `BoxViews`. "none": whole images only.
     """
 
     def __init__(
@@ -71,25 +73,28 @@ class PatchCollator:
         return {**batch, "pixel_values": values, "pixel_mask": mask}
 
     def distillation_inputs(self, examples: Sequence[Example]) -> DistillationInputs:
-        """What the teacher is asked about the examples; no picture is opened for it."""
+        """Return what the teacher is asked about the examples. No image is opened for it."""
         return _distillation_inputs(examples, self.texts(examples), self.teacher_boxes)
 
 
 class RegionCollator:
-    """Batches for students that see region features; the first region is the whole image.
+    """Batches for students that see region features. The first region is the whole image.
 
-    texts: of the task, e.g. `ChoiceTexts`.
-    regions: a `RegionFeatures`, or anything with its `lookup`.
-    model: "visual_bert" or "lxmert".
-    max_regions: per instance, the whole image included; the objects that the instance mentions come before
-        others.
-    distillation, teacher_boxes: as for `PatchCollator`.
+    A batch has the text columns and labels of `PatchCollator`, and these.
 
-    A batch: the text columns and labels of `PatchCollator`, and for VisualBERT visual_embeds (B, R, D),
-    visual_attention_mask and visual_token_type_ids (B, R), image_text_alignment (B, C, R, L): positions of
-    the tokens that name the region, -1 beyond; a region that no token names stands at the first token, as the
-    model needs one. For LXMERT visual_feats (B, R, D), visual_pos (B, R, 4) boxes as shares of the image,
-    visual_attention_mask (B, R).
+    - VisualBERT: visual_embeds (B, R, D), visual_attention_mask and visual_token_type_ids (B, R), and
+      image_text_alignment (B, C, R, L), see `align`.
+    - LXMERT: visual_feats (B, R, D), visual_pos (B, R, 4), which are boxes as shares of the image, and
+      visual_attention_mask (B, R).
+
+    Args:
+        texts: of the task, such as `ChoiceTexts`.
+        regions: a `RegionFeatures`, or anything with its `lookup`.
+        model: "visual_bert" or "lxmert".
+        max_regions: most regions of an instance, the whole image included. The objects that the instance mentions come
+            before others.
+        distillation: as for `PatchCollator`.
+        teacher_boxes: as for `PatchCollator`.
     """
 
     def __init__(
@@ -103,9 +108,9 @@ class RegionCollator:
         teacher_boxes: TeacherBoxes = "none",
     ) -> None:
         if model not in ("visual_bert", "lxmert"):
-            raise ValueError(f"model is {model!r}; region students are 'visual_bert' and 'lxmert'")
+            raise ValueError(f"model is {model!r}; expected 'visual_bert' or 'lxmert'")
         if max_regions < 1:
-            raise ValueError(f"max_regions is {max_regions}; at least 1, the whole image, is needed")
+            raise ValueError(f"max_regions is {max_regions}; expected at least 1, the whole image")
         self.texts, self.regions, self.model, self.max_regions = texts, regions, model, max_regions
         self.distillation, self.teacher_boxes = distillation, teacher_boxes
 
@@ -142,7 +147,7 @@ class RegionCollator:
         }
 
     def distillation_inputs(self, examples: Sequence[Example]) -> DistillationInputs:
-        """What the teacher is asked about the examples; no picture is opened for it."""
+        """Return what the teacher is asked about the examples. No image is opened for it."""
         return _distillation_inputs(examples, self.texts(examples), self.teacher_boxes)
 
     def _kept_objects(self, example: Example) -> list[int]:
@@ -152,11 +157,15 @@ class RegionCollator:
 
 
 def align(region_objects: Tensor, object_ids: Tensor) -> Tensor:
-    """Token positions that name each region, as VisualBERT's image_text_alignment.
+    """Return the positions of the tokens that name each region, as VisualBERT's image_text_alignment.
 
-    region_objects: (B, R) object of each region, -1 for none. object_ids: (B, C, T) object that each token
-    names, -1 for none. Returns (B, C, R, L) int64, ascending positions, -1 beyond them; position 0 for a
-    region without mention.
+    Args:
+        region_objects: (B, R) object of each region, -1 for none.
+        object_ids: (B, C, T) object that each token names, -1 for none.
+
+    Returns:
+        (B, C, R, L) int64 ascending positions, padded with -1. A region that no token names gets position 0, because
+        the model needs one.
 
     >>> align(torch.tensor([[-1, 4]]), torch.tensor([[[-1, 4, -1, 4]]])).tolist()
     [[[[0, -1], [1, 3]]]]
@@ -175,7 +184,7 @@ def align(region_objects: Tensor, object_ids: Tensor) -> Tensor:
 def _text_columns(
     texts: ExampleTexts, examples: Sequence[Example], encoded: list[EncodedExample]
 ) -> dict[str, Any]:
-    """The student's columns that both kinds of student share: texts and labels."""
+    """Return the columns that both kinds of student share: texts and labels."""
     names = encoded[0].columns
     batch = {name: pad_to_batch([e.columns[name] for e in encoded], texts.padding_of(name)) for name in names}
     labels = [example.label for example in examples]
@@ -190,7 +199,7 @@ def _distillation_inputs(
     teacher_boxes: TeacherBoxes,
     region_objects: Tensor | None = None,
 ) -> DistillationInputs:
-    """What the teacher is asked; region_objects (B, P): the object that each image token of the student is."""
+    """Return what the teacher is asked. region_objects: (B, P) object of each image token of the student."""
     rivals = [e.rival_texts for e in encoded if e.rival_texts is not None]
     inputs = DistillationInputs(
         image_keys=[example.image_key for example in examples],
@@ -206,6 +215,6 @@ def _distillation_inputs(
     return replace(
         inputs,
         region_keys=[view.keys for view in views],
-        regions=[view.pictures for view in views],
+        regions=[view.images for view in views],
         region_ids=region_objects,
     )

@@ -10,18 +10,24 @@ from torch import Tensor
 
 
 class Example(Protocol):
-    """What collators and region features read of an example; its label is a class, soft labels as a tensor, or None."""
+    """An example as collators and region features read it."""
 
     image_key: str
+    """Name of the image. The same key is always the same image."""
     image: Callable[[], Image.Image]
+    """Opens the image."""
     size: tuple[int, int]
+    """(width, height) of the image."""
     boxes: np.ndarray
+    """(R, 4) in pixels, x1 y1 x2 y2."""
     mentioned: Sequence[int]
+    """Indices of the boxes that the text names."""
     label: Any
+    """A class, soft labels as a tensor, or None."""
 
 
 def all_boxes(example: Example) -> Tensor:
-    """(1 + objects, 4) boxes in pixels, the whole image first."""
+    """Return (1 + objects, 4) boxes in pixels, the whole image first."""
     width, height = example.size
     whole = torch.tensor([[0.0, 0.0, width, height]])
     return torch.cat([whole, torch.tensor(example.boxes)])

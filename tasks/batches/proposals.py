@@ -1,4 +1,4 @@
-"""Boxes of images whose data set has none: what a detector proposed, or the cells of a grid (arXiv 2001.03615)."""
+"""Boxes for images whose data set has none: a detector's proposals, or the cells of a grid (arXiv 2001.03615)."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cliptd.data.files.jsonl import JsonLines
 from cliptd.data.images import ImageFile
 
 Proposals = Callable[[str, ImageFile], tuple[np.ndarray, tuple[int, int]]]
-"""(image key, image) → float32 boxes (R, 4), x1 y1 x2 y2 in pixels, and the image's (width, height)."""
+"""From (image key, image) to float32 boxes (R, 4), x1 y1 x2 y2 in pixels, and the image's (width, height)."""
 
 
 class ProposedBoxes:
@@ -33,23 +33,23 @@ class ProposedBoxes:
 
     @property
     def boxes(self) -> np.ndarray:
-        """(R, 4) in pixels."""
+        """Return (R, 4) boxes in pixels."""
         return self._proposed[0]
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """Return (width, height) of the image."""
         return self._proposed[1]
 
 
 class GridProposals:
-    """The cells of a grid, row by row. side: cells in a row and in a column; 0: no box."""
+    """The cells of a grid, row by row. side: number of cells in a row and in a column. 0: no boxes."""
 
     def __init__(self, side: int) -> None:
         self.side = side
 
     def __call__(self, key: str, image: ImageFile) -> tuple[np.ndarray, tuple[int, int]]:
-        """See `Proposals`; only the head of the image file is read."""
+        """Return boxes and size, see `Proposals`. Only the head of the image file is read."""
         width, height = _dimensions(image)
         edges = np.linspace(0, 1, self.side + 1, dtype=np.float32)
         cells = [
@@ -63,7 +63,9 @@ class GridProposals:
 class FileProposals:
     """Boxes of a jsonl file: a line is {"image": its file name, "width", "height", "boxes": [[x1, y1, x2, y2], …]}.
 
-    Raises ValueError and FileNotFoundError that name file and line.
+    Raises:
+        ValueError: a line has no image or an image that another line has; the message names file and line.
+        FileNotFoundError: there is no such file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -74,25 +76,26 @@ class FileProposals:
             if not isinstance(name, str) or name in self._line_of:
                 found = "more than once" if name in self._line_of else "no file name"
                 raise ValueError(
-                    f"{self.lines.where(index)}: image is {name!r}, {found}; expected one line an image"
+                    f"{self.lines.where(index)}: image is {name!r}, {found}; expected one line for each image"
                 )
             self._line_of[name] = index
 
     def __call__(self, key: str, image: ImageFile) -> tuple[np.ndarray, tuple[int, int]]:
-        """See `Proposals`; the image is not opened.
+        """Return boxes and size, see `Proposals`. The image is not opened.
 
-        Raises ValueError for an image without a line, or boxes that are none.
+        Raises:
+            ValueError: the image has no line, or its boxes are unreadable.
         """
         if key not in self._line_of:
             raise ValueError(
-                f"{image.where}: {self.lines.path} has no boxes of {key}; expected a line an image"
+                f"{image.where}: {self.lines.path} has no boxes of {key}; expected a line for each image"
             )
         index = self._line_of[key]
         return parse_boxes(self.lines.raw(index), self.lines.where(index))
 
 
 def read_proposals(path: Path) -> FileProposals:
-    """`FileProposals` of a file, read once in a process for all data sets, and again if it changed."""
+    """Return the `FileProposals` of a file, which a process reads once, and again if the file changed."""
     return _read_proposals(path, size_and_date(path))
 
 
@@ -102,7 +105,11 @@ def _read_proposals(path: Path, size_and_date: tuple[int, int]) -> FileProposals
 
 
 def parse_boxes(line: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """Boxes (R, 4) and (width, height) of a line; raises ValueError, beginning with `where`, for what are none."""
+    """Return boxes (R, 4) and (width, height) of a line.
+
+    Raises:
+        ValueError: they are unreadable or outside the image; the message begins with `where`.
+    """
     try:
         boxes = np.array(line["boxes"], dtype=np.float32).reshape(len(line["boxes"]), 4)
         size = int(line["width"]), int(line["height"])
@@ -115,13 +122,13 @@ def parse_boxes(line: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[int
     if bad.any():
         raise ValueError(
             f"{where}: box {boxes[bad][0].tolist()} is outside the image of {size[0]} x {size[1]} pixels or "
-            "without area"
+            "without area; expected x1 y1 x2 y2 in pixels"
         )
     return boxes, size
 
 
 def write_proposals(path: Path, rows: list[tuple[str, tuple[int, int], np.ndarray]]) -> None:
-    """The file that `FileProposals` reads, of (image name, (width, height), boxes (R, 4))."""
+    """Write the file that `FileProposals` reads. rows: (image name, (width, height), boxes (R, 4))."""
     with open(path, "w", encoding="utf-8") as file:
         for name, (width, height), boxes in rows:
             line = {"image": name, "width": width, "height": height, "boxes": np.asarray(boxes).tolist()}

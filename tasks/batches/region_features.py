@@ -1,7 +1,7 @@
 """Frozen features of image regions from any timm backbone, cached on disk.
 
-A region student needs eyes that already see. The backbone is the user's choice: a timm model name, or
-`local-dir:<folder>` with timm's own config.json and model.safetensors.
+A region student reads features of a trained backbone. The user chooses it: a timm model name, or `local-dir:<folder>`
+with timm's own config.json and model.safetensors.
 """
 
 import hashlib
@@ -29,22 +29,24 @@ GEOMETRY_DIM = 6
 
 
 class RegionFeatures:
-    """Features (R, D) of R boxes of an image.
+    """A source of features (R, D) for the R boxes of an image.
 
-    backbone: timm model name (pretrained weights) or "local-dir:<folder>".
-    mode: "crop" sends each box, resized to a square, through the backbone and takes its pooled feature;
-        "roi_align" sends the whole image through once and averages the feature map inside each box
-        (convolutional backbones).
-    crop_size: side in pixels of the square that enters the backbone (a box, or in roi_align the image);
-        default the backbone's own input size.
-    geometry: append x1, y1, x2, y2 and area as shares of the image, and 1 for the box that is the whole
-        image.
-    cache: folder for features on disk, one safetensors file an image; safe with many processes.
-    memory: images whose features also stay in memory, least recently used first out.
-    batch_size: crops (or images) a forward.
+    Args:
+        backbone: timm model name (pretrained weights) or "local-dir:<folder>".
+        mode: "crop" resizes each box to a square, sends it through the backbone and takes the pooled feature.
+            "roi_align" sends the whole image through once and averages the feature map inside each box
+            (convolutional backbones).
+        crop_size: side in pixels of the square that enters the backbone: a box, or the image in roi_align. None: the
+            backbone's own input size.
+        geometry: if true, append x1, y1, x2, y2 and area as shares of the image, and 1 for the box that is the whole
+            image.
+        cache: folder for features on disk, with one safetensors file for each image. Many processes may share it.
+        memory: number of images whose features also stay in memory. The least recently used are dropped first.
+        batch_size: crops (or images) in a forward.
 
-    Raises ValueError for an unknown mode, FileNotFoundError for a local folder without its two files,
-    ValueError from `lookup` for a box outside its image or a backbone without a feature map.
+    Raises:
+        ValueError: the mode is unknown. From `lookup`: a box is outside its image, or the backbone has no feature map.
+        FileNotFoundError: a local folder lacks one of its two files.
     """
 
     def __init__(
@@ -78,19 +80,21 @@ class RegionFeatures:
         self._recent: OrderedDict[str, Tensor] = OrderedDict()
 
     def features(self, image: Image.Image, boxes: Tensor) -> Tensor:
-        """Features of one image's boxes, uncached.
+        """Return the features (R, D) of one image's boxes, float32 on the CPU, without the cache.
 
-        boxes: (R, 4), x1 y1 x2 y2 in pixels. Returns (R, D) float32 on the CPU.
+        boxes: (R, 4), x1 y1 x2 y2 in pixels.
         """
         return self._compute([image], [boxes])[0]
 
     def lookup(
         self, keys: Sequence[str], images: Sequence[Callable[[], Image.Image]], boxes: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Features of several images, from the cache where it has them; only missing images are opened.
+        """Return the features (R_i, D) of several images. Only images that the cache lacks are opened.
 
-        keys: names of the images. images: functions that open them. boxes: (R_i, 4) each. Returns (R_i, D)
-            each.
+        Args:
+            keys: names of the images.
+            images: functions that open them.
+            boxes: (R_i, 4) of each image.
         """
         names = [self._entry(key, box) for key, box in zip(keys, boxes, strict=True)]
         found: dict[str, Tensor] = {}
@@ -114,7 +118,7 @@ class RegionFeatures:
         return [found[name] for name in names]
 
     def precompute(self, examples: Iterable[Example]) -> int:
-        """Fill the cache with every image of some examples; returns the number of images."""
+        """Fill the cache with every image of some examples. Return the number of images."""
         seen: set[str] = set()
         waiting: list[Example] = []
 
@@ -225,9 +229,11 @@ class RegionFeatures:
             return
         path = _file(self.cache, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{name}.{secrets.token_hex(8)}.partial")  # of this process alone
+        partial = path.with_name(
+            f"{name}.{secrets.token_hex(8)}.partial"
+        )  # a name that no other process uses
         partial.write_bytes(save({"features": features.contiguous()}))
-        os.replace(partial, path)  # whole or absent, whichever process comes first
+        os.replace(partial, path)  # the file is whole or absent at any time
 
 
 def _file(cache: Path, name: str) -> Path:
@@ -235,8 +241,9 @@ def _file(cache: Path, name: str) -> Path:
 
 
 def geometry(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(R, 6): x1, y1, x2, y2 and area as shares of an image of size (width, height), and 1 for the whole
-    image.
+    """Return (R, 6): x1, y1, x2, y2 and area as shares of an image of `size`, and 1 for the whole image.
+
+    boxes: (R, 4) in pixels. size: (width, height).
 
     >>> geometry(torch.tensor([[0.0, 0.0, 50.0, 20.0]]), (100, 20)).tolist()
     [[0.0, 0.0, 0.5, 1.0, 0.5, 0.0]]
@@ -248,7 +255,7 @@ def geometry(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _create(backbone: str) -> Any:
-    """Return the backbone of timm with its weights; nn.Module does not declare what timm's models have besides."""
+    """Return timm's model with its weights, as Any because nn.Module declares none of timm's attributes."""
     if backbone.startswith("local-dir:"):
         folder = Path(backbone.removeprefix("local-dir:"))
         for name in ("config.json", "model.safetensors"):

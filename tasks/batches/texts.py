@@ -1,4 +1,4 @@
-"""Student and teacher texts of examples, tokenised once an example and kept."""
+"""Encode the student's and the teacher's texts of examples, once for each example."""
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -17,29 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """The C candidate texts of an example, T tokens each (padding of other examples not included).
-
-    columns: the tokenizer's, (C, T) int64. word_ids: (C, T), index into `words[c]` or -1. object_ids: (C, T),
-    the object that a token names or -1. words: C x K teacher words. teacher_texts: C. rival_texts: wrong texts that the
-    teacher chooses among where C is 1, see `DistillationInputs`; None: the task knows none.
-    """
+    """The C candidate texts of an example, T tokens each, without the padding that other examples need."""
 
     columns: dict[str, Tensor]
+    """The tokenizer's columns, (C, T) int64."""
     word_ids: Tensor
+    """(C, T) index of each token's word in `words[c]`, or -1."""
     object_ids: Tensor
+    """(C, T) object that each token names, or -1."""
     words: list[list[str]]
+    """C lists of the teacher's words."""
     teacher_texts: list[str]
+    """C texts as the teacher reads them."""
     rival_texts: list[str] | None = None
+    """Wrong texts if C is 1, see `DistillationInputs`. None: the task knows none."""
 
 
 class ExampleTexts(ABC):
-    """Encodes examples, memoised; subclasses say how.
+    """An encoder of examples that remembers its results. Subclasses say how an example is encoded.
 
-    tokenizer: of transformers.
-    max_length: student tokens a text or pair may have; longer ones lose their end (of a pair the longest part first).
-    cache_size: examples kept, least recently used first out.
+    Args:
+        tokenizer: of transformers.
+        max_length: most student tokens of a text or pair. Longer texts lose their end, of a pair the longer one first.
+        cache_size: number of examples to remember. The least recently used are forgotten first.
 
-    Raises ValueError for a tokenizer without padding token.
+    Raises:
+        ValueError: the tokenizer has no padding token.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class ExampleTexts(ABC):
     ) -> None:
         if tokenizer.pad_token_id is None:
             raise ValueError(
-                "the tokenizer has no padding token, and texts of a batch differ in length; set one"
+                "the tokenizer has no padding token, and the texts of a batch differ in length; set its pad_token"
             )
         self.tokenizer, self.max_length, self.cache_size = tokenizer, max_length, cache_size
         self._cache: OrderedDict[Hashable, EncodedExample] = OrderedDict()
@@ -69,14 +72,14 @@ class ExampleTexts(ABC):
 
     @abstractmethod
     def key(self, example: Any) -> Hashable:
-        """What the encoding depends on."""
+        """Return all that the encoding depends on."""
 
     @abstractmethod
     def encode(self, examples: list[Any]) -> list[EncodedExample]:
-        """The encodings, not memoised."""
+        """Encode examples, without remembering the results."""
 
     def padding_of(self, column: str) -> int:
-        """The value that pads a tokenizer column."""
+        """Return the value that pads a column of the tokenizer."""
         return {
             "input_ids": self.tokenizer.pad_token_id,
             "token_type_ids": self.tokenizer.pad_token_type_id,
@@ -84,11 +87,13 @@ class ExampleTexts(ABC):
 
 
 class SingleTexts(ExampleTexts):
-    """One text an example: a question, a hypothesis.
+    """An encoder of examples of one text each, such as a question or a hypothesis.
 
-    text, teacher_text: what the student and the teacher read of an example. The student's words are the teacher's.
-    rival_texts: wrong texts for the teacher to choose among; None: the task knows none.
-    options: as for `ExampleTexts`.
+    Args:
+        text: gives the text of an example that the student reads. Its words are the teacher's words.
+        teacher_text: gives the text that the teacher reads.
+        rival_texts: gives the wrong texts that the teacher compares with. None: the task knows none.
+        options: as for `ExampleTexts`.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class SingleTexts(ExampleTexts):
         word_ids = columns.pop("word_ids")
         results = []
         for row, (example, text) in enumerate(zip(examples, worded, strict=True)):
-            used = columns["attention_mask"][row].bool()  # leaves out the padding that other examples need
+            used = columns["attention_mask"][row].bool()  # without the padding that other examples need
             own_ids = word_ids[row : row + 1, used]
             results.append(
                 EncodedExample(
@@ -128,7 +133,7 @@ class SingleTexts(ExampleTexts):
 
 
 def pad_to_batch(tensors: Sequence[Tensor], value: float) -> Tensor:
-    """Tensors (d_1, …) of one rank in one tensor (B, max d_1, …), filled up with `value`."""
+    """Put tensors (d_1, …) of one rank into one tensor (B, max d_1, …), padded with `value`."""
     shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
     batch = tensors[0].new_full((len(tensors), *shape), value)
     for row, tensor in zip(batch, tensors, strict=True):

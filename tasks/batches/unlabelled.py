@@ -1,7 +1,7 @@
 """Images and texts without labels of the task, for the distillation terms alone.
 
-A JSON-lines file, a line a pair: {"image": its path, relative to the file, "text": a caption} and, as a detector or a
-grid gives them, "boxes" [[x1, y1, x2, y2], …] with the image's "width" and "height".
+They are in a JSON-lines file with one pair in a line: {"image": its path, relative to the file, "text": a caption}. A
+line may also hold "boxes" [[x1, y1, x2, y2], …], from a detector or a grid, with the image's "width" and "height".
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,12 +43,15 @@ class UnlabelledExample(ProposedBoxes):
 
 
 class UnlabelledPairs(TableDataset):
-    """Map-style, lazy dataset of `UnlabelledExample`.
+    """A map-style, lazy dataset of `UnlabelledExample`.
 
-    on_bad_sample: "raise" at a bad line now and at a bad image when it is asked for, or "skip": look at every line and
-        image now, leave bad pairs out, list them in `skipped` and warn with their number.
+    Args:
+        on_bad_sample: "raise": fail at a bad line now, and at a bad image when it is asked for. "skip": look at every
+            line and image now, skip bad pairs, list them in `skipped` and warn with their number.
 
-    Raises ValueError and FileNotFoundError that name file and line.
+    Raises:
+        ValueError: a line is bad, or every pair is; the message names file and line.
+        FileNotFoundError: the file or an image is missing.
     """
 
     def __init__(self, path: str | Path, *, on_bad_sample: Literal["raise", "skip"] = "raise") -> None:
@@ -73,7 +76,7 @@ class UnlabelledPairs(TableDataset):
 def _rows(files: tuple[str]) -> Iterator[dict[str, Any]]:
     lines = JsonLines(files[0])
     if not len(lines):
-        raise ValueError(f"{files[0]}: holds no pair; expected a line an image and text")
+        raise ValueError(f"{files[0]}: holds no pair; expected a line for each image and text")
     for index in range(len(lines)):
         row: dict[str, Any] = dict.fromkeys(FEATURES) | {"where": lines.where(index)}
         try:
@@ -95,9 +98,9 @@ def _parse_pair(line: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 class WithUnlabelled:
-    """Labelled and unlabelled examples side by side, (labelled, unlabelled), as long as the longer of the two.
+    """A dataset of pairs (labelled example, unlabelled example), as long as the longer of the two sets.
 
-    Each pass goes once through the longer set; the shorter one is repeated in turn.
+    Each pass goes once through the longer set and repeats the shorter one.
     """
 
     def __init__(self, labelled: Sequence[Any], unlabelled: Sequence[Any]) -> None:
@@ -114,14 +117,12 @@ class WithUnlabelled:
 
 @dataclass
 class CollateWithUnlabelled:
-    """The labelled examples' batch, and under "unlabelled" that of the others.
-
-    labelled, unlabelled: from examples to a batch. Without `unlabelled` (a method that distils nothing) they are left
-    out.
-    """
+    """A collate that puts the batch of the unlabelled examples into the batch of the labelled ones."""
 
     labelled: Callable[[list], dict[str, Any]]
+    """Makes a batch of labelled examples."""
     unlabelled: Callable[[list], dict[str, Any]] | None
+    """Makes the batch under "unlabelled". None, for a method that distils nothing: skip the unlabelled examples."""
 
     def __call__(self, examples: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
         batch = self.labelled([labelled for labelled, _ in examples])

@@ -8,6 +8,7 @@ from cliptd.data.identity import wherever
 from cliptd.training import read_log
 from cliptd.utils.learning_curves import plot_learning_curves
 from cliptd.utils.tables import markdown_table, print_table
+from tasks.command_line import as_started
 from tasks.known_tasks import KnownTask
 from tasks.settings import FinetuneSettings
 
@@ -43,7 +44,7 @@ def say(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownTask
         print(line)
     print(f"Run folder: {settings.run_dir.resolve()}")
     for line in next_commands(settings):
-        print(line)
+        print(as_started(line))
 
 
 def _title(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> str:

@@ -1,1 +1,1 @@
-"""Models of transformers as the tasks' students."""
+"""The tasks' students, which are models of transformers."""

@@ -1,4 +1,4 @@
-"""How six architectures of transformers are called to score a text with an image, or to classify the two."""
+"""The calls of six architectures of transformers to score a text with an image, or to classify the two."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +27,7 @@ AnyConfig: TypeAlias = Any
 
 
 class FlavaForImageTextScore(FlavaPreTrainedModel):
-    """FLAVA with a linear head on its multimodal CLS state; `FlavaModel.from_pretrained` loads what it
-    saves."""
+    """FLAVA with a linear head on its multimodal CLS state. `FlavaModel.from_pretrained` loads its checkpoints."""
 
     outputs: int | None = 1
 
@@ -39,19 +38,18 @@ class FlavaForImageTextScore(FlavaPreTrainedModel):
         self.post_init()
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """(N, 1) of N texts with N images; inputs as for `FlavaModel`."""
+        """Return (N, outputs) scores of N texts with N images. Inputs are as for `FlavaModel`."""
         return self.score(self.flava(**inputs).multimodal_embeddings[:, 0])
 
 
 class FlavaForClassification(FlavaForImageTextScore):
-    """The same with `config.num_labels` outputs."""
+    """FLAVA with a linear head of `config.num_labels` outputs on its multimodal CLS state."""
 
     outputs = None
 
 
 class BridgeTowerForClassification(BridgeTowerPreTrainedModel):
-    """BridgeTower with a linear head on its pooled states; `BridgeTowerModel.from_pretrained` loads what it
-    saves."""
+    """BridgeTower with a linear head on its pooled states. `BridgeTowerModel.from_pretrained` loads its checkpoints."""
 
     def __init__(self, config: AnyConfig) -> None:
         super().__init__(config)
@@ -60,13 +58,12 @@ class BridgeTowerForClassification(BridgeTowerPreTrainedModel):
         self.post_init()
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """(N, num_labels) of N texts with N images; inputs as for `BridgeTowerModel`."""
+        """Return (N, num_labels) logits of N texts with N images. Inputs are as for `BridgeTowerModel`."""
         return self.classifier(self.bridgetower(**inputs).pooler_output)
 
 
 class BlipForClassification(BlipForImageTextRetrieval):
-    """BLIP's image-grounded text encoder with a linear head on its first state in place of the retrieval
-    heads."""
+    """BLIP's image-grounded text encoder, with a linear head on its first state instead of the retrieval heads."""
 
     def __init__(self, config: AnyConfig) -> None:
         super().__init__(config)
@@ -77,34 +74,33 @@ class BlipForClassification(BlipForImageTextRetrieval):
 
 @dataclass(frozen=True)
 class Head:
-    """A native class and how its head is read.
-
-    call: the model and its inputs, N rows → (N,) scores or (N, num_labels) logits.
-    fresh: prefixes of the parameters that a checkpoint of another task may lack.
-    """
+    """A class of transformers and the way to read its head."""
 
     native: type[PreTrainedModel]
+    """The class."""
     call: Callable[[Any, dict[str, Tensor]], Tensor]
+    """Makes (N,) scores or (N, num_labels) logits of the model and its inputs of N rows."""
     fresh: tuple[str, ...]
+    """Prefixes of the parameters that a checkpoint of another task may lack."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How one architecture is called.
-
-    images, optional_images: the image columns it needs and those it may have.
-    score, classify: with one number a text and image, and with `num_labels`.
-    text: its configuration of the text side.
-    repeat_images: image columns have a row per candidate; False: one per instance, and `call` repeats what
-        it must.
-    """
+    """The way to call one architecture."""
 
     images: tuple[str, ...]
+    """Image columns that it needs."""
     optional_images: tuple[str, ...]
+    """Image columns that it may have."""
     score: Head
+    """Gives one number for each text and image."""
     classify: Head
+    """Gives `num_labels` numbers for each text and image."""
     text: Callable[[PretrainedConfig], PretrainedConfig] = lambda config: config
+    """Gives the configuration of the text side."""
     repeat_images: bool = True
+    """If true, image columns have a row for each candidate. If false, they have a row for each instance, and `call`
+    repeats what it needs to."""
 
 
 def _match_margin(logits: Tensor) -> Tensor:
@@ -112,8 +108,8 @@ def _match_margin(logits: Tensor) -> Tensor:
 
 
 def _blip_state(model: BlipForImageTextRetrieval, inputs: dict[str, Tensor]) -> Tensor:
-    # As the model's own forward, but each image is encoded once for all its candidates, and the image mask is
-    # made on the image's device (the model's own forward makes it on the CPU).
+    # This is the model's own forward with two changes. Each image is encoded once for all its candidates, and the image
+    # mask is made on the image's device, not on the CPU.
     image_states = model.vision_model(pixel_values=inputs.pop("pixel_values")).last_hidden_state
     image_states = image_states.repeat_interleave(len(inputs["input_ids"]) // len(image_states), dim=0)
     image_mask = image_states.new_ones(image_states.shape[:-1], dtype=torch.long)
@@ -187,10 +183,10 @@ ARCHITECTURES = {
 
 
 def architecture_of(config: PretrainedConfig) -> Architecture:
-    """The architecture of a configuration.
+    """Return the architecture of a configuration.
 
     Raises:
-        ValueError: for a model type that is not among ARCHITECTURES, naming those that are.
+        ValueError: the model type is not among ARCHITECTURES; the message names them.
     """
     if config.model_type not in ARCHITECTURES:
         raise ValueError(
@@ -202,8 +198,8 @@ def architecture_of(config: PretrainedConfig) -> Architecture:
 
 
 def text_positions(config: PretrainedConfig) -> int:
-    """Tokens that a configuration's text side has positions for."""
+    """Return the number of tokens that a configuration's text side has positions for."""
     text = architecture_of(config).text(config)
-    # RoBERTa counts positions from behind its padding index.
+    # RoBERTa counts positions from the one after its padding index.
     reserved = text.pad_token_id + 1 if config.model_type == "bridgetower" else 0
     return text.max_position_embeddings - reserved

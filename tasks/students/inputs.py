@@ -1,4 +1,4 @@
-"""What a student needs to read a task: its tokenizer, its image transform or its region features."""
+"""The tools by which a student reads a task: its tokenizer, and its image transform or its region features."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,55 +13,57 @@ from tasks.batches.texts import ExampleTexts
 from tasks.settings import FinetuneSettings
 
 REGION_MEMORY = 2**29
-"""Bytes of region features that a process keeps; the others are read from the disk."""
+"""Bytes of region features that a process keeps in memory. It reads the others from the disk."""
 REGION_STUDENTS = ("visual_bert", "lxmert")
 
 
 @dataclass
 class StudentInput:
-    """What a student needs to read a task: its tokenizer and its eyes.
-
-    settings: of the run. device: where a region backbone runs.
-    """
+    """The tools by which a student reads a task: its tokenizer, and its image transform or its region features."""
 
     settings: FinetuneSettings
+    """Settings of the run."""
     device: torch.device | str = "cpu"
+    """Device of a region backbone."""
     kind: str = field(init=False)
-    """Its model_type."""
+    """The student's model_type."""
 
     def __post_init__(self) -> None:
-        # load_native itself says which weights are fresh
+        # Hide transformers' own list of fresh weights, because load_native names them.
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.kind = AutoConfig.from_pretrained(self.settings.student).model_type
 
     @property
     def reads_regions(self) -> bool:
+        """Return whether the student reads region features."""
         return self.kind in REGION_STUDENTS
 
     def tokenizer(self) -> Any:
-        """Of the student."""
+        """Return the student's tokenizer."""
         return AutoTokenizer.from_pretrained(self.settings.student)
 
     def image_transform(self) -> Any:
-        """Of a student that reads pixels."""
+        """Return the image processor of a student that reads pixels."""
         return AutoImageProcessor.from_pretrained(self.settings.student)
 
     def regions(self) -> RegionFeatures:
-        """Of a student that reads regions.
+        """Return the region features of a student that reads regions.
 
-        Raises ValueError if the settings name no backbone.
+        Raises:
+            ValueError: the settings name no backbone.
         """
         settings = self.settings
         if settings.regions is None:
             raise ValueError(
-                f"student {settings.student!r} reads region features: name a backbone, such as --regions resnet50"
+                f"student {settings.student!r} reads region features, and regions is None; name a "
+                "backbone, such as --regions resnet50"
             )
         cache = settings.region_cache or settings.run_dir / "regions"
         return RegionFeatures(settings.regions, mode=settings.region_mode, cache=cache, device=self.device)
 
     def collator(self, texts: ExampleTexts, **options: Any) -> PatchCollator | RegionCollator:
-        """The student's own; options: as for `PatchCollator`, if it reads pixels."""
+        """Return the student's collator. options: as for `PatchCollator`, for a student that reads pixels."""
         boxes = self.settings.teacher_boxes
         if not self.reads_regions:
             return PatchCollator(texts, self.image_transform(), teacher_boxes=boxes, **options)
@@ -71,7 +73,7 @@ class StudentInput:
         return collate
 
     def model_options(self, collate: PatchCollator | RegionCollator) -> dict[str, int | None]:
-        """Options of `load_student` and `load_classifier`."""
+        """Return options for `load_student` and `load_classifier`."""
         if isinstance(collate, RegionCollator):
             return {"visual_dim": collate.regions.dim}
         return {"max_text_tokens": self.settings.max_text_tokens if self.kind == "vilt" else None}

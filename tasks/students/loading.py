@@ -14,8 +14,10 @@ from tasks.students.models import Classifier, MultipleChoice, NativeStudent
 
 
 def load_student(name_or_folder: str | Path, **options: Any) -> MultipleChoice:
-    """A scorer of candidates from a checkpoint of any task of a supported architecture; options and errors as for
-    `load_native`."""
+    """Load a scorer of candidates from a checkpoint of any task of a supported architecture.
+
+    Options and errors are those of `load_native`.
+    """
     native, fresh = load_native(name_or_folder, "score", **options)
     return _with_fresh(MultipleChoice(native), fresh)
 
@@ -23,8 +25,10 @@ def load_student(name_or_folder: str | Path, **options: Any) -> MultipleChoice:
 def load_classifier(
     name_or_folder: str | Path, labels: Sequence[str], *, multi_label: bool = True, **options: Any
 ) -> Classifier:
-    """A classifier from a checkpoint of any task of a supported architecture; labels, options and errors as for
-    `load_native`."""
+    """Load a classifier from a checkpoint of any task of a supported architecture.
+
+    Labels, options and errors are those of `load_native`.
+    """
     native, fresh = load_native(name_or_folder, "classify", labels=labels, **options)
     return _with_fresh(Classifier(native, multi_label=multi_label), fresh)
 
@@ -38,19 +42,24 @@ def load_native(
     visual_dim: int | None = None,
     **options: Any,
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """A native model, and the parameters that the checkpoint did not have, which start fresh; a warning names them.
+    """Load a native model. Return it and the names of its fresh parameters, which the checkpoint did not have.
 
-    name_or_folder: Hugging Face id or local folder.
-    labels: names of what a "classify" head chooses from, in its order; they are in the saved config.json. The head of a
-        checkpoint whose config.json names others starts fresh, even if they are as many.
-    max_text_tokens: positions to provide. ViLT's (40 in its checkpoints) are extended: new positions start as
-        copies of the old ones in turn. Other architectures must have enough.
-    visual_dim: width of the region features (VisualBERT, LXMERT); another width than the checkpoint's starts
-        its input projection fresh.
-    options: passed to `from_pretrained` (dtype, attn_implementation, revision, …).
+    A warning names the fresh parameters.
 
-    Raises ValueError for an unsupported type, too few positions, or a checkpoint without this architecture's
-    weights.
+    Args:
+        name_or_folder: Hugging Face id or local folder.
+        head_kind: the head to load.
+        labels: names of the classes of a "classify" head, in its order. They are saved in config.json. If the
+            checkpoint's config.json names other labels, the head starts fresh, even if the number is the same.
+        max_text_tokens: number of text positions to provide. ViLT's (40 in its checkpoints) are extended, and new
+            positions start as copies of the old ones in turn. Other architectures must have enough.
+        visual_dim: width of the region features (VisualBERT, LXMERT). If the checkpoint has another width, its input
+            projection starts fresh.
+        options: passed to `from_pretrained` (dtype, attn_implementation, revision, …).
+
+    Raises:
+        ValueError: the model type is not supported, there are too few positions, or the checkpoint lacks this
+            architecture's weights.
     """
     config = AutoConfig.from_pretrained(name_or_folder)
     head: Head = getattr(architecture_of(config), head_kind)
@@ -83,7 +92,7 @@ def load_native(
         raise ValueError(
             f"{name_or_folder}: {len(missing & backbone)} of {len(backbone)} weights of "
             f"{config.model_type}'s backbone are not in the checkpoint (e.g. "
-            f"{sorted(missing & backbone)[0]}); is it one of this architecture?"
+            f"{sorted(missing & backbone)[0]}); give a checkpoint of this architecture"
         )
     misnamed: set[str] = set()
     if labels and theirs != list(labels):
@@ -109,7 +118,7 @@ def _with_fresh(student: NativeStudent, fresh: tuple[str, ...]) -> Any:
 
 
 def _labels_weights(native: PreTrainedModel, head: Head, count: int) -> set[str]:
-    """The head's parameters that have a row for each of so many labels."""
+    """Return the names of the head's parameters that have `count` rows, one for each label."""
     prefixes = tuple(prefix for prefix in head.fresh if prefix not in REGION_INPUT)
     return {
         name for name, value in native.named_parameters() if name.startswith(prefixes) and len(value) == count
@@ -117,7 +126,7 @@ def _labels_weights(native: PreTrainedModel, head: Head, count: int) -> set[str]
 
 
 def _start_anew(native: PreTrainedModel, names: Collection[str]) -> None:
-    """Give these parameters the values of a model that is not trained."""
+    """Give these parameters the values of an untrained model."""
     if names:
         values = type(native)(native.config).state_dict()
         native.load_state_dict({name: values[name] for name in names}, strict=False)

@@ -1,7 +1,7 @@
-"""Students of the tasks: models of transformers behind one interface, without weights of our own.
+"""The students of the tasks: models of transformers behind one interface, without further weights.
 
-`MultipleChoice` scores C candidate texts with an image (VCR), `Classifier` chooses one of many answers or labels for a
-text and an image (VQA, SNLI-VE). What they save is the native model, which transformers loads without this package.
+`MultipleChoice` scores C candidate texts with an image (VCR). `Classifier` chooses one of many answers or labels for a
+text and an image (VQA, SNLI-VE). They save the native model, which transformers loads without this package.
 """
 
 from pathlib import Path
@@ -16,9 +16,13 @@ from tasks.students.architectures import Head, architecture_of, text_positions
 
 
 class NativeStudent(nn.Module):
-    """What both kinds share. native: the class of the architecture's head.
+    """The base of both kinds of student.
 
-    Raises ValueError for a model of another type.
+    Args:
+        native: a model of the class that the architecture's head needs.
+
+    Raises:
+        ValueError: the model is of another class.
     """
 
     head_kind: Literal["score", "classify"]
@@ -41,7 +45,7 @@ class NativeStudent(nn.Module):
 
     @property
     def max_text_tokens(self) -> int:
-        """Tokens that the text side has positions for."""
+        """Return the number of tokens that the text side has positions for."""
         return text_positions(self.config)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -49,16 +53,20 @@ class NativeStudent(nn.Module):
         self.native.save_pretrained(folder)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """As of transformers' models."""
+        """Enable gradient checkpointing, as transformers' models do."""
         self.native.gradient_checkpointing_enable(**options)
 
     def read_head(self, input_ids: Tensor, columns: dict[str, Tensor | None]) -> Tensor:
-        """What the native head says of (B, C, T) texts with B images, a row for b * C + c.
+        """Return the native head's output for (B, C, T) texts with B images. Row b * C + c is candidate c of image b.
 
-        columns: attention_mask and token_type_ids (B, C, T); image columns (B, …), repeated for the candidates, and
-            image_text_alignment (B, R, L) or (B, C, R, L). Those that the architecture does not know are not used.
+        Args:
+            columns: attention_mask and token_type_ids (B, C, T), image columns (B, …), which are repeated for the
+                candidates, and image_text_alignment (B, R, L) or (B, C, R, L). Columns that the architecture does not
+                know are ignored.
 
-        Raises ValueError for texts of another rank, texts longer than the model's positions, a missing image column.
+        Raises:
+            ValueError: the texts have another rank or more tokens than the model has positions, or an image column is
+                missing.
         """
         if input_ids.ndim != 3:
             raise ValueError(
@@ -92,25 +100,28 @@ class NativeStudent(nn.Module):
 
 
 class MultipleChoice(NativeStudent):
-    """A transformers model as a scorer of C candidate texts with one image."""
+    """A model of transformers that scores C candidate texts with one image."""
 
     head_kind = "score"
 
     def forward(
         self, input_ids: Tensor, labels: Tensor | None = None, **columns: Tensor | None
     ) -> MultipleChoiceModelOutput:
-        """Scores (B, C) as `logits` and, with labels (B,), their cross-entropy as `loss`; columns as for
-        `read_head`."""
+        """Return scores (B, C) as `logits` and, with labels (B,), their cross-entropy as `loss`.
+
+        Columns are as for `read_head`.
+        """
         logits = self.read_head(input_ids, columns).view(input_ids.shape[:2])
         loss = None if labels is None else F.cross_entropy(logits.float(), labels)
         return MultipleChoiceModelOutput(loss=loss, logits=logits)
 
 
 class Classifier(NativeStudent):
-    """A transformers model that chooses among A answers or labels for a text and an image.
+    """A model of transformers that chooses among A answers or labels for a text and an image.
 
-    multi_label: with soft labels, the loss is the binary cross-entropy of every answer, summed over the answers (the
-        usual one for VQA); False: the cross-entropy of the answers' softmax.
+    Args:
+        multi_label: the loss with soft labels. If true, the binary cross-entropy summed over the answers, as usual for
+            VQA. If false, the cross-entropy of the answers' softmax.
     """
 
     head_kind = "classify"
@@ -122,18 +133,20 @@ class Classifier(NativeStudent):
     def forward(
         self, input_ids: Tensor, labels: Tensor | None = None, **columns: Tensor | None
     ) -> SequenceClassifierOutput:
-        """`logits` (B, A) and, with labels, `loss`; texts (B, 1, T), other columns as for `read_head`.
+        """Return `logits` (B, A) and, with labels, `loss`. Texts are (B, 1, T), other columns as for `read_head`.
 
-        labels: (B,) right classes, or (B, A) accuracies from 0 to 1.
+        Args:
+            labels: (B,) right classes, or (B, A) accuracies from 0 to 1.
 
-        Raises ValueError for labels of another shape.
+        Raises:
+            ValueError: the labels have another shape.
         """
         logits = self.read_head(input_ids, columns)
         if labels is None:
             return SequenceClassifierOutput(logits=logits)
         if labels.ndim == 2 and labels.shape != logits.shape:
             raise ValueError(
-                f"labels have shape {tuple(labels.shape)}, expected {tuple(logits.shape)}, an accuracy an answer"
+                f"labels have shape {tuple(labels.shape)}, expected {tuple(logits.shape)}, an accuracy for each answer"
             )
         if labels.ndim == 1:
             loss = F.cross_entropy(logits.float(), labels)

@@ -1,4 +1,4 @@
-"""Run a classifier over a data set: the class it chooses for every example."""
+"""Run a classifier over a data set, for the class that it chooses for every example."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,14 +26,15 @@ def predict_classes(
     num_workers: int = 0,
     accelerator: "Accelerator | None" = None,
 ) -> np.ndarray:
-    """(examples,) the class of the highest logit.
+    """Return (examples,) the class with the highest logit for each example.
 
-    model: batches → logits (B, A), wrapped or not; it is left in the mode it was in.
-    lengths: of the examples' texts; long ones go first, with others as long, for little padding.
-    batch_size: examples a forward, per process.
-    accelerator: shares the examples between its processes and gives every process all results.
+    Args:
+        model: gives logits (B, A) of a batch, wrapped or not. It stays in the mode in which it is.
+        lengths: of the examples' texts. Long texts go first, beside others of their length, for little padding.
+        batch_size: examples in a forward, per process.
+        accelerator: shares the examples between its processes and gives every process all results.
     """
-    # Processes may run unequal numbers of batches, which the forward of DDP would not survive.
+    # Processes may run unequal numbers of batches, with which the forward of DDP would hang.
     if accelerator is not None:
         model = accelerator.unwrap_model(model)
     rank, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
@@ -54,7 +55,7 @@ def predict_classes(
         logits = model(**{name: value.to(device, non_blocking=True) for name, value in batch.items()}).logits
         chosen.append(logits.argmax(1).cpu())
     model.train(was_training)
-    # Each place is filled by one process and zero elsewhere.
+    # One process fills each place, and it is zero in the others.
     classes = torch.zeros(len(dataset), dtype=torch.int64)
     if own:
         classes[own] = torch.cat(chosen)

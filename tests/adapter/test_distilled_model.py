@@ -217,7 +217,7 @@ def test_teacher_is_not_kept():
     assert {key.split(".")[0] for key in model.state_dict()} == {"student", "objective"}
     with pytest.raises(ValueError, match="wrap needs the teacher's width, and teacher is 'ViT-L-14'"):
         cliptd.wrap(TwoTower(), "ViT-L-14", states=PATHS)
-    with pytest.raises(ValueError, match="embed_dim is 7, but the teacher is 8 wide"):
+    with pytest.raises(ValueError, match="embed_dim is 7, but the teacher's width is 8; leave embed_dim out"):
         cliptd.wrap(TwoTower(), FakeTeacher(), states=PATHS, embed_dim=7)
 
 
@@ -331,7 +331,7 @@ def test_missing_labels_are_named():
         (tiny_columns(4, 2), r"4 texts of 7 tokens, but teacher_word_ids is \(4, 2, 7\)"),
         (tiny_columns(width=6), "width 8"),
         ({"teacher_match": torch.zeros(4, 1)}, "teacher_image_embeds"),
-        ({"input_ids": torch.zeros(4, 7)}, "no column starting with 'teacher_'"),
+        ({"input_ids": torch.zeros(4, 7)}, "no column that starts with 'teacher_'"),
     ],
 )
 def test_columns_of_another_batch_are_refused(columns, message):

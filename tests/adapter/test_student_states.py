@@ -202,7 +202,7 @@ def test_a_forward_without_image_is_refused():
     student = tiny_base("visual_bert")
     capture = StateCapture(student)
     forward(student, "visual_bert", visual_embeds=None, visual_attention_mask=None)
-    with pytest.raises(ValueError, match="saw no image; pass its image inputs"):
+    with pytest.raises(ValueError, match="had no image; pass its image inputs"):
         capture.read()
 
 

@@ -137,7 +137,7 @@ def test_changes_have_the_settings_fields_types_and_documentation_each_optional(
 
 def test_help_shows_the_value_of_the_full_method_as_the_default_of_a_change():
     hints = get_type_hints(DistillationChanges, include_extras=True)
-    shown = {name: hint.__metadata__[0].help_behavior_hint for name, hint in hints.items()}
+    shown = {name: hint.__metadata__[0].help_behavior_hint("None") for name, hint in hints.items()}
     assert shown == {
         name: f"(default: the method's own; targeted has {value!r})" for name, value in vars(Config()).items()
     }

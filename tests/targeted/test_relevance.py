@@ -98,7 +98,9 @@ def test_no_word_gives_zeros_and_a_missing_relevance_an_error():
     nothing = torch.zeros(2, 3, dtype=torch.bool)
     assert not combine_relevance(torch.rand(2, 3), torch.rand(2, 3), nothing, score="mean").any()
     assert not combine_relevance(torch.rand(2, 3), torch.rand(2, 3), nothing).any()
-    with pytest.raises(ValueError, match='score "product" needs the semantic relevance and got None'):
+    with pytest.raises(
+        ValueError, match='score "product" needs the semantic relevance, which is None; pass semantic='
+    ):
         combine_relevance(torch.rand(3), None, torch.ones(3).bool())
 
 

@@ -106,7 +106,7 @@ def test_the_teacher_names_an_icon_by_its_box_where_it_cannot_name_two_in_one_pi
                 (k, CONCEPTS.index(name)) for k, name in enumerate(example.item.objects) if name != PERSON
             ]
             views = BoxViews(example, "alone")
-            named = (teacher.encode_images([views.picture(k) for k, _ in shown]) @ words.T).argmax(1)
+            named = (teacher.encode_images([views.image(k) for k, _ in shown]) @ words.T).argmax(1)
             right += sum(int(name) == concept for name, (_, concept) in zip(named, shown, strict=True))
             both += len({concept for _, concept in shown} & set(top.tolist()))
             total += len(shown)

@@ -241,7 +241,7 @@ def test_mentioned_objects_come_first_when_regions_are_few(tmp_path):
     example = VcrDataset.from_root(root, "val")[0]
     batch = region_collator(TOKENIZER, CountingRegions(), max_regions=3)([example])
     assert batch["visual_embeds"][0, :, 0].tolist() == [9, 10, 12]
-    with pytest.raises(ValueError, match="max_regions is 0; at least 1"):
+    with pytest.raises(ValueError, match="max_regions is 0; expected at least 1"):
         region_collator(TOKENIZER, CountingRegions(), max_regions=0)
 
 
@@ -265,7 +265,7 @@ def test_lxmert_gets_boxes_as_shares_of_the_image(dataset):
     expected = [[0, 0, 1, 1], *([b[0] / 64, b[1] / 48, b[2] / 64, b[3] / 48] for b in BOXES)]
     torch.testing.assert_close(batch["visual_pos"][0], torch.tensor(expected))
     assert "image_text_alignment" not in batch
-    with pytest.raises(ValueError, match="model is 'vilt'; region students are"):
+    with pytest.raises(ValueError, match="model is 'vilt'; expected 'visual_bert' or 'lxmert'"):
         region_collator(TOKENIZER, CountingRegions(), model="vilt")
 
 

@@ -22,7 +22,7 @@ def test_contradicting_settings_are_named():
     with pytest.raises(ValueError, match="fraction or items"):
         VcrSplit(fraction=0.1, items=3)
     with pytest.raises(ValueError, match="num_workers is 2"):
-        FinetuneVcr(source="live", training=TrainingConfig(num_workers=2))
+        FinetuneVcr(source="live", training=TrainingConfig(num_workers=2, metric="mean"))
     with pytest.raises(ValueError, match="leave store out"):
         FinetuneVcr(source="live", store="somewhere")
     with pytest.raises(ValueError, match="data_root is None"):
