@@ -11,6 +11,7 @@ import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -75,9 +76,10 @@ def parse_options(
     """
     _flags.update(flags_of(kind))
     said = io.StringIO()
+    about = None if description is None else as_started(description)
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), default=default, description=description, prog=prog)
+            return tyro.cli(kind, args=list(arguments), default=default, description=about, prog=prog)
     except SystemExit as end:
         refused = _refusal(end)
         if refused is not None:
@@ -106,6 +108,18 @@ def _refused_part(end: SystemExit) -> str:
             return part
         error = error.__context__
     return ""
+
+
+def as_started(text: str) -> str:
+    """Return a text with its command lines as this program was started: scripts of a checkout, or `cliptd`.
+
+    >>> as_started("python scripts/export.py --model m; accelerate launch scripts/finetune_vcr.py")
+    'cliptd export --model m; accelerate launch -m tasks.commands.finetune_vcr'
+    """
+    if Path(sys.argv[0]).parent.name == "scripts":
+        return text
+    text = re.sub(r"accelerate launch scripts/(\w+)\.py", r"accelerate launch -m tasks.commands.\1", text)
+    return re.sub(r"python scripts/(\w+)\.py", r"cliptd \1", text)
 
 
 def flags_of(kind: Any, path: str = "", prefix: str = "") -> dict[str, str]:
@@ -148,7 +162,7 @@ def with_flags(message: str, part: str = "") -> str:
         return own or (others[0] if others else name)
 
     message = re.sub(r"\bTrainingConfig\.", "", message)
-    message = re.sub(r"^(\w+)(?= (?:is|are|holds) )", flag, message)
+    message = re.sub(r"^(\w+)(?= (?:has|is|are|holds) )", flag, message)
     return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(=])", flag, message)
 
 
