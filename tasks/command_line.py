@@ -12,7 +12,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import tyro
 
@@ -32,7 +32,13 @@ _flags: dict[str, str] = {}
 """Settings' fields by dotted path, and the flags that set them; filled by `parse_options`."""
 
 
-def command(body: Body) -> Callable[[Sequence[str] | None], None]:
+class Command(Protocol):
+    """A function that runs a command, of the process's own arguments if it is given none."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> None: ...
+
+
+def command(body: Body) -> Command:
     """Make a command of a function of its arguments.
 
     The command takes `sys.argv[1:]` if it is called without arguments. It exits with 0 after success, 1 after an error,

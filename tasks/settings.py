@@ -26,6 +26,8 @@ class FinetuneSettings(ABC):
     """Its name, for people."""
     data: LowShotSplit
     """The task's own kind."""
+    test_sets: tuple[str, ...] = ()
+    """Sets that every trained student is scored on."""
 
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""

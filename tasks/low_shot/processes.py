@@ -9,17 +9,17 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 
 @contextmanager
 def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Start fresh interpreters; without a GPU each has its share of the cores, with several each its own.
+    """Yield a pool of fresh interpreters. Without a GPU each has its share of the cores, with several GPUs its own.
 
-    OMP_NUM_THREADS, if it is set, is the number of threads of each. An error, Ctrl-C or SIGTERM in the block cancels
-    what is queued and tells the processes to stop: what trains saves its step first. They end with the process that
-    made them, however it ends: a killed grid leaves nothing behind that goes on with it.
+    If OMP_NUM_THREADS is set, it is the number of threads of each. An error, Ctrl-C or SIGTERM in the block cancels
+    what is queued and tells the processes to stop. What trains saves its step first. The processes end with the one
+    that made them, even if it is killed.
     """
+    import torch  # only here: a finished grid needs no pool and no torch
+
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for number in range(processes):
@@ -65,6 +65,8 @@ def _start(queue: Any, threads: int, gpus: int) -> None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(k) for k in range(gpus)]
         os.environ["CUDA_VISIBLE_DEVICES"] = names[number % gpus]  # before this process first asks for one
+    import torch
+
     torch.set_num_threads(threads)
 
 
