@@ -3,9 +3,14 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+
+SAME_SIGNAL_SECONDS = 1.0
+"""A signal that follows another within this time is the same request: a terminal and a launcher both send Ctrl-C."""
 
 
 class Stopped(BaseException):
@@ -46,14 +51,18 @@ def raising_on_sigterm() -> Iterator[None]:
 
 
 class StopRequest:
-    """The signal that asked a loop to stop after its current step; `number` is 0 while there is none."""
+    """The signal that asked a loop to stop after its current step, and the clock's time then.
+
+    `number` is 0 while there is none.
+    """
 
     number = 0
+    time = 0.0
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM, for a loop that chooses where to end. A second signal stops at once.
+    """Note the first Ctrl-C or SIGTERM, for a loop that chooses where to end. A later signal stops at once.
 
     Outside the main thread, where Python handles no signals, nothing is noted. A signal that the process ignores stays
     ignored.
@@ -61,9 +70,11 @@ def stop_request() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.number:
+        if request.number and time.monotonic() - request.time > SAME_SIGNAL_SECONDS:
             raise Stopped(number)
-        request.number = number
+        if request.number:
+            return
+        request.number, request.time = number, time.monotonic()
         print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():

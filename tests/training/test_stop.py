@@ -78,12 +78,22 @@ def test_the_stop_names_its_step_and_handlers_are_put_back(tmp_path, monkeypatch
     assert PartialState().num_processes == 1
 
 
-def test_a_second_signal_stops_at_once():
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(monkeypatch, second):
     with stop_request() as request:
         signal.raise_signal(signal.SIGINT)
         assert request.number == signal.SIGINT
+        monkeypatch.setattr(request, "time", request.time - 1.1)
         with pytest.raises(Stopped):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(second)
+
+
+def test_the_same_ctrl_c_from_terminal_and_launcher_is_one_request(capsys):
+    with stop_request() as request:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert request.number == signal.SIGINT
+    assert capsys.readouterr().err == "stopping after this step; once more to stop at once\n"
 
 
 def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
