@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 STYLE = (
     "body{font-family:sans-serif;max-width:60em;margin:1em auto;padding:0 .8em;line-height:1.45}"
-    "h1{font-size:1.4em;overflow-wrap:anywhere}h2{font-size:1.15em;margin-top:2em}img{display:block;width:100%;max-width:36em;height:auto}"
+    "h1,p,li{overflow-wrap:anywhere}h1{font-size:1.4em}h2{font-size:1.15em;margin-top:2em}img{display:block;width:100%;max-width:36em;height:auto}"
     "table{border-collapse:collapse}td,th{padding:.25em .8em;text-align:left;border-bottom:1px solid #ddd}"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f5f5f5;padding:.6em}"
     ".verdict{border-left:4px solid #2a2;padding-left:1.8em}.verdict li{margin:.5em 0}"

@@ -76,10 +76,11 @@ def is_finished(settings: FinetuneSettings) -> bool:
     return set(settings.test_sets) <= {row["test_set"] for row in rows}
 
 
-def run_cell(settings: FinetuneSettings, known: KnownTask) -> list[dict[str, Any]] | str:
+def run_cell(settings: FinetuneSettings, known: KnownTask, name: str) -> list[dict[str, Any]] | str:
     """Return the rows of a run, or a line that says how it diverged.
 
     They come out of its folder if it is finished there. A test set that was added later is scored without training.
+    Progress calls the run by `name`.
     """
     note, results = settings.run_dir / "diverged.txt", settings.run_dir / "results.json"
     if is_finished(settings):
@@ -91,16 +92,16 @@ def run_cell(settings: FinetuneSettings, known: KnownTask) -> list[dict[str, Any
     if any(settings.run_dir.glob("*/log.jsonl")):
         write_atomically(settings.run_dir / RESUMED, "")
     try:
-        return finetune(settings, known.task_class)
+        return finetune(settings, known.task_class, name=name)
     except FloatingPointError as error:
         text = f"{settings.run_dir.name}: {' '.join(str(error).split())}"
         write_atomically(note, text)
         return text
 
 
-def validation_score(settings: FinetuneSettings, known: KnownTask) -> float:
+def validation_score(settings: FinetuneSettings, known: KnownTask, name: str) -> float:
     """Return the validation score of a tuning trial, or minus infinity if it diverged."""
-    rows = run_cell(settings, known)
+    rows = run_cell(settings, known, name)
     if isinstance(rows, str):
         return -math.inf
     metric = settings.training.metric

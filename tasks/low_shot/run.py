@@ -91,7 +91,7 @@ def _results(
     *,
     what: str,
 ) -> list[Result]:
-    arguments = [(run.settings, known) for run in runs]
+    arguments = [(run.settings, known, run.name) for run in runs]
     return run_all(
         pool,
         work,
@@ -110,7 +110,7 @@ def _unfinished_methods(grid: Grid, base: FinetuneSettings, known: KnownTask) ->
         runs = list(trials(grid, base))
         if not all(is_finished(run.settings) for run in runs):
             return list(grid.methods)
-        rates = _tuned(grid, [validation_score(run.settings, known) for run in runs])[1]
+        rates = _tuned(grid, [validation_score(run.settings, known, run.name) for run in runs])[1]
     left = [run.settings.methods[0] for run in cells(grid, base, rates) if not is_finished(run.settings)]
     return list(dict.fromkeys(left))
 

@@ -22,7 +22,8 @@ def one(tmp_path):
 
 
 def trains(monkeypatch, result):
-    def train(settings, task_class):
+    def train(settings, task_class, name):
+        assert name == "a run"
         if isinstance(result, Exception):
             raise result
         return result
@@ -33,34 +34,34 @@ def trains(monkeypatch, result):
 def test_a_run_that_diverged_is_said_and_not_run_again(one, monkeypatch):
     trains(monkeypatch, FloatingPointError("the loss\nis nan at step 3"))
     for _ in range(2):
-        assert run_cell(one, KNOWN) == f"{one.run_dir.name}: the loss is nan at step 3"
+        assert run_cell(one, KNOWN, "a run") == f"{one.run_dir.name}: the loss is nan at step 3"
         monkeypatch.setattr(finetuning, "finetune", None)
-    assert validation_score(one, KNOWN) == -math.inf
+    assert validation_score(one, KNOWN, "a run") == -math.inf
     assert is_finished(one)
 
 
 def test_a_test_set_that_is_added_is_scored_in_finished_cells(one, monkeypatch):
     trains(monkeypatch, ["anew"])
     (one.run_dir / "results.json").write_text(json.dumps({"rows": [row("none", 1, 40.0)]}))
-    assert run_cell(one, KNOWN) == [row("none", 1, 40.0)]
+    assert run_cell(one, KNOWN, "a run") == [row("none", 1, 40.0)]
     one.test_sets = ("test", "shifted")
     assert not is_finished(one)
-    assert run_cell(one, KNOWN) == ["anew"]
+    assert run_cell(one, KNOWN, "a run") == ["anew"]
 
 
 def test_a_run_that_goes_on_is_marked_so_that_its_seconds_do_not_count(one, monkeypatch):
     trains(monkeypatch, [])
-    run_cell(one, KNOWN)
+    run_cell(one, KNOWN, "a run")
     assert not (one.run_dir / RESUMED).exists()
     (one.run_dir / "none").mkdir()
     (one.run_dir / "none" / "log.jsonl").touch()
-    run_cell(one, KNOWN)
+    run_cell(one, KNOWN, "a run")
     assert (one.run_dir / RESUMED).exists()
 
 
 def test_the_score_of_a_trial_is_that_of_validation(one, monkeypatch):
     trains(monkeypatch, [row("none", 1, 40.0), row("none", 1, 77.0, test_set="validation")])
-    assert validation_score(one, KNOWN) == 77.0
+    assert validation_score(one, KNOWN, "a run") == 77.0
 
 
 def test_more_labels_than_there_are_items_are_refused_before_anything_is_trained(tmp_path):

@@ -29,7 +29,7 @@ def done(monkeypatch):
     def check(grid, base, known, methods):
         asked.append(("check", *methods))
 
-    def cell(settings, known):
+    def cell(settings, known, name):
         if not low_shot.is_finished(settings):
             asked.append(settings.run_dir.name)
         method, lr = settings.methods[0], settings.training.lr
@@ -54,7 +54,7 @@ def done(monkeypatch):
     monkeypatch.setattr(low_shot, "check_grid", check)
     monkeypatch.setattr(low_shot, "run_cell", cell)
     monkeypatch.setattr(
-        low_shot, "validation_score", lambda settings, known: cell(settings, known)[0]["accuracy"]
+        low_shot, "validation_score", lambda settings, known, name: cell(settings, known, name)[0]["accuracy"]
     )
     return asked
 
