@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
 SAME_SIGNAL_SECONDS = 1.0
 """A signal that follows another within this time is the same request: a terminal and a launcher both send Ctrl-C."""
 
@@ -87,3 +86,12 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Go on at Ctrl-C and at the first SIGTERM, which terminals and batch systems send to all processes.
+
+    The parent may need this process to finish its step, and ends it then. It is a DataLoader's `worker_init_fn`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: the step is finished and saved, and the same call ends in the same weights."""
 
+import multiprocessing
+import os
 import signal
 import threading
 
@@ -54,6 +56,27 @@ def test_two_processes_stop_at_the_same_step(forked_run, tmp_path, rank):
     assert [row["step"] for row in read_log(stopped / "log.jsonl")] == [1, 2]
     assert not forked_run(stopped, processes=2, **SETTINGS)
     assert_same_run(stopped, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_prepare_batches_finish_the_step(tmp_path, monkeypatch, number, capfd):
+    seed = loop.seed_generators
+
+    def seeding(*parts, **options):
+        if parts[1:4] == ("forward", 1, 0):  # as a terminal and batch systems do: to the whole group
+            for process in [*multiprocessing.active_children(), multiprocessing.current_process()]:
+                os.kill(process.pid, number)
+        return seed(*parts, **options)
+
+    monkeypatch.setattr(loop, "seed_generators", seeding)
+    options = {**SETTINGS, "num_workers": 2, "micro_batch_size": 4}
+    with pytest.raises(Stopped, match="at step 2 of 6"):
+        run(tmp_path / "run", **options)
+    assert capfd.readouterr().err.count("stopping after this step") == 1
+    monkeypatch.setattr(loop, "seed_generators", seed)
+    run(tmp_path / "run", **options)
+    run(tmp_path / "whole", **options)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_the_stop_names_its_step_and_handlers_are_put_back(tmp_path, monkeypatch, capsys):
