@@ -15,7 +15,8 @@ from cliptd.data.pairs.pair import OnBadSample, Pair
 from cliptd.embedding.crops import Crop, DrawnCrops, pil_image
 from cliptd.store.reader import TeacherStore
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.teacher import PROBES, Teacher
+from cliptd.teachers.fingerprints import PROBES
+from cliptd.teachers.teacher import Teacher
 
 
 class OpenedPairs:

@@ -25,7 +25,7 @@ from cliptd.embedding.student import Student, take_scale
 from cliptd.embedding.student_run import Evaluate, train_student
 from cliptd.store.reader import TeacherStore
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.fingerprints import hash_weights
+from cliptd.teachers.fingerprints import hash_weights, shortened
 from cliptd.teachers.teacher import Teacher
 from cliptd.training import TrainingResult
 from cliptd.unpaired.images_and_sentences import UnpairedPairs
@@ -129,7 +129,7 @@ def student_identity(student: Student) -> dict[str, Any]:
     return {
         "student": student.name,
         "student_config": student.config,
-        "student_weights": "sha256:" + hash_weights(student.model).hexdigest()[:16],
+        "student_weights": shortened(hash_weights(student.model)),
     }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cliptd.embedding.inheritance.towers import OpenClipModel
 from cliptd.embedding.student import Student
-from cliptd.teachers.teacher import PROBES
+from cliptd.teachers.fingerprints import PROBES
 from cliptd.utils.files import write_atomically
 
 TOLERANCE = 1e-4

@@ -24,7 +24,7 @@ from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 from cliptd.utils.files import write_atomically
 from cliptd.utils.read_ahead import batches, read_ahead
-from cliptd.utils.run_folder import differences
+from cliptd.utils.run_folder import refuse_other_settings, remember_settings, remembered_settings
 
 
 def card_of(
@@ -169,14 +169,17 @@ def _begin(
         "captioner": getattr(captioner, "fingerprint", None),
         "data": identity_of(pairs),
     }
-    path = out / CARD
-    if not path.exists():
-        write_atomically(path, (json.dumps(described, indent=1) + "\n").encode())
+    there = remembered_settings(out / CARD, "reinforce the data again in another folder")
+    if there is None:
+        remember_settings(out / CARD, described)
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
-    found = list(differences(_by_fingerprints(there), _by_fingerprints(described)))
-    if found:
-        raise ValueError(f"{out} holds another reinforcement ({'; '.join(found)}); use another folder")
+    refuse_other_settings(
+        out,
+        _by_fingerprints(there),
+        _by_fingerprints(described),
+        holds="another reinforcement",
+        remedy="use another folder",
+    )
 
 
 def _by_fingerprints(described: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from torch import Tensor
 from cliptd.data.images import AnyImage
 from cliptd.store.source import Source, encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import Teacher
 from cliptd.utils.finite import check_finite
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from cliptd.data.images import AnyImage
 from cliptd.store.shards import Table, map_shard
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import Teacher
 from cliptd.utils.files import read_json
 from cliptd.utils.finite import check_finite
 

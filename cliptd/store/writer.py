@@ -1,14 +1,11 @@
 """Write a store: the teacher computes the embeddings that it lacks, and they are kept in shards."""
 
-import fcntl
 import itertools
 import json
-import os
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,9 +24,12 @@ from cliptd.store.reader import (
 from cliptd.store.shards import STORED_AS, from_stored, map_shard, to_stored, write_shard
 from cliptd.store.source import encode_images
 from cliptd.teachers.ensemble import TeacherEnsemble
-from cliptd.teachers.teacher import Similarity, Teacher
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import Teacher
 from cliptd.utils.files import PARTIAL, write_atomically
 from cliptd.utils.finite import check_finite
+from cliptd.utils.locks import take_lock
+from cliptd.utils.run_folder import refuse_other_settings
 
 
 class StoreWriter(Similarity):
@@ -47,6 +47,7 @@ class StoreWriter(Similarity):
     Raises:
         ValueError: the store is damaged, of another teacher or of another dtype.
         BlockingIOError: another process writes the store.
+        OSError: the platform is neither Linux nor macOS, so nothing keeps a second writer away.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class StoreWriter(Similarity):
         self.embed_dim, self.name, self.fingerprint = teacher.embed_dim, teacher.name, teacher.fingerprint
         self.logit_scale, self.logit_bias = teacher.logit_scale, teacher.logit_bias
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.path)
+        self._lock = take_lock(self.path / ".lock", f"store {self.path}")
         try:
             self._index = self._resume()
             self._tables = read_tables(self.path, self._index)
@@ -191,10 +192,13 @@ class StoreWriter(Similarity):
             }
         index = read_index(self.path)
         check_teacher(self.path, index["fingerprint"], index["teacher"], self.teacher)
-        if index["dtype"] != self.dtype:
-            raise ValueError(
-                f"store {self.path} holds {index['dtype']}, the writer's dtype is {self.dtype}; use the store's"
-            )
+        refuse_other_settings(
+            self.path,
+            {"dtype": index["dtype"]},
+            {"dtype": self.dtype},
+            holds="embeddings of another type",
+            remedy="give the writer the store's dtype, or use another folder",
+        )
         return index
 
 
@@ -209,19 +213,3 @@ def absorb_parts(path: Path, teacher: Teacher | TeacherEnsemble) -> None:
                 writer.absorb(TeacherStore.open(part, teacher))
     for part in parts:
         shutil.rmtree(part)
-
-
-def _lock(path: Path) -> TextIO:
-    """Take the folder's write lock and return its open file. The lock ends with the process at the latest."""
-    file = open(path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise BlockingIOError(f"store {path} is being written by {holder}; wait for it or end it") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file

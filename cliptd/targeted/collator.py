@@ -15,7 +15,7 @@ from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
 from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
-from cliptd.targeted.teacher_view import TeacherViews, checked, embed_texts, match_logits
+from cliptd.targeted.teacher_view import TeacherViews, checked, embed_texts, logits_of_pairs
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.teacher import Teacher
 
@@ -170,7 +170,7 @@ class DistillationCollator:
         if any(counts):
             rows = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
             texts = [text for texts in inputs.rival_texts for text in texts]
-            logits = match_logits(self.source, images[rows], embed_texts(self.source, texts))
+            logits = logits_of_pairs(self.source, images[rows], embed_texts(self.source, texts))
             padded[torch.arange(padded.shape[1]) < torch.tensor(counts)[:, None]] = logits.float()
         return {"teacher_rival_match": padded}
 

@@ -22,6 +22,7 @@ from cliptd.targeted.relevance import (
 )
 from cliptd.targeted.selection import select_tokens
 from cliptd.targeted.stopwords import is_content_word
+from cliptd.teachers.similarity import logits_of_cosines
 from cliptd.utils.finite import check_finite
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class TeacherViews:
     def _look(self, pairs: list[Pair], image_embeds: Tensor, looks: Sequence[Tensor]) -> list[TeacherView]:
         text_embeds = embed_texts(self.source, [text for _, text, _ in pairs])
         kept = self._keep(pairs, looks, text_embeds) if self.selects else [()] * len(pairs)
-        matches = match_logits(self.source, image_embeds, text_embeds)
+        matches = logits_of_pairs(self.source, image_embeds, text_embeds)
         views = []
         for (_, text, words), indices, match in zip(pairs, kept, matches.tolist(), strict=True):
             target = text
@@ -242,10 +243,10 @@ class TeacherViews:
         return self._mean
 
 
-def match_logits(source: "Source", image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-    """Return (n,) float64 logits of the teacher that images and texts (n, embed_dim) belong together."""
+def logits_of_pairs(source: "Source", image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Return (n,) float64 logits of the teacher that the image and the text of each row (n, embed_dim) match."""
     cosines = F.cosine_similarity(image_embeds.double(), text_embeds.double(), dim=-1)
-    return source.logit_scale * cosines + (source.logit_bias or 0.0)
+    return logits_of_cosines(source, cosines)
 
 
 def embed_texts(source: "Source", texts: Sequence[str]) -> Tensor:

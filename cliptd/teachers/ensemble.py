@@ -1,6 +1,5 @@
 """Several teachers as one."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cliptd.teachers.teacher import ImageError, Similarity, Teacher, image_name
+from cliptd.teachers.fingerprints import fingerprint_of_members
+from cliptd.teachers.similarity import Similarity
+from cliptd.teachers.teacher import ImageError, Teacher, image_name
 
 
 class TeacherEnsemble(Similarity, nn.Module):
@@ -41,8 +42,7 @@ class TeacherEnsemble(Similarity, nn.Module):
     @cached_property
     def fingerprint(self) -> str:
         """Return "sha256:" and 16 hex digits of the members' fingerprints, in order."""
-        joined = " ".join(member.fingerprint for member in self.members)
-        return "sha256:" + hashlib.sha256(joined.encode()).hexdigest()[:16]
+        return fingerprint_of_members(member.fingerprint for member in self.members)
 
     def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
         """Embed images: (n, sum of dims) float32 of unit length.

@@ -4,7 +4,6 @@ open_clip models, transformers CLIP and SigLIP, and ensembles have the same attr
 `encode_texts`, `logit_scale`, `fingerprint`. The student's transform and tokenizer may differ from the teacher's.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.functional import to_pil_image
 
-from cliptd.teachers.fingerprints import hash_weights
+from cliptd.teachers.fingerprints import PROBES, fingerprint_of_teacher
+from cliptd.teachers.similarity import Similarity
 
 MAX_LOGIT_SCALE = 100.0
 """The largest logit scale that training allows, as CLIP's authors do (arXiv 2103.00020)."""
 Tokens = Tensor | dict[str, Tensor]
 """(texts, tokens) ids, or several such columns by their names."""
-PROBES = ["a", "A photo of 2 dogs.", "naïve café, 東京", "it's well-known", "person [0,1] " * 40]
 
 
 class ImageError(ValueError):
@@ -34,41 +33,6 @@ class ImageError(ValueError):
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
         return type(self), (self.name, str(self.cause))  # a worker process sends it to the one that waits
-
-
-class Similarity:
-    """Logits and probabilities that an image and a text belong together, from their embeddings."""
-
-    logit_scale: float
-    logit_bias: float | None
-
-    @property
-    def is_sigmoid(self) -> bool:
-        """Return true for a SigLIP-like teacher, whose probability of a pair does not depend on other candidates."""
-        return self.logit_bias is not None
-
-    def match_logits(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Return `logit_scale` · cosine (+ `logit_bias`), which training made large for matching pairs.
-
-        Args:
-            image_embeds: (batch, dim), normalised or not.
-            text_embeds: (batch, candidates, dim) if each image has its own candidates, else (texts, dim).
-
-        Returns:
-            (batch, candidates) or (batch, texts).
-        """
-        image_embeds, text_embeds = F.normalize(image_embeds, dim=-1), F.normalize(text_embeds, dim=-1)
-        shared = text_embeds.dim() == 2
-        cosine = torch.einsum("bd,cd->bc" if shared else "bd,bcd->bc", image_embeds, text_embeds)
-        return self.logit_scale * cosine + (self.logit_bias or 0.0)
-
-    def match_probability(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Return the probability that image and text belong together. The shapes are those of `match_logits`.
-
-        For a CLIP it is a softmax over the given candidates, so rows sum to 1. For a SigLIP it is each pair's sigmoid.
-        """
-        logits = self.match_logits(image_embeds, text_embeds)
-        return logits.sigmoid() if self.is_sigmoid else logits.softmax(dim=-1)
 
 
 class Teacher(Similarity, nn.Module, ABC):
@@ -226,13 +190,7 @@ class Teacher(Similarity, nn.Module, ABC):
 
         It is computed once, at the first use, in about a second for each GB. The weights must stay frozen.
         """
-        digest = hash_weights(self.model)
-        tokens = self.tokenize(PROBES)
-        columns = {"input_ids": tokens} if isinstance(tokens, Tensor) else tokens
-        for key, value in sorted(columns.items()):
-            digest.update(f"{key} {value.tolist()}\n".encode())
-        digest.update(json.dumps(self.describe(), sort_keys=True, default=str).encode())
-        return "sha256:" + digest.hexdigest()[:16]
+        return fingerprint_of_teacher(self.model, self.tokenize, self.describe())
 
 
 def one_line(error: BaseException) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from cliptd.utils.files import write_atomically
 from cliptd.utils.options import shown_default
-from cliptd.utils.run_folder import differences
+from cliptd.utils.run_folder import refuse_other_settings, remembered_settings
 
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]
@@ -154,21 +153,14 @@ def refuse_other_config(path: Path, current: dict[str, Any]) -> None:
         ValueError: the file is not JSON, or a setting that changes results differs. The message names each such setting
             with both values.
     """
-    if not path.exists():
+    stored = remembered_settings(path, "use another run_dir or resume='never'")
+    if stored is None:
         return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); use another run_dir or resume='never'") from error
     bound, asked = ({k: v for k, v in one.items() if k not in FREE_ON_RESUME} for one in (stored, current))
-    found = list(differences(bound, asked))
-    if found:
-        raise ValueError(
-            f"{path.parent} holds a run with other settings: {'; '.join(found)}. "
-            "Use the same settings to go on with it, another run_dir, or resume='never' to discard it"
-        )
-
-
-def write_config(path: Path, current: dict[str, Any]) -> None:
-    """Write the resolved configuration of a run, whole or not at all."""
-    write_atomically(path, json.dumps(current, indent=2, sort_keys=False) + "\n")
+    refuse_other_settings(
+        path.parent,
+        bound,
+        asked,
+        holds="a run with other settings",
+        remedy="use the same settings to go on with it, another run_dir, or resume='never' to discard it",
+    )

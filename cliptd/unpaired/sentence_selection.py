@@ -5,7 +5,6 @@ selection in detail, so this one is ours.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +23,14 @@ from cliptd.teachers.teacher import Teacher
 from cliptd.unpaired.config import SentenceSelection
 from cliptd.unpaired.images_and_sentences import Images, Sentences
 from cliptd.unpaired.score_table import ENTRY, distinct_texts, parts, scores_of_ranks
-from cliptd.utils.files import whole_file, write_atomically
+from cliptd.utils.files import read_json, whole_file, write_atomically
 from cliptd.utils.finite import check_finite
-from cliptd.utils.run_folder import differences
+from cliptd.utils.run_folder import refuse_other_settings, remember_settings, remembered_settings
 
 POOL, SCORES, SELECTION, SELECTED = "pool.safetensors", "scores.npy", "selection.json", "sentences.txt"
 BAD = "bad_samples.txt"
 DISTINCT = "distinct.npy"
+DAMAGED = "delete it to score the sentences again"
 
 
 def select_sentences(
@@ -102,11 +102,15 @@ def _begin(
         **{name: getattr(settings, name) for name in ("neighbours", "pool", "seed", "chunk")},
     }
     out.mkdir(parents=True, exist_ok=True)
-    if (out / SELECTION).exists():
-        there = json.loads((out / SELECTION).read_text(encoding="utf-8"))["scores_of"]
-        found = list(differences(_by_fingerprint(there), _by_fingerprint(described)))
-        if found:
-            raise ValueError(f"{out} holds scores of something else ({'; '.join(found)}); use another folder")
+    there = remembered_settings(out / SELECTION, DAMAGED)
+    if there is not None:
+        refuse_other_settings(
+            out,
+            _by_fingerprint(there["scores_of"]),
+            _by_fingerprint(described),
+            holds="scores of something else",
+            remedy="use another folder",
+        )
         return
     if len(images) < settings.neighbours or not len(sentences):
         raise ValueError(
@@ -134,7 +138,7 @@ def _begin(
     entries = np.lib.format.open_memmap(out / SCORES, mode="w+", dtype=ENTRY, shape=(len(sentences),))
     entries["score"] = np.nan
     entries.flush()
-    write_atomically(out / SELECTION, json.dumps({"scores_of": described}, indent=1).encode())
+    remember_settings(out / SELECTION, {"scores_of": described})
 
 
 def _by_fingerprint(described: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +187,8 @@ def _write_selected(out: Path, sentences: Sentences, settings: SentenceSelection
         )
     finally:
         (out / DISTINCT).unlink(missing_ok=True)
-    described = json.loads((out / SELECTION).read_text(encoding="utf-8")) | found
-    write_atomically(out / SELECTION, json.dumps(described, indent=1).encode())
+    described = read_json(out / SELECTION, DAMAGED)
+    remember_settings(out / SELECTION, described | found)
     return found
 
 

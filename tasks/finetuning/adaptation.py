@@ -1,6 +1,5 @@
 """A teacher adapted to a task's own images and the texts that are true of them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cliptd.teachers.adaptation import adapt_teacher
 from cliptd.teachers.from_open_clip import OpenClipTeacher, save_open_clip
 from cliptd.training import TrainingConfig
 from cliptd.training.config import refuse_other_config, resolved
-from cliptd.utils.files import write_atomically
+from cliptd.utils.run_folder import remember_settings
 from tasks.task import Task
 
 
@@ -59,7 +58,7 @@ def adapt_to_task(
         accelerator.free_memory()  # of the teacher's optimizer
         if accelerator.is_main_process:
             save_open_clip(adapted, folder)
-            write_atomically(marker, json.dumps(identity, indent=2) + "\n")
+            remember_settings(marker, identity)
     accelerator.wait_for_everyone()
     return folder
 

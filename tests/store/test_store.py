@@ -248,7 +248,7 @@ def test_another_teacher_is_refused_and_both_are_named(store_path, teacher, tmp_
     assert len(TeacherStore.open(store_path, teacher.fingerprint)) == len(
         TeacherStore.open(store_path, teacher)
     )
-    with pytest.raises(ValueError, match="holds float16, the writer's dtype is float32"):
+    with pytest.raises(ValueError, match=r"dtype is 'float16' there, 'float32' here\); give the writer"):
         StoreWriter(store_path, teacher, dtype="float32")
     StoreWriter(store_path, teacher).close()  # the refusals left no lock behind
 

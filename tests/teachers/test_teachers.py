@@ -17,7 +17,7 @@ from cliptd.embedding.student import load_student
 from cliptd.teachers import ImageError, Teacher, TeacherEnsemble, load_teacher
 from cliptd.teachers import from_open_clip as open_clip_teacher
 from cliptd.teachers.from_open_clip import _settings_of_tags
-from cliptd.teachers.teacher import Similarity
+from cliptd.teachers.similarity import Similarity
 from tests.helpers.tiny_clip import (
     CONTEXT_LENGTH,
     IMAGE_SIZE,

@@ -6,7 +6,8 @@ import pytest
 import tyro
 
 from cliptd.training import TrainingConfig
-from cliptd.training.config import refuse_other_config, resolved, write_config
+from cliptd.training.config import refuse_other_config, resolved
+from cliptd.utils.run_folder import remember_settings
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_a_damaged_config_file(tmp_path):
     path = tmp_path / "config.json"
     current = resolved(TrainingConfig(), dataset_length=3)
     refuse_other_config(path, current)  # no run there
-    write_config(path, current)
+    remember_settings(path, current)
     refuse_other_config(path, current)
     path.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is not JSON .* resume='never'"):
+    with pytest.raises(ValueError, match=r"config\.json is not complete JSON .* resume='never'"):
         refuse_other_config(path, current)

@@ -1,12 +1,13 @@
 """The folder of derived files, which are kept between runs."""
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from cliptd.utils.locks import one_process_at_a_time
 
 
 def cache_folder() -> Path:
@@ -39,8 +40,7 @@ def derived_file(name: str, write: Callable[[Path], Any], files: Sequence[Path],
     path = cache_folder() / "derived" / key / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with one_process_at_a_time(path.with_name(f"{name}.lock")):
             if not path.exists():
                 own = path.with_name(f"{name}.{os.getpid()}")
                 try:

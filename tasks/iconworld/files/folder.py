@@ -1,12 +1,12 @@
 """Write generated files once: whole, by one process, and again only when what they are made of changes."""
 
-import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cliptd.utils.files import write_lines
+from cliptd.utils.locks import one_process_at_a_time
 from tasks.iconworld.glyphs import FAMILIES, font_file
 
 PROPOSALS = "proposals.jsonl"
@@ -18,8 +18,7 @@ def write_once(folder: Path, description: dict[str, Any], write: Callable[[], No
     description = {**description, "fonts": [font_file(family)[0].name for family in FAMILIES]}
     marker = folder / "iconworld.json"
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two first runs one writes; the other waits and finds it done
+    with one_process_at_a_time(folder / ".lock"):  # of two first runs one writes; the other finds it done
         if not marker.exists() or json.loads(marker.read_text()) != description:
             write()
             write_lines(marker, [json.dumps(description)])
