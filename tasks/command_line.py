@@ -11,7 +11,8 @@ import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
 
 import tyro
 
@@ -31,7 +32,13 @@ _flags: dict[str, str] = {}
 """Settings' fields by dotted path, and the flags that set them; filled by `parse_options`."""
 
 
-def command(body: Body) -> Callable[[Sequence[str] | None], None]:
+class Command(Protocol):
+    """A function that runs a command, of the process's own arguments if it is given none."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> None: ...
+
+
+def command(body: Body) -> Command:
     """Make a command of a function of its arguments.
 
     The command takes `sys.argv[1:]` if it is called without arguments. It exits with 0 after success, 1 after an error,
@@ -75,9 +82,12 @@ def parse_options(
     """
     _flags.update(flags_of(kind))
     said = io.StringIO()
+    about = None if description is None else as_started(description)
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), default=default, description=description, prog=prog)
+            parsed = tyro.cli(kind, args=list(arguments), default=default, description=about, prog=prog)
+        assert parsed is not None  # it is of `kind`; the type of `default` hides this
+        return parsed
     except SystemExit as end:
         refused = _refusal(end)
         if refused is not None:
@@ -106,6 +116,18 @@ def _refused_part(end: SystemExit) -> str:
             return part
         error = error.__context__
     return ""
+
+
+def as_started(text: str) -> str:
+    """Return a text with its command lines as this program was started: scripts of a checkout, or `cliptd`.
+
+    >>> as_started("python scripts/export.py --model m; accelerate launch scripts/finetune_vcr.py")
+    'cliptd export --model m; accelerate launch -m tasks.commands.finetune_vcr'
+    """
+    if Path(sys.argv[0]).parent.name == "scripts":
+        return text
+    text = re.sub(r"accelerate launch scripts/(\w+)\.py", r"accelerate launch -m tasks.commands.\1", text)
+    return re.sub(r"python scripts/(\w+)\.py", r"cliptd \1", text)
 
 
 def flags_of(kind: Any, path: str = "", prefix: str = "") -> dict[str, str]:
@@ -148,7 +170,7 @@ def with_flags(message: str, part: str = "") -> str:
         return own or (others[0] if others else name)
 
     message = re.sub(r"\bTrainingConfig\.", "", message)
-    message = re.sub(r"^(\w+)(?= (?:is|are|holds) )", flag, message)
+    message = re.sub(r"^(\w+)(?= (?:has|is|are|holds) )", flag, message)
     return re.sub(r"(?<![\w./'\"-])([a-z]+(?:_[a-z]+)+)(?![\w./'\"(=])", flag, message)
 
 
@@ -160,7 +182,7 @@ def plain_warnings() -> Iterator[None]:
         return f"note: {' '.join(str(message).split())}\n"
 
     before = warnings.formatwarning
-    warnings.formatwarning = formatted  # type: ignore[assignment]
+    warnings.formatwarning = formatted
     try:
         with warnings.catch_warnings():
             for pattern in NOISE:

@@ -21,6 +21,9 @@ from tasks.iconworld.defaults import (
     vqa_settings,
 )
 from tasks.settings import FinetuneSettings
+from tasks.snli_ve.settings import training_sets as snli_ve_sets
+from tasks.vcr.split import training_sets as vcr_sets
+from tasks.vqa.settings import training_sets as vqa_sets
 
 if TYPE_CHECKING:
     from tasks.task import Task
@@ -37,24 +40,82 @@ class KnownTask:
         settings: makes the settings of a first run on the embedded benchmark.
         root: writes the benchmark's files of a seed and sizes, or the default ones, and returns their folder.
         main_metric: the key of a result row that gains are computed of.
+        training_sets: returns the labelled and the validation set, and a description, of a split and a seed.
+        item_ids: returns the ids of the items of such a set.
+        about_teacher_score: how the teacher itself is scored, or why it is not.
+        teacher_score: "module:function" that scores a teacher without training; None if the task defines no such score.
     """
 
     home: str
     settings: Callable[[], FinetuneSettings]
     root: Callable[..., Path]
     main_metric: str
+    training_sets: Callable[[Any, int], tuple[Any, Any, dict[str, Any]]]
+    item_ids: Callable[[Any], list[Any]]
+    about_teacher_score: str
+    teacher_score: str | None = None
 
     @property
     def task_class(self) -> "type[Task]":
         """Import the task's class, and torch with it."""
-        module, _, name = self.home.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return _imported(self.home)
+
+    def score_teacher(self, *arguments: Any) -> dict[str, float]:
+        """Call the task's teacher score with a teacher, a test set, the texts of its collator and a number of items."""
+        assert self.teacher_score is not None
+        return _imported(self.teacher_score)(*arguments)
+
+
+def _imported(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _annot_ids(dataset: Any) -> list[str]:
+    return dataset.column("annot_id")
+
+
+def _question_ids(dataset: Any) -> list[int]:
+    return dataset.column("question_id")
+
+
+def _pair_ids(dataset: Any) -> list[str]:
+    return dataset.unique_ids()
 
 
 TASKS: dict[TaskName, KnownTask] = {
-    "vcr": KnownTask("tasks.vcr.task:VcrTask", vcr_settings, vcr_root, "q_to_ar"),
-    "vqa": KnownTask("tasks.vqa.task:VqaTask", vqa_settings, vqa_root, "overall"),
-    "snli_ve": KnownTask("tasks.snli_ve.task:SnliVeTask", snli_ve_settings, snli_ve_root, "accuracy"),
+    "vcr": KnownTask(
+        home="tasks.vcr.task:VcrTask",
+        settings=vcr_settings,
+        root=vcr_root,
+        main_metric="q_to_ar",
+        training_sets=vcr_sets,
+        item_ids=_annot_ids,
+        teacher_score="tasks.vcr.teacher_score:score_teacher",
+        about_teacher_score="The teacher itself, without any training: of the four answers, and of the four "
+        "rationales, it takes the one that most probably belongs to the whole image. It reads the sentences that it "
+        "distils.",
+    ),
+    "vqa": KnownTask(
+        home="tasks.vqa.task:VqaTask",
+        settings=vqa_settings,
+        root=vqa_root,
+        main_metric="overall",
+        training_sets=vqa_sets,
+        item_ids=_question_ids,
+        about_teacher_score="The teacher itself has no score here: it can only choose among given sentences, and the "
+        "answer to a question is not one of a few.",
+    ),
+    "snli_ve": KnownTask(
+        home="tasks.snli_ve.task:SnliVeTask",
+        settings=snli_ve_settings,
+        root=snli_ve_root,
+        main_metric="accuracy",
+        training_sets=snli_ve_sets,
+        item_ids=_pair_ids,
+        about_teacher_score="The teacher itself has no score here: it says how well a sentence fits an image, which "
+        "does not tell a contradiction from a sentence that is left open.",
+    ),
 }
 
 
@@ -93,7 +154,8 @@ def parse_settings(known: KnownTask, description: str | None, arguments: Sequenc
     if not _names_data_root(arguments):
         return _on_iconworld(_with_fraction(embedded, arguments), known, description, arguments)
     settings = parse_options(type(embedded), arguments, description=description)
-    _say_changed_defaults(type(embedded)(), embedded)
+    kind: Any = type(embedded)  # a task's own settings, which have defaults for everything
+    _say_changed_defaults(kind(), embedded)
     return settings
 
 
@@ -124,11 +186,13 @@ def _on_iconworld(
 
 def _say_changed_defaults(own: FinetuneSettings, embedded: FinetuneSettings) -> None:
     """Say which defaults differ from those of a first run without --data-root: they suit models of full size."""
-    theirs, ours = (
-        {**dataclasses.asdict(one), **dataclasses.asdict(one.training)} for one in (embedded, own)
-    )
-    shown = ("methods", "steps", "batch_size", "lr", "warmup_steps", "loss", "teacher_boxes", "eval_every")
-    found = differences(*({name: one[name] for name in shown if name in one} for one in (theirs, ours)))
+    found = differences(_shown(embedded), _shown(own))
     changed = [line.replace(" there, ", " on the embedded benchmark, ") for line in found]
     if changed:
         print(f"Defaults for your own data: {'; '.join(changed)}.", file=sys.stderr)
+
+
+def _shown(settings: FinetuneSettings) -> dict[str, Any]:
+    names = ("methods", "steps", "batch_size", "lr", "warmup_steps", "loss", "teacher_boxes", "eval_every")
+    every = {**dataclasses.asdict(settings), **dataclasses.asdict(settings.training)}
+    return {name: every[name] for name in names if name in every}

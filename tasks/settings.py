@@ -25,7 +25,9 @@ class FinetuneSettings(ABC):
     task: ClassVar[str]
     """Its name, for people."""
     data: LowShotSplit
-    """The task's own kind."""
+    """The training data and the labelled part of them."""
+    test_sets: tuple[str, ...] = ()
+    """Sets that every trained student is scored on."""
 
     student: str = "dandelin/vilt-b32-mlm"
     """Hugging Face id or folder of a ViLT, VisualBERT, LXMERT, BridgeTower, FLAVA or BLIP."""

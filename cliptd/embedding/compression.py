@@ -84,11 +84,11 @@ def compress(
     if settings.source == "store":  # all stages share one store
         settings = dataclasses.replace(settings, store=settings.store or run_dir / "store")
     rows, before, whole = [], 1.0, student.config["model_cfg"]
-    for share in shares:
-        folder = _stage(run_dir, share)
+    for number, share in enumerate(shares, start=1):
+        folder, label = _stage(run_dir, share), f"[{number}/{len(shares)} stage {share:g}]"
         done = folder / "results.json"
         if not done.exists():
-            options = {"evaluate": evaluate, "accelerator": accelerator}
+            options = {"evaluate": evaluate, "accelerator": accelerator, "description": label}
             if share < before and learned_masks:
                 student = _pruned(
                     student, teacher, pairs, settings, share / before, folder / "masks", **options
@@ -166,6 +166,7 @@ def _pruned(
     *,
     evaluate: Evaluate,
     accelerator: Accelerator,
+    description: str,
 ) -> Student:
     """Learn masks that keep a share of the towers' matrices, prune, and return the smaller student."""
     if not (folder / "pruned" / CONFIG).exists():  # the config is written last
@@ -177,8 +178,16 @@ def _pruned(
             seed=settings.training.seed,
         )
         student.encoder = masked
-        options = {"evaluate": evaluate, "accelerator": accelerator}
-        distil(student, teacher, pairs, settings, run_dir=folder / "run", **options)
+        distil(
+            student,
+            teacher,
+            pairs,
+            settings,
+            run_dir=folder / "run",
+            evaluate=evaluate,
+            accelerator=accelerator,
+            description=f"{description} masks",
+        )
         real = masked.real_sparsity()
         for tower, expected in masked.expected_sparsity().items():
             missed = max(abs(sparsity - masked.sparsity) for sparsity in (expected.item(), real[tower]))

@@ -3,12 +3,14 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cliptd.data.pairs.pair import OnBadSample
 from cliptd.embedding.loss_weights import AFFINITY_SCALE, OBJECTIVES, DimeFm, LossWeights
 from cliptd.embedding.options import TOWERS, How, ObjectiveName, Tower
 from cliptd.training import TrainingConfig
+from cliptd.utils.effects import Effect, refuse_without_effect
+from cliptd.utils.options import shown_default
 
 
 def tiny_clip_training() -> TrainingConfig:
@@ -28,19 +30,19 @@ class Distillation:
     """
 
     objective: ObjectiveName | Literal["reinforced"] = "affinity"
-    """The loss: one of the names; or clip_kd, a mix of four; or dime-fm, for images and sentences that are no pairs; or
-    reinforced, MobileCLIP's loss on a reinforced dataset."""
+    """The loss. clip_kd is a mix of four, dime-fm is for images and sentences that are no pairs, and reinforced is
+    MobileCLIP's loss on a reinforced dataset."""
     weights: dict[str, float] = field(default_factory=dict)
     """A mix of your own instead of an objective, such as affinity 1 contrastive 0.5."""
     affinity_scale: float | None = AFFINITY_SCALE
     """Logit scale of both models in affinity mimicking, as in TinyCLIP's recipe. None: each model's own."""
     source: Literal["live", "store"] = "live"
     """Run the teacher in every step (live), or look its embeddings up in a store that is written first."""
-    store: Path | None = None
+    store: Annotated[Path | None, shown_default("a folder in the run folder")] = None
     """The folder of the store, such as one from an earlier run. None: a folder in the run folder."""
     dime_fm: DimeFm = field(default_factory=DimeFm)
     """The mix of DIME-FM's losses."""
-    crop: tuple[float, float] | None = None
+    crop: Annotated[tuple[float, float] | None, shown_default("no crops")] = None
     """Smallest and largest share of the image in a random crop, which student and teacher both see. None: no crops."""
     crops: int = 10
     """Number of crops of each image that a store holds. A live teacher sees a new crop in every step."""
@@ -72,30 +74,11 @@ class Distillation:
             raise ValueError(f"crop is {self.crop}, expected two shares of an image, such as 0.5 1.0")
         if not 0 <= self.distill_weight <= 1:
             raise ValueError(f"distill_weight is {self.distill_weight}, expected 0 to 1")
-        if self.objective == "reinforced":
-            names = ["weights", "affinity_scale", "source", "store", "dime_fm", "crop", "crops"]
-            where = "on the reinforced objective, whose data decides it; remove it"
-        else:
-            names, where = self._without_effect(), "here; see --help for what it belongs to"
+        if self.mix is not None:
             for tower in self.learning:
-                if not self.loss_weights.reads(tower):
+                if not self.mix.reads(tower):
                     raise ValueError(f"no loss reads the {tower} tower, so it would learn nothing; freeze it")
-        defaults = {f.name: f.default for f in dataclasses.fields(Distillation)}
-        defaults |= {"weights": {}, "dime_fm": DimeFm()}
-        for name in names:
-            if getattr(self, name) != defaults[name]:
-                raise ValueError(f"{name} has no effect {where}")
-
-    def _without_effect(self) -> list[str]:
-        """Return the settings that change nothing beside the others, on an objective other than reinforced."""
-        mix, names = self.loss_weights, ["distill_weight", "synthetic_captions"]
-        names += [] if self.crop is not None and self.source == "store" else ["crops"]
-        names += [] if mix.takes_the_place else ["dime_fm"]
-        names += [] if mix.affinity else ["affinity_scale"]
-        names += [] if mix.needs_teacher else ["source"]
-        names += [] if self.source == "store" else ["store"]
-        names += ["objective"] if self.weights else []
-        return names
+        refuse_without_effect(self, EFFECTS)
 
     @property
     def learning(self) -> tuple[Tower, ...]:
@@ -105,7 +88,12 @@ class Distillation:
     @property
     def takes_the_place(self) -> bool:
         """Return whether a tower takes the place of the teacher's, as with DIME-FM."""
-        return self.objective != "reinforced" and self.loss_weights.takes_the_place
+        return self.mix is not None and self.mix.takes_the_place
+
+    @property
+    def mix(self) -> LossWeights | None:
+        """Return the weights of the losses, or None with the reinforced objective, whose loss has none."""
+        return None if self.objective == "reinforced" else self.loss_weights
 
     @property
     def loss_weights(self) -> LossWeights:
@@ -125,3 +113,23 @@ class Distillation:
         if self.objective == "reinforced":
             raise ValueError("the reinforced objective has no weights of losses; its data decides them")
         return OBJECTIVES[self.objective]
+
+
+EFFECTS: dict[str, Effect] = {
+    "weights": Effect("losses other than the reinforced one", lambda asked: asked.mix is not None),
+    "objective": Effect("runs without weights of your own", lambda asked: not asked.weights),
+    "affinity_scale": Effect("affinity mimicking", lambda asked: bool(asked.mix and asked.mix.affinity)),
+    "source": Effect(
+        "losses that compare the student with a teacher",
+        lambda asked: bool(asked.mix and asked.mix.needs_teacher),
+    ),
+    "store": Effect('source "store"', lambda asked: asked.source == "store"),
+    "dime_fm": Effect("DIME-FM's losses", lambda asked: bool(asked.mix and asked.mix.takes_the_place)),
+    "crop": Effect("losses other than the reinforced one", lambda asked: asked.mix is not None),
+    "crops": Effect(
+        'crop with source "store"', lambda asked: asked.crop is not None and asked.source == "store"
+    ),
+    "distill_weight": Effect("the reinforced objective", lambda asked: asked.mix is None),
+    "synthetic_captions": Effect("the reinforced objective", lambda asked: asked.mix is None),
+}
+"""Where each setting of a `Distillation` has an effect, if it is not everywhere."""

@@ -45,6 +45,7 @@ def distil(
     run_dir: Path,
     evaluate: Evaluate,
     accelerator: Accelerator,
+    description: str = "training",
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; after a kill the same call resumes.
 
@@ -58,6 +59,7 @@ def distil(
         run_dir: the folder of log and checkpoints. The store lies beside it unless the settings name another.
         evaluate: returns metrics of the student, one of them `settings.training.metric`. A student with masks (its
             `encoder` is a `MaskedDualEncoder`) keeps the weights of the last step, because it is not sparse before.
+        description: the label of the progress bar.
 
     Raises:
         ValueError: the losses need a teacher or pairs that there are none of, or a frozen tower embeds unlike the
@@ -118,6 +120,7 @@ def distil(
         accelerator=accelerator,
         settings=described,
         bad=bad,
+        description=description,
     )
 
 

@@ -71,6 +71,15 @@ def fused(model: OpenClipModel) -> tuple[OpenClipModel, int]:
     return small, counts[0] - counts[1]
 
 
+def require_onnx() -> None:
+    """Raise ImportError with the command that installs it if a package of the export is missing."""
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
+    except ImportError as error:
+        raise ImportError(f'exporting needs {error.name}; pip install "cliptd[onnx]"') from error
+
+
 def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = False) -> Exported:
     """Write image.onnx and text.onnx for batches of any size, and export.json, which describes their inputs.
 
@@ -87,11 +96,9 @@ def export_onnx(student: Student, folder: str | Path, *, reparameterize: bool = 
         ImportError: a package of `pip install "cliptd[onnx]"` is missing.
         ValueError: there is nothing to fuse, or onnxruntime's embeddings are further than 1e-4 from the model's.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  (torch.onnx needs it)
-    except ImportError as error:
-        raise ImportError(f'exporting needs {error.name}; pip install "cliptd[onnx]"') from error
+    require_onnx()
+    import onnxruntime
+
     folder, original = Path(folder), copy.deepcopy(student.model).eval().requires_grad_(False)
     original = original.float().cpu()
     model, saved = original, 0

@@ -42,6 +42,7 @@ def train_student(
     settings: dict[str, Any],
     parameter_groups: Iterable[dict[str, Any]] | None = None,
     bad: Sequence[str] = (),
+    description: str = "training",
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; after a kill the same call resumes.
 
@@ -55,7 +56,7 @@ def train_student(
         training: the settings of the run.
         run_dir: the folder of log, checkpoints and bad_samples.txt.
         evaluate: returns metrics of the student, one of them `training.metric`.
-        settings, parameter_groups: see `cliptd.training.train`.
+        settings, parameter_groups, description: see `cliptd.training.train`.
         bad: the reasons of samples that could not be read before, to be listed too.
     """
     masked = student.encoder if isinstance(student.encoder, MaskedDualEncoder) else None
@@ -87,6 +88,7 @@ def train_student(
         parameter_groups=parameter_groups,
         accelerator=accelerator,
         settings=settings,
+        description=description,
     )
     model.clamp_logit_scale()
     accelerator.free_memory()  # this run's optimizer goes before another run begins

@@ -1,9 +1,10 @@
 """The settings of a reinforcement; importing them costs no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from cliptd.data.pairs.pair import OnBadSample
+from cliptd.utils.options import shown_default
 
 Layout = Literal["public", "compact"]
 
@@ -20,7 +21,7 @@ class Reinforcement:
     """Number of augmented images of each pair. In the paper five are about as good as more (arXiv 2311.17049)."""
     captions: int = 5
     """Number of synthetic captions of each image, with a captioner. In the paper two are about as good as more."""
-    size: int | None = None
+    size: Annotated[int | None, shown_default("the largest input of the teachers")] = None
     """Height and width in pixels at which augmentations are drawn. None: the largest input of the teachers."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Smallest and largest share of the image that a crop shows."""

@@ -2,18 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import open_clip
 import torch
 
 from cliptd.teachers.ensemble import TeacherEnsemble
 from cliptd.teachers.from_open_clip import HUB, load_by_name, load_folder, load_from_hub
+from cliptd.teachers.precision import Precision
 from cliptd.teachers.teacher import ImageError, Teacher
 
 __all__ = ["ImageError", "Teacher", "TeacherEnsemble", "load_teacher"]
-
-Precision = Literal["fp32", "fp16", "bf16"]
 
 
 def load_teacher(

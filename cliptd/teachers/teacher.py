@@ -29,7 +29,10 @@ class ImageError(ValueError):
 
     def __init__(self, name: str, cause: object):
         super().__init__(f"image {name} cannot be read: {cause}; replace the file or remove it from the data")
-        self.name = name
+        self.name, self.cause = name, cause
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        return type(self), (self.name, str(self.cause))  # a worker process sends it to the one that waits
 
 
 class Teacher(Similarity, nn.Module, ABC):

@@ -61,6 +61,20 @@ def check_accelerator(accelerator: Accelerator, config: TrainingConfig) -> Accel
     return accelerator
 
 
+def refuse_coupled_accumulation(model: nn.Module, config: TrainingConfig, processes: int) -> None:
+    """Refuse accumulation for a model whose loss of a batch is not the mean of its parts' losses.
+
+    Raises:
+        ValueError: the model's `couples_batch` is true, or the batch size is not divisible.
+    """
+    if config.accumulation(processes) > 1 and getattr(model, "couples_batch", False):
+        why = getattr(model, "couples_batch_why", "its loss is not a sum over examples")
+        raise ValueError(
+            f"gradient accumulation would change the loss: {why}. Raise micro_batch_size from "
+            f"{config.micro_batch_size} to {config.batch_size // processes}, or lower batch_size"
+        )
+
+
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
     """Restore the model's own attributes after the block, which accelerate changes when it prepares a model."""

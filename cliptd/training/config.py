@@ -20,7 +20,7 @@ FREE_ON_RESUME = frozenset({"num_workers", "save_every", "track", "resume", "on_
 
 @dataclass
 class TrainingConfig:
-    """Settings of `cliptd.training.train`. One step is one optimizer update.
+    """Settings of the training. One step is one optimizer update.
 
     Raises:
         ValueError: a value is out of range; the message names the field.

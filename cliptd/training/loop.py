@@ -15,7 +15,12 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from cliptd.data.map_style import MapStyle
-from cliptd.training.acceleration import check_accelerator, make_accelerator, restored
+from cliptd.training.acceleration import (
+    check_accelerator,
+    make_accelerator,
+    refuse_coupled_accumulation,
+    restored,
+)
 from cliptd.training.best import (
     Progress,
     best_path,
@@ -33,6 +38,7 @@ from cliptd.training.checkpoint import (
 )
 from cliptd.training.config import TrainingConfig, refuse_other_config, resolved
 from cliptd.training.log import StepLog, read_log
+from cliptd.training.losses import loss_of, not_finite, terms_of
 from cliptd.training.optimizer import make_optimizer, set_learning_rate
 from cliptd.training.sampler import MicroBatches
 from cliptd.training.seeding import deterministic_kernels, seed_generators
@@ -106,7 +112,7 @@ def train(
         accelerator.is_main_process,
     )
     accumulation = config.accumulation(processes)
-    _refuse_coupled_accumulation(model, config, processes, accumulation)
+    refuse_coupled_accumulation(model, config, processes)
     batches = MicroBatches(
         dataset,
         collate,
@@ -171,9 +177,9 @@ def train(
                 seed_generators(config.seed, "forward", step, micro, rank)
                 synchronises = micro == accumulation - 1
                 with nullcontext() if synchronises else accelerator.no_sync(prepared):
-                    loss = _loss_of(prepared(**batch))
+                    loss = loss_of(prepared(**batch))
                     accelerator.backward(loss / accumulation)
-                for name, value in {"loss": loss.detach(), **_terms_of(model, loss)}.items():
+                for name, value in {"loss": loss.detach(), **terms_of(model, loss)}.items():
                     totals[name] = totals.get(name, 0.0) + value.float() / accumulation
             norm = accelerator.clip_grad_norm_(trained, config.clip_norm or math.inf)
             # All processes stop at the same step: each knows only its own signals.
@@ -185,7 +191,7 @@ def train(
             losses = dict(zip(totals, means, strict=True))
             # The float16 scaler itself skips a step whose gradient overflowed.
             if not math.isfinite(losses["loss"]) or not (math.isfinite(norm) or accelerator.scaler):
-                raise FloatingPointError(_not_finite(losses["loss"], norm, step, batches))
+                raise FloatingPointError(not_finite(losses["loss"], norm, step, batches))
             stepper.step()
             stepper.zero_grad()
             step += 1
@@ -226,46 +232,7 @@ def train(
     return TrainingResult(progress.best_step, progress.best_metrics, step, read_log(run_dir / "log.jsonl"))
 
 
-def _refuse_coupled_accumulation(
-    model: nn.Module, config: TrainingConfig, processes: int, accumulation: int
-) -> None:
-    if accumulation > 1 and getattr(model, "couples_batch", False):
-        why = getattr(model, "couples_batch_why", "its loss is not a sum over examples")
-        raise ValueError(
-            f"gradient accumulation would change the loss: {why}. Raise micro_batch_size from "
-            f"{config.micro_batch_size} to {config.batch_size // processes}, or lower batch_size"
-        )
-
-
 def _discard_run(run_dir: Path) -> None:
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
     (run_dir / "log.jsonl").unlink(missing_ok=True)
     drop_other_best(run_dir, None)
-
-
-def _loss_of(output: Any) -> Tensor:
-    loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
-    if not isinstance(loss, Tensor) or loss.ndim:
-        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
-        raise ValueError(
-            f"the model's output ({type(output).__name__}) has the loss {found}, expected a scalar tensor; "
-            "does the batch carry its labels?"
-        )
-    return loss
-
-
-def _terms_of(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-    """Return the scalars of `model.last_terms`, in which a distilled model holds the parts of its loss."""
-    terms = getattr(model, "last_terms", None) or {}
-    tensors = {f"loss_{name}": torch.as_tensor(value, device=loss.device) for name, value in terms.items()}
-    return {name: value.detach() for name, value in tensors.items() if value.ndim == 0}
-
-
-def _not_finite(loss: float, norm: float, step: int, batches: MicroBatches) -> str:
-    what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
-    last = batches.positions(step, batches.accumulation - 1)
-    indices = batches.stream.indices(last.start, last.stop)
-    return (
-        f"{what} at step {step + 1}; process {batches.rank}'s last samples are the stream positions "
-        f"{last.start} to {last.stop - 1}, dataset items {indices}. Look at these items, or lower lr"
-    )

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from cliptd.data.map_style import MapStyle
 from cliptd.training.seeding import seed_generators
 from cliptd.utils.seeds import derive_seed
+from cliptd.utils.stopping import leave_signals_to_parent
 
 
 def epoch_permutation(seed: int, length: int, epoch: int) -> np.ndarray:
@@ -117,6 +118,7 @@ class MicroBatches(Dataset[Any]):
             collate_fn=_as_it_is,
             num_workers=num_workers,
             pin_memory=pin_memory,
+            worker_init_fn=leave_signals_to_parent,
         )
 
 

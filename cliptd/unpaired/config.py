@@ -1,8 +1,10 @@
 """The settings of a selection of sentences; importing them costs no torch."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from cliptd.data.pairs.pair import OnBadSample
+from cliptd.utils.options import shown_default
 
 
 @dataclass(kw_only=True)
@@ -13,11 +15,11 @@ class SentenceSelection:
         ValueError: a value is out of range, or none or several of the three are given.
     """
 
-    keep: int | None = None
+    keep: Annotated[int | None, shown_default("none; one of the three is needed")] = None
     """Select this many sentences, those with the highest scores."""
-    share: float | None = None
+    share: Annotated[float | None, shown_default("none; one of the three is needed")] = None
     """Select this share of the distinct sentences instead, above 0 to 1."""
-    least: float | None = None
+    least: Annotated[float | None, shown_default("none; one of the three is needed")] = None
     """Select the sentences with at least this score instead, a cosine."""
     neighbours: int = 1
     """A sentence's score is its mean cosine to this many nearest images."""

@@ -5,10 +5,14 @@ from typing import Any
 import tyro.conf
 
 
-def shown_default(text: str) -> Any:
-    """Annotate a field whose default, None, is decided later: --help shows this text for None."""
+def shown_default(text: str, aliases: list[str] | None = None) -> Any:
+    """Annotate a field whose default, None, is decided later: --help shows this text for None.
+
+    Args:
+        aliases: other names of the flag.
+    """
 
     def hint(default: str) -> str:
         return f"(default: {text if default == 'None' else default})"
 
-    return tyro.conf.arg(help_behavior_hint=hint)
+    return tyro.conf.arg(help_behavior_hint=hint, aliases=aliases)

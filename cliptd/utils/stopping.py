@@ -3,9 +3,13 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SAME_SIGNAL_SECONDS = 1.0
+"""A signal that follows another within this time is the same request: a terminal and a launcher both send Ctrl-C."""
 
 
 class Stopped(BaseException):
@@ -46,14 +50,18 @@ def raising_on_sigterm() -> Iterator[None]:
 
 
 class StopRequest:
-    """The signal that asked a loop to stop after its current step; `number` is 0 while there is none."""
+    """The signal that asked a loop to stop after its current step, and the clock's time then.
+
+    `number` is 0 while there is none.
+    """
 
     number = 0
+    time = 0.0
 
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note the first Ctrl-C or SIGTERM, for a loop that chooses where to end. A second signal stops at once.
+    """Note the first Ctrl-C or SIGTERM, for a loop that chooses where to end. A later signal stops at once.
 
     Outside the main thread, where Python handles no signals, nothing is noted. A signal that the process ignores stays
     ignored.
@@ -61,9 +69,11 @@ def stop_request() -> Iterator[StopRequest]:
     request = StopRequest()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.number:
+        if request.number and time.monotonic() - request.time > SAME_SIGNAL_SECONDS:
             raise Stopped(number)
-        request.number = number
+        if request.number:
+            return
+        request.number, request.time = number, time.monotonic()
         print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():
@@ -76,3 +86,12 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Go on at Ctrl-C and at the first SIGTERM, which terminals and batch systems send to all processes.
+
+    The parent may need this process to finish its step, and ends it then. It is a DataLoader's `worker_init_fn`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

@@ -19,8 +19,9 @@ from tasks.iconworld.files.snli_ve import SnliVeSizes
 from tasks.iconworld.files.vcr import VcrSizes
 from tasks.iconworld.files.vqa import VqaSizes
 from tasks.known_tasks import TASKS, TaskName
-from tasks.low_shot.grid import Grid, run_grid
+from tasks.low_shot.grid import Grid
 from tasks.low_shot.report import write_report
+from tasks.low_shot.run import run_grid
 
 
 def _training(**of_the_task) -> TrainingConfig:
@@ -95,9 +96,9 @@ def main(study: Study) -> None:
     settings = with_data(known.settings(), validation_items=study.validation_items)
     settings = on_iconworld(settings, known.root(seed=study.data_seed, sizes=study.sizes))
     settings = dataclasses.replace(settings, max_test_items=study.test_items, training=study.training)
-    outcome = run_grid(study, settings, known.task_class)
+    outcome = run_grid(study, settings, known)
     title = f"{settings.task} on iconworld"
-    table = write_report(study, outcome, settings.metrics, main=known.main_metric, title=title)
+    _, table = write_report(study, outcome, settings.metrics, known=known, title=title)
     print_table(outcome.tuning, title="validation")
     print_table(table, title=title)
 

@@ -7,17 +7,17 @@ by side.
     python scripts/export.py --model MobileCLIP-S1 --pretrained datacompdr --reparameterize --out runs/onnx
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-
-from cliptd.embedding.export import FILES, example_inputs, export_onnx, fused, latencies, tower_of
-from cliptd.embedding.student import Student, load_student
-from cliptd.utils.files import write_atomically
-from cliptd.utils.tables import markdown_table, print_table
+from cliptd.utils.options import shown_default
 from tasks.command_line import command, parse_options
+
+if TYPE_CHECKING:
+    from cliptd.embedding.student import Student
 
 
 @dataclass(kw_only=True)
@@ -25,21 +25,21 @@ class Export:
     """What is exported, and how it is timed."""
 
     model: str
-    """An open_clip name or folder."""
-    pretrained: str | None = None
+    """The name of an open_clip model, or the path of an open_clip folder."""
+    pretrained: Annotated[str | None, shown_default("none")] = None
     """open_clip's tag of the weights, or a checkpoint file."""
     to: Literal["onnx"] = "onnx"
-    """Format."""
+    """Format of the files."""
     untrained: bool = False
-    """Export fresh, random weights where the model has none, to time an architecture."""
+    """Export fresh, random weights if the model has none, to time an architecture."""
     reparameterize: bool = False
-    """Fuse first the branches that exist in training only."""
+    """First fuse the branches that exist in training only."""
     batch_sizes: tuple[int, ...] = (1, 32)
-    """At which towers are timed."""
+    """Batch sizes at which the towers are timed."""
     rounds: int = 20
-    """Of timing; the median counts. 0: no table."""
+    """Rounds of timing. The table shows their median. 0: no table."""
     threads: int = 1
-    """Of torch and of onnxruntime."""
+    """CPU threads of torch and of onnxruntime."""
     out: Path = Path("runs/export")
     """Folder of image.onnx, text.onnx, export.json and latency.md."""
 
@@ -54,13 +54,24 @@ class Export:
 @command
 def main(arguments: list[str]) -> None:
     asked = parse_options(Export, arguments, description=__doc__)
+    import torch
+
+    from cliptd.embedding.export import FILES, export_onnx, require_onnx
+    from cliptd.embedding.student import load_student
+    from cliptd.utils.files import write_atomically
+    from cliptd.utils.tables import markdown_table, print_table
+
+    require_onnx()
     torch.set_num_threads(asked.threads)
     student = load_student(asked.model, asked.pretrained)
     if student.fresh and not asked.untrained:
-        raise SystemExit(
+        raise ValueError(
             f"--model {asked.model} has no weights; name its --pretrained tag, a folder with weights, or ask for "
             "--untrained ones"
         )
+    print(
+        f"Exporting {student.parameters / 1e6:,.1f} million parameters; this takes about a minute", flush=True
+    )
     exported = export_onnx(student, asked.out, reparameterize=asked.reparameterize)
     if asked.rounds:
         rows = _latencies(student, asked)
@@ -69,10 +80,15 @@ def main(arguments: list[str]) -> None:
         print_table(rows, title=title)
     differences = ", ".join(f"{name} {value:.1e}" for name, value in exported.differences.items())
     print(f"Largest difference from torch: {differences}. Folder: {asked.out.resolve()}")
+    image = asked.out / FILES["image"]
+    print(f'Next: onnxruntime.InferenceSession("{image}") in Python; export.json describes the inputs')
 
 
-def _latencies(student: Student, asked: Export) -> list[dict]:
+def _latencies(student: "Student", asked: Export) -> list[dict[str, Any]]:
+    """Time each tower at each batch size; return a row for each."""
     import onnxruntime
+
+    from cliptd.embedding.export import FILES, example_inputs, fused, latencies, tower_of
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = asked.threads
@@ -87,11 +103,10 @@ def _latencies(student: Student, asked: Export) -> list[dict]:
         key = session.get_inputs()[0].name
         for size in asked.batch_sizes:
             inputs = example_inputs(student, size)[name]
-            ways = {
-                way: lambda tower=tower_of(model, name), inputs=inputs: tower(inputs)
-                for way, model in models.items()
+            ways: dict[str, Callable[[], object]] = {
+                way: partial(tower_of(model, name), inputs) for way, model in models.items()
             }
-            ways["onnxruntime"] = lambda session=session, feed={key: inputs.numpy()}: session.run(None, feed)
+            ways["onnxruntime"] = partial(session.run, None, {key: inputs.numpy()})
             rows.append({"tower": name, "batch": size, **latencies(ways, asked.rounds)})
     return rows
 

@@ -7,9 +7,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from cliptd.data.pairs.pair import Pair
-from cliptd.teachers import Teacher
+from cliptd.teachers import Teacher, TeacherEnsemble
 from cliptd.teachers.adaptation import adapt_teacher
-from cliptd.teachers.from_open_clip import save_open_clip
+from cliptd.teachers.from_open_clip import OpenClipTeacher, save_open_clip
 from cliptd.training import TrainingConfig
 from cliptd.training.config import refuse_other_config, resolved
 from cliptd.utils.run_folder import remember_settings
@@ -17,16 +17,30 @@ from tasks.task import Task
 
 
 def adapt_to_task(
-    teacher: Teacher, task: Task, training: TrainingConfig, folder: Path, accelerator: Accelerator
+    teacher: Teacher | TeacherEnsemble,
+    task: Task,
+    training: TrainingConfig,
+    folder: Path,
+    accelerator: Accelerator,
 ) -> Path:
-    """Fine-tune an open_clip teacher contrastively on the task's labelled items, no others; the best step is chosen on
-    the validation items. A teacher that was adapted so before stays.
+    """Fine-tune an open_clip teacher contrastively on the task's labelled items, and no others.
 
-    folder: becomes an open_clip folder; log and checkpoints go to its subfolder run.
+    The best step is chosen on the validation items. A teacher that was adapted so before stays.
 
-    Returns the folder. Raises ValueError if it holds a teacher that was adapted otherwise, and as
-    `cliptd.teachers.adaptation.adapt_teacher`.
+    Args:
+        folder: becomes an open_clip folder. Log and checkpoints go to its subfolder run.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: the teacher is not an open_clip one, or the folder holds a teacher that was adapted otherwise.
     """
+    if not isinstance(teacher, OpenClipTeacher):
+        raise ValueError(
+            f"teacher {teacher.name} is not an open_clip model, and only these can be adapted; give --teacher the name "
+            "or the folder of one"
+        )
     marker = folder / "adapted.json"
     labelled = {name: task.split[name] for name in ("training_hash", "training_files")}
     identity = resolved(training, teacher_fingerprint=teacher.fingerprint, labelled=labelled)
@@ -50,12 +64,13 @@ def adapt_to_task(
 
 
 class AdaptationPairs:
-    """Map-style dataset of `Pair`, an example of the task each.
+    """A map-style dataset of `Pair`, one an example of the task.
 
     The text is the sentence that the teacher embeds: VCR's right choice, VQA's question and answer, an entailed
     hypothesis of SNLI-VE.
 
-    Raises ValueError for an example without label.
+    Raises:
+        ValueError: an example has no label.
     """
 
     def __init__(self, task: Task, examples: Sequence[Any]) -> None:

@@ -34,11 +34,14 @@ from tasks.students.models import NativeStudent
 from tasks.task import Task
 
 
-def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[str, Any]]:
+def finetune(
+    settings: FinetuneSettings, task_class: type[Task], *, name: str | None = None
+) -> list[dict[str, Any]]:
     """Train and score every method; return the rows of results, which are also in `run_dir`/results.json.
 
     Each row has method, test_set, the task's scores, labelled (items), seed and best_step. Beside the rows the file
-    holds the settings, versions, hardware, memory, and the seconds that each method took in this call.
+    holds the settings, versions, hardware, memory, and the seconds that each method took in this call. Progress calls
+    the run by `name`, or else by the number and the name of the method.
     """
     accelerator = make_accelerator(settings.training, settings.run_dir)
     task = task_class(settings, accelerator)
@@ -55,7 +58,7 @@ def finetune(settings: FinetuneSettings, task_class: type[Task]) -> list[dict[st
     seconds = {}
     for number, method in enumerate(settings.methods, start=1):
         began = time.perf_counter()
-        label = f"[{number}/{len(settings.methods)} {method}]"
+        label = f"[{name or f'{number}/{len(settings.methods)} {method}'}]"
         rows += _run(method, settings, task, material, accelerator, label)
         accelerator.free_memory()
         seconds[method] = round(time.perf_counter() - began, 1)

@@ -8,6 +8,7 @@ from cliptd.data.identity import wherever
 from cliptd.training import read_log
 from cliptd.utils.learning_curves import plot_learning_curves
 from cliptd.utils.tables import markdown_table, print_table
+from tasks.command_line import as_started
 from tasks.known_tasks import KnownTask
 from tasks.settings import FinetuneSettings
 
@@ -43,7 +44,7 @@ def say(settings: FinetuneSettings, rows: list[dict[str, Any]], known: KnownTask
         print(line)
     print(f"Run folder: {settings.run_dir.resolve()}")
     for line in next_commands(settings):
-        print(line)
+        print(as_started(line))
 
 
 def _title(settings: FinetuneSettings, rows: list[dict[str, Any]]) -> str:
@@ -95,19 +96,18 @@ def conclusion(settings: FinetuneSettings, rows: list[dict[str, Any]], main_metr
 
 
 def next_commands(settings: FinetuneSettings) -> list[str]:
-    """Name the commands that decide and that explain: several seeds, and the words that are distilled."""
+    """Return the commands that decide and that explain: several seeds, and the words that are distilled."""
     task = {"VCR": "vcr", "VQA": "vqa", "SNLI-VE": "snli_ve"}[settings.task]
-    own = (
-        ""
-        if "--data-root" not in sys.argv
-        else " -- " + shlex.join(sys.argv[sys.argv.index("--data-root") :][:2])
-    )
-    lines = [f"Next: python scripts/evaluate_low_shot.py --task {task} --seeds 0 1 2{own}"]
+    own = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if settings.data.items is not None:
+        labels = f"--items {settings.data.items}"
+    else:
+        labels = f"--fractions {settings.data.fraction or 1:g}"
+    out = shlex.quote(f"{settings.run_dir}_low_shot")
+    grid = f"python scripts/evaluate_low_shot.py --task {task} {labels} --seeds 0 1 2 --out {out}"
+    lines = [f"Next: {shlex.join([*grid.split(), '--', *own]) if own else grid}"]
     distilled = [method for method in settings.methods if settings.method_config(method).distils]
     if distilled:
-        student = settings.run_dir / distilled[-1] / "student"
-        lines.append(
-            f"      python scripts/inspect_selection.py --task {task} -- --student {shlex.quote(str(student))}"
-            + own.replace(" -- ", " ")
-        )
+        given = shlex.join([*own, "--student", str(settings.run_dir / distilled[-1] / "student")])
+        lines.append(f"      python scripts/inspect_selection.py --task {task} -- {given}")
     return lines

@@ -1,8 +1,6 @@
 """A page that shows what selection and confidence weights do: images, answers, words by score, probabilities."""
 
 import html
-import io
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,16 +12,21 @@ from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.shapes import WHOLE_TEXT_COLUMN
 from cliptd.targeted.teacher_view import TeacherView, WordScores
 from cliptd.targeted.weighting import confidence_weights, teacher_probability
+from tasks import page
 
-SIDE = 256  # pixels of a picture on the page
+SIDE = 256
+"""Pixels of the longer side of an image on the page."""
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the method makes of B instances with C texts each.
+    """The selection and the weights of B instances with C texts each.
 
-    inputs: what the teacher was asked. views, scores: of the B * C texts, in order. teacher, student, weights: (B,)
-    probabilities and instance weights, over these instances; student None: no student was asked.
+    Attributes:
+        inputs: what the teacher was asked.
+        views, scores: of the B * C texts, in order.
+        teacher, student: (B,) probabilities of the right answer; None if no student was asked.
+        weights: (B,) instance weights, relative to these instances.
     """
 
     inputs: DistillationInputs
@@ -41,9 +44,11 @@ def inspect_batch(
     labels: Tensor | None = None,
     student: Tensor | None = None,
 ) -> Inspected:
-    """Ask the collator's source and settings.
+    """Return what the collator's source and settings make of a batch.
 
-    labels: (B,) right candidates, where C > 1. student: (B,) the student's probability of the right answer.
+    Args:
+        labels: (B,) right candidates, if C > 1.
+        student: (B,) the student's probability of the right answer.
     """
     config, views = collator.config, collator.views
     columns = collator.columns(inputs)
@@ -81,18 +86,22 @@ def inspect_batch(
 
 
 def answer_lines(logits: Tensor, labels: Tensor, names: Sequence[str], *, trained: bool) -> list[str]:
-    """Say for every instance what is right and, if the student is trained, what it says.
+    """Return a line an instance: the right answer and, if the student is trained, the student's.
 
     Args:
-        logits: (B, C) of the student. labels: (B,) right classes, or (B, C) soft labels.
+        logits: (B, C) of the student.
+        labels: (B,) right classes, or (B, C) soft labels.
         names: of the C classes or candidates.
     """
     right = (labels.argmax(1) if labels.ndim == 2 else labels).tolist()
-    lines = [f"right: {names[number]}" for number in right]
+    lines = [f"Right answer: {names[number]}." for number in right]
     if not trained:
         return lines
-    said = [names[number] for number in logits.argmax(1).tolist()]
-    return [f"{line}; the student says: {answer}" for line, answer in zip(lines, said, strict=True)]
+    given = logits.argmax(1).tolist()
+    return [
+        f"{line} The student says {names[own]}{', which is right' if own == best else ''}."
+        for line, own, best in zip(lines, given, right, strict=True)
+    ]
 
 
 def selection_page(
@@ -100,6 +109,7 @@ def selection_page(
     images: Sequence[Image.Image],
     *,
     title: str,
+    about: Sequence[str],
     labels: Sequence[int | None],
     answers: Sequence[str],
 ) -> str:
@@ -107,20 +117,19 @@ def selection_page(
 
     Args:
         images: of the B instances.
-        labels: the right candidate of each, None where there is one.
+        about: sentences below the title: method, teacher, student.
+        labels: the right candidate of each instance, None if it has only one.
         answers: from `answer_lines`, one an instance.
     """
-    parts = [
-        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1><p>{_LEGEND}</p>",
-    ]
+    parts = [page.paragraph(sentence) for sentence in (*about, _LEGEND)]
     candidates = inspected.inputs.candidates
     for b, image in enumerate(images):
         numbers = [f"weight {inspected.weights[b]:.2f}", f"teacher {100 * inspected.teacher[b]:.0f} %"]
         if inspected.student is not None:
             numbers.append(f"student {100 * inspected.student[b]:.0f} %")
-        parts.append(f"<section>{_picture(image)}<div><p><b>{' · '.join(numbers)}</b></p>")
-        parts.append(f"<p>{html.escape(answers[b])}</p>")
+        shown = page.picture(page.png(_resized(image)), f"instance {b + 1}")
+        parts.append(f"<section>{shown}<div><p class=answer>{html.escape(answers[b])}</p>")
+        parts.append(f"<p>{' · '.join(numbers)}</p>")
         for c in range(candidates):
             row = b * candidates + c
             right = " class=right" if labels[b] == c else ""
@@ -128,7 +137,7 @@ def selection_page(
             words = inspected.inputs.words[b][c]
             parts.append(f"<p{right}>{_words(inspected, row, words)} <small>match {match}</small></p>")
         parts.append("</div></section>")
-    return "\n".join(parts) + "\n"
+    return page.page(title, parts, style=_STYLE)
 
 
 def _words(inspected: Inspected, row: int, words: Sequence[str]) -> str:
@@ -150,23 +159,20 @@ def _words(inspected: Inspected, row: int, words: Sequence[str]) -> str:
     return " ".join(shown)
 
 
-def _picture(picture: Image.Image) -> str:
-    scale = SIDE / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    file = io.BytesIO()
-    picture.convert("RGB").resize(size).save(file, "PNG")
-    return f'<img src="data:image/png;base64,{b64encode(file.getvalue()).decode()}">'
+def _resized(image: Image.Image) -> Image.Image:
+    scale = SIDE / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 _LEGEND = (
-    "Bold words are kept and distilled; the number behind a word is its combined probability (hover for the visual and "
-    "the semantic score); words in italics are never kept. Green: the right candidate. Match is the teacher's logit "
-    "that image and text belong together; teacher and student are their probabilities of the right answer; weights are "
-    "relative to the instances of this page."
+    "Bold, underlined words are kept and distilled. The number behind a word is its combined score, and hovering shows "
+    "the visual and the semantic one. Words in italics are never kept. The right choice has a green bar. Match is the "
+    "teacher's logit that image and text belong together. Teacher and student are their probabilities of the right "
+    "answer. Weights are relative to the instances of this page."
 )
 _STYLE = (
-    "body{font-family:sans-serif;max-width:75em;margin:2em auto}"
-    "section{display:flex;flex-wrap:wrap;gap:1.5em;margin:2em 0}"
-    "section>div{flex:1 1 20em}img{max-width:100%}"
-    "b{text-decoration:underline}i{color:#999}.right{border-left:4px solid #2a2;padding-left:.5em}sub{color:#777}"
+    "section{display:flex;flex-wrap:wrap;gap:1.2em;margin:1.5em 0;border-top:1px solid #ddd;padding-top:1em}"
+    "section>div{flex:1 1 16em}section>img{flex:0 0 auto;width:min(100%,16em);align-self:flex-start}"
+    ".answer{font-weight:bold}section b{text-decoration:underline}section i{color:#777}"
+    ".right{border-left:4px solid #2a2;padding-left:.5em}sub{color:#666}"
 )

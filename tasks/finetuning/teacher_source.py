@@ -15,7 +15,7 @@ from cliptd.targeted.collator import precompute
 from cliptd.targeted.config import TargetedDistillationConfig
 from cliptd.targeted.inputs import DistillationInputs
 from cliptd.targeted.relevance import DocumentFrequency
-from cliptd.teachers import Teacher
+from cliptd.teachers import Teacher, TeacherEnsemble
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.batches.example import Example
 from tasks.settings import FinetuneSettings
@@ -47,7 +47,10 @@ def teacher_source(
 
 
 def build_store(
-    path: Path, teacher: Teacher, config: TargetedDistillationConfig, questions: "TeacherQuestions"
+    path: Path,
+    teacher: Teacher | TeacherEnsemble,
+    config: TargetedDistillationConfig,
+    questions: "TeacherQuestions",
 ) -> None:
     """Write what the teacher knows of training items; what the store already holds is not asked again."""
     frequency = document_frequency(config, questions)

@@ -26,8 +26,9 @@ from cliptd.utils.files import write_atomically
 from cliptd.utils.tables import markdown_table, print_table
 from tasks.iconworld.files.classes import TEMPLATES, IconClasses
 from tasks.iconworld.glyphs import SEEN_FAMILIES, UNSEEN_FAMILIES
-from tasks.low_shot.grid import keep_settings, mean_and_spread
+from tasks.low_shot.kept_settings import keep_settings
 from tasks.low_shot.processes import process_pool
+from tasks.low_shot.summary import mean_and_spread
 
 VALIDATION, TEST, PROBE = 2, 3, 4
 """Seeds of pictures; training pairs and shipped weights have others."""

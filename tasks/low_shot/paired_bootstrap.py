@@ -1,4 +1,4 @@
-"""How sure a difference between two methods is, from paired runs."""
+"""The interval of a difference between two methods, from paired runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
+ENOUGH_SEEDS = 3
+"""Pairs below which an interval over them says nothing."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of the differences, and the interval that holds `confidence` of its bootstrap resamples."""
+    """The mean of the differences, and the interval that holds `confidence` of its bootstrap resamples."""
 
     mean: float
     low: float
@@ -21,10 +23,10 @@ class PairedDifference:
 def paired_bootstrap(
     ours: Sequence[float], theirs: Sequence[float], *, confidence: float = 0.95, seed: int = 0
 ) -> PairedDifference:
-    """The difference `ours` − `theirs` over pairs (the same seed, the same labelled items), with its percentile
-    bootstrap interval over the pairs (Efron, 1979).
+    """Return the mean of `ours` − `theirs` with its percentile bootstrap interval over the pairs (Efron, 1979).
 
-    With a handful of pairs the interval is rough, and cannot reach beyond the smallest and the largest difference.
+    A pair is two runs with the same seed and the same labelled items. With a handful of pairs the interval is rough: it
+    cannot reach beyond the smallest and the largest difference.
 
     Raises:
         ValueError: for no pair, unequal lengths or a confidence outside (0, 1).

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from cliptd.utils.stopping import leave_signals_to_parent
 from tasks.students.columns import student_columns
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def predict_classes(
         batch_size,
         num_workers=num_workers,
         collate_fn=partial(student_columns, collate),
+        worker_init_fn=leave_signals_to_parent,
     )
     device = next(model.parameters()).device
     was_training = model.training

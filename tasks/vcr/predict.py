@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from cliptd.utils.files import whole_file, write_atomically
+from cliptd.utils.stopping import leave_signals_to_parent
 from tasks.students.columns import student_columns
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.metric import LEADERBOARD_COLUMNS, vcr_metrics
@@ -103,6 +104,7 @@ def predict(
         batch_size,
         num_workers=num_workers,
         collate_fn=partial(_collate, collate),
+        worker_init_fn=leave_signals_to_parent,
     )
     device = next(model.parameters()).device
     # Slot 0: answers; slot 1 + i: rationales given answer i (slot 1 alone for the right answer).

@@ -37,15 +37,34 @@ def test_vcrs_pairs_are_the_right_choices(tmp_path):
 def test_a_teacher_learns_the_entailed_hypotheses(cache, tmp_path):
     root = write_snli_ve(tmp_path / "snli_ve", sizes=SnliVeSizes(120, 12, 12, 12))
     out = tmp_path / "adapted"
-    run_script(
-        "adapt_teacher.py", "--task", "snli_ve", "--out", out, "--steps", 3, "--batch-size", 8, "--eval-every", 3,
+    arguments = (
+        "--task", "snli_ve", "--out", out, "--steps", 3, "--batch-size", 8, "--eval-every", 3,
         "--save-every", 0, "--warmup-steps", 1, "--",
         "--data-root", root, "--student", STUDENT, "--regions", f"local-dir:{REGIONS}", "--teacher", TEACHER,
-        "--items", 60, "--validation-items", 12, cache=cache,
+        "--items", 60, "--validation-items", 12,
     )  # fmt: skip
+    done = run_script("adapt_teacher.py", *arguments, cache=cache)
+    assert f"Adapted teacher: {out}" in done.stdout
+    assert "Next: python scripts/finetune_snli_ve.py" in done.stdout
     assert load_teacher(str(out)).fingerprint != load_teacher(str(TEACHER)).fingerprint
     log = [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
     assert len(log) == 3
     assert (
         json.loads((out / "run" / "config.json").read_text())["dataset_length"] == 20
     )  # a third is entailed
+    weights = (out / "open_clip_model.safetensors").stat().st_mtime_ns
+    again = run_script("adapt_teacher.py", *arguments, cache=cache)
+    assert f"{out} holds this adapted teacher, finished; nothing is trained again." in again.stdout
+    assert (out / "open_clip_model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_only_open_clip_teachers_are_adapted(tmp_path):
+    from cliptd.teachers import TeacherEnsemble
+    from cliptd.training import TrainingConfig
+    from tasks.finetuning.adaptation import adapt_to_task
+
+    ensemble = TeacherEnsemble([load_teacher(str(TEACHER))])
+    with pytest.raises(
+        ValueError, match=r"teacher .* is not an open_clip model, and only these can be adapted"
+    ):
+        adapt_to_task(ensemble, None, TrainingConfig(), tmp_path, None)

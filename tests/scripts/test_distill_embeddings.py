@@ -1,6 +1,7 @@
 """distill_embeddings.py as typed: iconworld by default, shards and class folders of a user, two processes, stages."""
 
 import json
+import re
 
 import open_clip
 import pytest
@@ -31,6 +32,17 @@ def test_half_the_teacher_on_iconworld_is_an_open_clip_model(cache, tmp_path):
     assert card["zero_shot_percent"][0]["top1"] > 95  # the teacher's
     assert card["settings"]["training"]["steps"] == 4
     assert "affinity" in (run / "model" / "README.md").read_text()
+    found = json.loads((run / "results.json").read_text())
+    assert found["settings"]["objective"] == "affinity"
+    assert {"versions", "hardware", "peak_memory", "seconds", "teachers", "data", "rows"} <= found.keys()
+    assert re.search(r"reaches \d+\.\d of its teacher's 9\d\.\d % top-1 zero-shot with 5\d % of", done.stdout)
+    assert f"Next: python scripts/evaluate_clip.py --model {run / 'model'} --zero-shot FOLDER" in done.stdout
+    again = run_script(
+        "distill_embeddings.py", "affinity", *SHORT, "--run-dir", run, launcher=None, cache=cache
+    )
+    assert again.stdout.startswith(f"{run} holds this run, finished; nothing is trained again.")
+    table = "zero-shot, in percent"
+    assert done.stdout[done.stdout.index(table) :] == again.stdout[again.stdout.index(table) :]
 
 
 @pytest.mark.slow
@@ -72,7 +84,7 @@ def test_a_student_without_a_teacher(of_a_user, cache, tmp_path):
     assert "teacher" not in card
     done = run_script("distill_embeddings.py", *arguments, cache=cache, check=False)
     assert done.returncode
-    assert "name a teacher: affinity compares the student with one" in " ".join(done.stdout.split())
+    assert "name a --teacher: affinity compares the student with one" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow
@@ -152,12 +164,15 @@ def test_images_and_sentences_that_never_met_in_one_process_and_in_two(of_a_user
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--zero-shot", "classes"), "--zero-shot goes with data (or images and sentences) of your own"),
-        (("--objective", "reinforced"), "needs reinforced data: reinforced, such as runs/reinforced"),
+        (
+            ("--zero-shot", "classes"),
+            "--zero-shot goes with data of your own; the embedded benchmark has its own images",
+        ),
+        (("--objective", "reinforced"), "needs --reinforced, such as runs/reinforced"),
         (("--student", "ViT-B-23"), "open_clip has no model named 'ViT-B-23'; nearest:"),
         (("--progressive", "0.5", "--student", "ViT-B-32"), "the student ViT-B-32 has no weights"),
         (("--learned-masks",), "--learned-masks has no effect here"),
-        (("--images", "photos"), "give images and sentences both, or neither"),
+        (("--images", "photos"), "give --images and --sentences both, or neither"),
     ],
 )
 def test_what_does_not_fit_is_said(arguments, message, cache, tmp_path):

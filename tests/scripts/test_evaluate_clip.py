@@ -74,6 +74,8 @@ def test_all_three_evaluations_end_in_json_and_markdown(icons, cache, tmp_path):
     for heading in ("# ", "## Zero-shot classification", "## Retrieval", "## Linear probe"):
         assert f"\n{heading}" in f"\n{report}"
     assert f"Results: {tmp_path / 'out' / 'results.md'}" in done.stdout
+    assert f"Next: python scripts/export.py --model {TEACHER}" in done.stdout
+    assert {"versions", "hardware", "peak_memory"} <= results.keys()
 
 
 def test_what_cannot_be_evaluated_is_refused_before_the_model_is_loaded(icons, tmp_path, monkeypatch, capsys):
@@ -92,8 +94,8 @@ def test_what_cannot_be_evaluated_is_refused_before_the_model_is_loaded(icons, t
         return f"{end.value.code} {capsys.readouterr().err}"
 
     assert run().startswith(
-        "nothing to evaluate; give --zero-shot, --retrieval, --linear-probe or --suite"
-    )  # a text as exit code: Python prints it and exits with 1
+        "1 error: nothing to evaluate; give --zero-shot, --retrieval, --linear-probe or --suite"
+    )
     said = run("--zero-shot", icons / "shifted", "--linear-probe", icons)
     assert said.startswith("1 error: ")
     assert "train: no such folder; expected one with a folder of images for each" in said

@@ -1,7 +1,9 @@
 """evaluate_low_shot.py as typed: finished cells stay, killed grids go on, the report says how sure it is."""
 
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -73,10 +75,84 @@ def test_a_grid_is_killed_goes_on_grows_and_ends_in_a_report(of_the_task, cache,
     assert "| shifted | 24 | targeted | 2 |" in report
     assert "difference [95 %]" in report
     assert page.count("<img") == 2
-    assert "Report:" in done.stdout
+    assert f"Report: {out / 'report.html'}" in done.stdout
+    assert "Next: the same command with three --seeds" in done.stdout
+    assert "(2 seeds: not conclusive)" in report.split("## Methods")[0]
+    facts = json.loads((out / "results.json").read_text())
+    assert {row["method"] for row in facts["cost"]} == {"none", "targeted"}
+    assert sum(found["cells"] for found in facts["environments"]) == 8
+    assert facts["grid"]["processes"] == 2
+
+    again = run_script("evaluate_low_shot.py", *arguments, launcher=None, cache=cache)
+    assert f"{out} holds this grid, finished; nothing is trained again." in again.stdout
 
     other = run_script(
         "evaluate_low_shot.py", *arguments, "--batch-size", 4, launcher=None, cache=cache, check=False
     )
     assert other.returncode != 0
     assert "holds cells of other settings (training." in other.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_grid_says_so_in_one_line_and_goes_on(number, code, of_the_task, cache, tmp_path):
+    out = tmp_path / "grid"
+    arguments = (
+        "--task", "snli_ve", "--items", 24, "--seeds", 0, 1, "--methods", "none", "targeted", "--processes", 2,
+        "--out", out, *of_the_task,
+    )  # fmt: skip
+    arguments = tuple(
+        200 if before == "--steps" else given for before, given in itertools.pairwise(("", *arguments))
+    )
+    victim = subprocess.Popen(
+        command_of("evaluate_low_shot.py", arguments), env=environment(cache), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    said = ""
+    while "step 20/" not in said:
+        line = victim.stdout.readline()
+        assert line, said
+        said += line
+    if number == signal.SIGINT:
+        os.killpg(victim.pid, number)  # as a terminal does
+    else:
+        victim.send_signal(number)
+    said += victim.communicate(timeout=120)[0]
+    assert victim.returncode == code, said
+    assert "stopped with 0 of 4 cells finished; the same command goes on" in said
+    assert "Traceback" not in said
+    assert "leaked" not in said
+    assert not list(out.glob("cells/*/results.json"))
+    checkpoints = list(out.glob("cells/*/*/checkpoints/*"))
+    assert checkpoints, "training saved its step"
+    assert len(list(out.glob("cells/*"))) <= 2, "nothing that was queued began"
+
+    done = run_script("evaluate_low_shot.py", *arguments, launcher=None, cache=cache)
+    assert "all 4 cells are finished" in done.stdout
+    steps = [int(step) for step in re.findall(r"\[none, 24 labels, seed 0\] step (\d+)/200", done.stdout)]
+    assert steps[0] > 15, "it went on from its checkpoint"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("own", "options", "message"),
+    [
+        ((), ("--teacher", "ViT-L-15", "--pretrained", "openai"), "ViT-L-15"),
+        ((), ("--student", "no/student"), "no/student"),
+        (("--items", 5000), (), "--items is 5000, expected 1 to "),
+        (("--methods", "targeted"), (), "--methods are targeted; add none"),
+        ((), ("--test-sets", "test", "tset"), "tset"),
+    ],
+)
+def test_a_grid_that_cannot_end_well_does_not_begin(own, options, message, of_the_task, cache, tmp_path):
+    done = run_script(
+        "evaluate_low_shot.py", "--task", "snli_ve", "--items", 24, "--seeds", 0, "--out", tmp_path / "grid", *own,
+        *of_the_task, *options, launcher=None, cache=cache, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    error = done.stdout.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in done.stdout
+    assert not list((tmp_path / "grid").glob("cells/*"))

@@ -30,8 +30,13 @@ def test_half_of_the_shipped_teacher(cache, tmp_path):
         2,
     )
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{out}")
-    parameters = json.loads(done.stdout[done.stdout.index("{") :])["parameters"]
+    report, _ = json.JSONDecoder().raw_decode(done.stdout, done.stdout.index("{"))
+    parameters = report["parameters"]
     assert parameters["student"] == sum(p.numel() for p in model.parameters()) < parameters["teacher"]
+    assert (
+        f"Next: accelerate launch scripts/distill_embeddings.py --teacher {TEACHER} --student {out}"
+        in done.stdout
+    )
     image, texts = Image.new("RGB", (80, 64), (200, 30, 60)), ["a red square", "two dogs"]
     tokens = open_clip.get_tokenizer(f"local-dir:{out}")(texts)
     with torch.no_grad():

@@ -42,6 +42,8 @@ def whole(of_a_user, cache, tmp_path_factory):
         assert "5 samples replayed: stored and computed embeddings differ by at most" in done.stdout
         assert "24 pairs, 40 augmentations and 0 captions each" in done.stdout
         assert "of 24 whole and" in done.stdout
+        assert "the embedded benchmark's small teacher reinforces your data" in done.stdout
+        assert "Next: accelerate launch scripts/distill_embeddings.py reinforced --" in done.stdout
     return folder
 
 

@@ -153,8 +153,21 @@ def test_a_misspelt_command_is_answered_with_the_nearest():
     assert "no command 'finetune-vrc'; nearest: finetune_v" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["finetune_vcr", "finetune_vqa", "finetune_snli_ve"])
-def test_help_needs_no_torch(name):
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("finetune_vcr", "--fraction"),
+        ("finetune_vqa", "--fraction"),
+        ("finetune_snli_ve", "--fraction"),
+        ("evaluate_low_shot", "--fractions"),
+        ("inspect_selection", "--instances"),
+        ("make_splits", "--fractions"),
+        ("build_store", "--out"),
+        ("adapt_teacher", "--steps"),
+        ("make_iconworld", "--vcr.val-shifted"),
+    ],
+)
+def test_help_needs_no_torch(name, flag):
     code = (
         f"import sys; sys.argv = ['x', '--help']\nfrom tasks.commands.{name} import main\n"
         "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
@@ -163,7 +176,26 @@ def test_help_needs_no_torch(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--fraction" in done.stdout
+    assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("scripts/export.py", "accelerate launch scripts/finetune_vqa.py; python scripts/export.py --out a"),
+        ("cliptd export", "accelerate launch -m tasks.commands.finetune_vqa; cliptd export --out a"),
+        (
+            "/site/tasks/commands/export.py",
+            "accelerate launch -m tasks.commands.finetune_vqa; cliptd export --out a",
+        ),
+    ],
+)
+def test_command_lines_are_those_of_a_checkout_or_of_an_installed_package(program, line, monkeypatch):
+    monkeypatch.setattr("sys.argv", [program])
+    said = command_line.as_started(
+        "accelerate launch scripts/finetune_vqa.py; python scripts/export.py --out a"
+    )
+    assert said == line
 
 
 def test_nested_flags_are_told_apart():

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: the step is finished and saved, and the same call ends in the same weights."""
 
+import multiprocessing
+import os
 import signal
 import threading
 
@@ -56,6 +58,27 @@ def test_two_processes_stop_at_the_same_step(forked_run, tmp_path, rank):
     assert_same_run(stopped, whole)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_prepare_batches_finish_the_step(tmp_path, monkeypatch, number, capfd):
+    seed = loop.seed_generators
+
+    def seeding(*parts, **options):
+        if parts[1:4] == ("forward", 1, 0):  # as a terminal and batch systems do: to the whole group
+            for process in [*multiprocessing.active_children(), multiprocessing.current_process()]:
+                os.kill(process.pid, number)
+        return seed(*parts, **options)
+
+    monkeypatch.setattr(loop, "seed_generators", seeding)
+    options = {**SETTINGS, "num_workers": 2, "micro_batch_size": 4}
+    with pytest.raises(Stopped, match="at step 2 of 6"):
+        run(tmp_path / "run", **options)
+    assert capfd.readouterr().err.count("stopping after this step") == 1
+    monkeypatch.setattr(loop, "seed_generators", seed)
+    run(tmp_path / "run", **options)
+    run(tmp_path / "whole", **options)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_the_stop_names_its_step_and_handlers_are_put_back(tmp_path, monkeypatch, capsys):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seed = loop.seed_generators
@@ -78,12 +101,22 @@ def test_the_stop_names_its_step_and_handlers_are_put_back(tmp_path, monkeypatch
     assert PartialState().num_processes == 1
 
 
-def test_a_second_signal_stops_at_once():
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(monkeypatch, second):
     with stop_request() as request:
         signal.raise_signal(signal.SIGINT)
         assert request.number == signal.SIGINT
+        monkeypatch.setattr(request, "time", request.time - 1.1)
         with pytest.raises(Stopped):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(second)
+
+
+def test_the_same_ctrl_c_from_terminal_and_launcher_is_one_request(capsys):
+    with stop_request() as request:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert request.number == signal.SIGINT
+    assert capsys.readouterr().err == "stopping after this step; once more to stop at once\n"
 
 
 def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():

@@ -29,7 +29,6 @@ from tasks.iconworld.scenes import (
     sample_scenes,
     save_pictures,
 )
-from tasks.snli_ve.data import IMAGES
 from tasks.snli_ve.labels import LABELS
 
 FORMAT = 1
@@ -92,6 +91,8 @@ def write_snli_ve(folder: Path, *, seed: int = 0, sizes: SnliVeSizes | None = No
 
 
 def _write_files(folder: Path, seed: int, sizes: SnliVeSizes) -> None:
+    from tasks.snli_ve.data import IMAGES  # only here: the sizes are parsed without torch
+
     proposals: list[tuple] = []
     for number, (split, count) in enumerate(asdict(sizes).items()):
         rng = np.random.default_rng([seed, 2, number])

@@ -26,7 +26,6 @@ from tasks.iconworld.scenes import (
     sample_scenes,
     save_pictures,
 )
-from tasks.vqa.data import image_name
 
 FORMAT = 1
 """Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
@@ -112,6 +111,8 @@ def _write_split(
     first_id: int,
     proposals: list[tuple],
 ) -> tuple[list[dict], list[dict]]:
+    from tasks.vqa.data import image_name  # only here: the sizes are parsed without torch
+
     scenes = sample_scenes(rng, -(-count // QUESTIONS_PER_SCENE), families, objects=(2, 3), persons=(0, 1))
     names = [image_name(images, first_id + i) for i in range(len(scenes))]
     extents = save_pictures(scenes, [folder / images / name for name in names])

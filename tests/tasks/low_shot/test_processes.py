@@ -57,7 +57,7 @@ if __name__ == "__main__":
         with raising_on_sigterm(), process_pool(2) as pool:
             print(pool.submit(os.getpid).result(), flush=True)
             runs = [(0,), *[(600,)] * 5]
-            run_all(pool, work, runs, names="abcdef", finished=[False] * 6, what="cell")
+            run_all(pool, work, runs, names="abcdef", finished=[False] * 6, what="cell", at_a_time=2)
     except Stopped as stop:
         print(stop, flush=True)
         sys.exit(stop.exit_code)
@@ -76,7 +76,8 @@ def test_a_stopped_grid_cancels_what_is_queued_and_says_so(tmp_path, number, cod
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     child = int(parent.stdout.readline())
-    assert "cell 1/6" in parent.stderr.readline()
+    assert parent.stderr.readline() == "cells 1 to 2 of 6: a | b\n"
+    assert "cells 2 to 3 of 6" in parent.stderr.readline()
     parent.send_signal(number)
     out, err = parent.communicate(timeout=60)
     assert parent.returncode == code

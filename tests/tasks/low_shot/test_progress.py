@@ -14,25 +14,51 @@ from tasks.low_shot.progress import run_all
 NAMES = ["none", "naive", "targeted"]
 
 
-def run(work, finished=(False, False, False)):
+def run(work, finished=(False, False, False), at_a_time=1):
     with ThreadPoolExecutor(1) as pool:
         arguments = [(k,) for k in range(3)]
-        return run_all(pool, work, arguments, names=NAMES, finished=finished, what="cell")
+        options = {"names": NAMES, "finished": finished, "what": "cell", "at_a_time": at_a_time}
+        return run_all(pool, work, arguments, **options)
 
 
-def test_results_come_in_order_and_every_new_one_is_said(capsys):
+def test_results_come_in_order_and_what_runs_is_said(capsys):
     assert run(lambda k: k * 10) == [0, 10, 20]
-    lines = capsys.readouterr().err.splitlines()
-    assert [re.sub(r"about \d+", "about N", line) for line in lines] == [
-        "cell 1/3, about N min left: none",
-        "cell 2/3, about N min left: naive",
-        "cell 3/3: targeted",
+    assert capsys.readouterr().err.splitlines() == [
+        "cell 1/3: none",
+        "cell 2/3, less than a minute left: naive",
+        "cell 3/3, less than a minute left: targeted",
+        "all 3 cells are finished",
     ]
 
 
-def test_what_was_there_before_is_counted_once(capsys):
-    run(lambda k: k, finished=(True, False, True))
-    assert capsys.readouterr().err.splitlines() == ["2 of 3 cells are finished already", "cell 3/3: naive"]
+def test_several_that_run_at_the_same_time_are_named_together(capsys):
+    run(lambda k: k, at_a_time=2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "cells 1 to 2 of 3: none | naive"
+    assert re.fullmatch(r"cells 2 to 3 of 3, .* left: naive \| targeted", lines[1])
+
+
+def test_the_time_left_is_that_of_the_runs_that_are_left(capsys, monkeypatch):
+    clock = iter([0.0, 120.0, 360.0, 480.0])
+    monkeypatch.setattr("tasks.low_shot.progress.time.perf_counter", lambda: next(clock))
+    run(lambda k: k)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:3] == ["cell 2/3, about 4 min left: naive", "cell 3/3, about 3 min left: targeted"]
+
+
+def test_what_was_there_before_is_counted_and_read_here(capsys):
+    assert run(lambda k: k, finished=(True, False, True)) == [0, 1, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 3 cells are finished already",
+        "cell 3/3: naive",
+        "all 3 cells are finished",
+    ]
+
+
+def test_a_finished_list_needs_no_pool_and_says_nothing(capsys):
+    options = {"names": NAMES[:1], "finished": [True], "what": "cell"}
+    assert run_all(None, lambda k: k, [(5,)], **options) == [5]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
