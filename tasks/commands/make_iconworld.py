@@ -1,6 +1,6 @@
 """Write the embedded benchmark to a folder, in the tasks' official file formats.
 
-    python scripts/make_iconworld.py --out iconworld
+python scripts/make_iconworld.py --out iconworld
 """
 
 import shlex
