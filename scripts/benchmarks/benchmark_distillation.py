@@ -1,10 +1,10 @@
-"""Training speed of open_clip's own distillation and of ours: same models, same files, same batches, same objective.
+"""Measure the training speed of open_clip's own distillation and of ours: same models, files, batches and objective.
 
 Each measurement is a process of its own that runs a whole training: `open_clip_train.main` as installed, or
 `cliptd.embedding.distillation.distil`. Both are timed by the same hook on their optimizer, from the end of the first
-steps to the end of the last. The ways take turns in every round, in another order each; medians over rounds, and of
-the ratios within one. The objective is open_clip's: contrastive plus the teacher's affinities, each model at its own
-scale.
+steps to the end of the last. The ways take turns in every round, each round in another order. The figures are medians
+over rounds, also of the ratios within a round. The objective is open_clip's: contrastive plus the teacher's affinities,
+each model at its own scale.
 
     pip install -e ".[benchmark]"
     python scripts/benchmarks/benchmark_distillation.py   # iconworld's teacher and its half, this machine
@@ -53,8 +53,8 @@ RATIOS = (
     ("ours reinforced", "ours plain"),
 )
 CROP = (0.9, 1.0)
-"""That open_clip trains with, and so ours. A store and reinforced data have two such crops of each picture, and their
-embeddings."""
+"""Share of the image in the crops that open_clip and ours train with. A store and reinforced data hold two such crops
+of each image, and their embeddings."""
 
 
 @dataclass
@@ -62,17 +62,17 @@ class BenchmarkDistillation:
     """Settings of the measurement."""
 
     size: Literal["iconworld", "vit-b32"] = "iconworld"
-    """iconworld's teacher; or a ViT-B/32 with random weights (its cost does not depend on them)."""
+    """iconworld's teacher, or a ViT-B/32 with random weights, which cost as much as trained ones."""
     batch_size: int = 64
     """Pairs a step."""
     steps: int = 40
-    """Measured steps of each training, after five that are not counted."""
+    """Measured steps of each training, after five that do not count."""
     rounds: int = 5
     """Trainings of each way."""
     workers: int = 1
-    """Processes that read pictures, of each training."""
+    """Processes of each training that read images."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Autocast of both."""
+    """Precision of autocast in both."""
     threads: int | None = None
     """CPU threads of torch; None leaves them as they are."""
     out: Path | None = None
@@ -135,7 +135,7 @@ def _in_a_process(options: BenchmarkDistillation, way: Way, folder: str) -> floa
 
 
 def write_files(options: BenchmarkDistillation, folder: Path) -> None:
-    """Teacher and student as open_clip folders, and pictures with a CSV, as open_clip_train takes them."""
+    """Write teacher and student as open_clip folders, and images with a CSV, as open_clip_train takes them."""
     teacher = _teacher(options)
     teacher.save(folder / "teacher")
     config = share_config(teacher.config["model_cfg"], 0.5)
@@ -162,7 +162,7 @@ def _teacher(options: BenchmarkDistillation) -> Student:
 
 
 def measure(options: BenchmarkDistillation, way: Way, folder: Path) -> float:
-    """Pairs a second of one training."""
+    """Return the pairs a second of one training."""
     if options.threads:
         torch.set_num_threads(options.threads)
     ends: list[float] = []

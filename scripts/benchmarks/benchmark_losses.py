@@ -1,7 +1,8 @@
-"""Memory and time of the losses over all pairs by batch size, block by block against whole matrices.
+"""Measure memory and time of the losses over all pairs by batch size, block by block against whole matrices.
 
-Each measurement is a process of its own: its peak of resident memory less what it had before the loss (on a GPU what
-torch allocated), and the median time of forward and backward. Plain is open_clip's way: whole matrices, autograd.
+Each measurement is a process of its own. Memory is its peak of resident memory less what it had before the loss; on a
+GPU it is what torch allocated. Time is the median of forward and backward. Plain is open_clip's way: whole matrices and
+autograd.
 
     python scripts/benchmarks/benchmark_losses.py --pairs 1024 4096 8192
 """
@@ -35,7 +36,7 @@ class BenchmarkLosses:
     dim: int = 512
     """Width of student and teacher."""
     repeats: int = 3
-    """Measured runs, after one that is not counted."""
+    """Measured runs, after one that does not count."""
     skip_plain_above: int = 16_384
     """Larger batches are measured block by block only."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -90,7 +91,7 @@ def main(options: BenchmarkLosses) -> None:
 
 
 def measure(options: BenchmarkLosses) -> dict[str, float]:
-    """Peak MiB beyond the embeddings, and median seconds."""
+    """Return the peak MiB beyond the embeddings and the median seconds."""
     if options.threads:
         torch.set_num_threads(options.threads)
     name, way = options.one
@@ -134,7 +135,7 @@ def measure(options: BenchmarkLosses) -> dict[str, float]:
 def plain_affinity(
     student_image: Tensor, student_text: Tensor, teacher_image: Tensor, teacher_text: Tensor
 ) -> Tensor:
-    """Affinity mimicking with whole matrices, as the public code has it."""
+    """Return the loss of affinity mimicking with whole matrices, as the public code computes it."""
     logits, teacher = 50 * student_image @ student_text.T, 50 * teacher_image @ teacher_text.T
     to_texts = F.cross_entropy(logits, teacher.softmax(dim=1))
     to_images = F.cross_entropy(logits.T, teacher.T.softmax(dim=1))
@@ -142,7 +143,7 @@ def plain_affinity(
 
 
 def peak_bytes(device: str) -> int:
-    """The most this process ever held."""
+    """Return the most bytes that this process ever held."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
-"""What distillation costs a training step: plain, with a stored teacher, with a live teacher.
+"""Measure what distillation costs a training step: without a teacher, with a stored one, with a live one.
 
-The kinds of step take turns on the same examples, so that a slow moment of the machine meets all alike; medians
-and ratios of paired steps are printed as JSON. A step is collating, moving, forward, backward and update.
+The kinds of step take turns on the same examples, so that a slow moment of the machine slows all alike. Medians and
+ratios of paired steps are printed as JSON. A step is collating, moving, forward, backward and update.
 
     python scripts/benchmarks/benchmark_overhead.py                          # iconworld's student, this machine
     python scripts/benchmarks/benchmark_overhead.py --student-size vilt-b32  # a random ViLT-B/32, for a GPU
@@ -40,11 +40,11 @@ class BenchmarkOverhead:
     """Settings of the measurement."""
 
     student_size: Literal["iconworld", "vilt-b32"] = "iconworld"
-    """iconworld's VisualBERT, or a ViLT-B/32 with random weights (its cost does not depend on them)."""
+    """iconworld's VisualBERT, or a ViLT-B/32 with random weights, which cost as much as trained ones."""
     batch_size: int = 32
     """Four-way choices a step."""
     steps: int = 40
-    """Measured steps of each kind, after three that are not counted."""
+    """Measured steps of each kind, after three that do not count."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     threads: int | None = None
     """CPU threads of torch; None leaves them as they are."""
@@ -87,7 +87,7 @@ def main(settings: BenchmarkOverhead) -> None:
             kind: collate if source is None else DistillationCollator(collate, source, config)
             for kind, source in kinds.items()
         }
-        # The live teacher's own share: what one batch asks of it once its texts are known, and at first sight.
+        # The live teacher's own share of a batch whose texts it knows already, and of one that is new to it.
         times: dict[str, list[float]] = {kind: [] for kind in (*kinds, "teacher_images", "live_first_sight")}
         n = settings.batch_size
         for step in range(settings.steps + 3):
@@ -142,7 +142,7 @@ def _step(trainable, collate: Callable, batch: list) -> None:
 
 
 def _pictures(inputs: DistillationInputs) -> list:
-    """What the live teacher looks at in a batch: each image and each region once, opened."""
+    """Return what the live teacher looks at in a batch: each image and each region once, opened."""
     found = dict(zip(inputs.image_keys, inputs.images, strict=True))
     for keys, regions in zip(inputs.region_keys or [], inputs.regions or [], strict=True):
         found.update(zip(keys, regions, strict=True))
@@ -150,7 +150,7 @@ def _pictures(inputs: DistillationInputs) -> list:
 
 
 def _time(device: torch.device, call: Callable, *arguments) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Time and memory of the readers on files as large as the real ones, made here.
+"""Measure time and memory of the readers on files as large as the real ones, which are made here.
 
-Each start is a process of its own: the first makes the tables, the second finds them. Memory is the peak of what the
-process has resident, Python and its libraries included.
+Each start is a process of its own: the first makes the tables, the second finds them. Memory is the peak of the
+process's resident memory, with Python and its libraries.
 
     python scripts/benchmarks/benchmark_readers.py --folder runs/readers
 """
@@ -31,13 +31,13 @@ class Readers:
     """What to measure."""
 
     folder: Path = Path("runs/readers")
-    """Where the files, the tables and the report go."""
+    """Folder of the files, the tables and the report."""
     items: tuple[int, int, int] = (443_757, 529_527, 212_923)
     """Training items of VQA v2, SNLI-VE and VCR."""
     reads: int = 2000
     """Items read at random after the start."""
     task: Literal["", "vqa", "snli_ve", "vcr"] = ""
-    """Measure one start of this task in this process and print it; empty: all tasks, two starts each."""
+    """Measure one start of this task in this process and print it. Empty: all tasks, two starts each."""
 
 
 def main(options: Readers) -> None:
@@ -64,7 +64,7 @@ def main(options: Readers) -> None:
 
 
 def measure(options: Readers) -> dict[str, float]:
-    """Open the task's training set, take the column that splits need, read items at random."""
+    """Open the task's training set, read the column that splits need and items at random, and return the times."""
     root = options.folder / f"{options.task}-{options.items[TASKS.index(options.task)]}"
     began = time.perf_counter()
     if options.task == "vqa":
@@ -95,7 +95,7 @@ def measure(options: Readers) -> dict[str, float]:
 
 
 def write_files(task: str, root: Path, count: int) -> int:
-    """Files in the official format without images, and their size in bytes; finished ones are left as they are."""
+    """Write files in the official format without images, unless they are there, and return their size in bytes."""
     marker = root / "complete"
     if not marker.exists():
         root.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Speed and size of reinforced data: the readers of both layouts against a plain reader of the same pictures.
+"""Measure speed and size of reinforced data: the readers of both layouts against a plain reader of the same images.
 
 The files are made here: JPEGs of noise that compresses as photographs do, with as many augmentations, captions and
-dimensions as the public data have. A round reads the same samples each way; what is timed ends with a batch's pixels
-and tokens. "augmented" is the plain reader with torchvision's own random resized crop and RandAugment.
+dimensions as the public data have. A round reads the same samples each way, and the time ends with a batch's pixels and
+tokens. "augmented" is the plain reader with torchvision's own random resized crop and RandAugment.
 
     python scripts/benchmarks/benchmark_reinforced.py --folder runs/reinforced_benchmark
 """
@@ -38,17 +38,17 @@ class BenchmarkReinforced:
     """Settings of the measurement."""
 
     folder: Path = Path("runs/reinforced_benchmark")
-    """Where the files and the report go."""
+    """Folder of the files and the report."""
     samples: int = 256
-    """Pictures."""
+    """Number of images."""
     width: int = 500
-    """Of a picture, in pixels; three quarters as high."""
+    """Width of an image in pixels. It is three quarters as high."""
     augmentations: int = 10
-    """Of each picture."""
+    """Augmentations of each image."""
     captions: int = 5
-    """Of each picture."""
+    """Captions of each image."""
     dims: tuple[int, ...] = (768, 768)
-    """Of the teachers' embeddings."""
+    """Dimensions of the teachers' embeddings."""
     student: str = "ViT-B-32"
     """An open_clip name or folder, whose transform and tokenizer are used."""
     batch_size: int = 32
@@ -122,7 +122,7 @@ def _write_pictures(asked: BenchmarkReinforced) -> FolderPairs:
 def _reinforced(
     asked: BenchmarkReinforced, pairs: FolderPairs
 ) -> tuple[ReinforcementCard, list[tuple[int, Reinforced]]]:
-    """Samples with embeddings of unit length that no teacher made."""
+    """Return samples with random embeddings of unit length."""
     card = ReinforcementCard(
         teachers=tuple(TeacherCard(f"none {k}", None, dim, 100.0) for k, dim in enumerate(asked.dims)),
         policy=AugmentationPolicy(),
@@ -146,7 +146,7 @@ def _reinforced(
 
 
 def _write_layouts(asked, pairs, card, rows) -> dict[str, int]:
-    """Bytes of a sample in each layout, its picture and text not counted."""
+    """Write both layouts and return the bytes of a sample in each, without its image and text."""
     for name in ("compact", "public"):
         (asked.folder / name).mkdir(exist_ok=True)
         write_atomically(asked.folder / name / CARD, card.to_json())

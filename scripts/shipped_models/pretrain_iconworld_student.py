@@ -2,7 +2,7 @@
 
     python scripts/shipped_models/pretrain_iconworld_student.py --out tasks/iconworld/models/student
 
-A CPU without bfloat16 instructions needs `--mixed-precision no`: it is many times slower in bfloat16.
+A CPU without bfloat16 instructions needs `--mixed-precision no`, because it is many times slower in bfloat16.
 """
 
 import dataclasses
@@ -33,13 +33,13 @@ class PretrainStudent:
     """Settings of the student's pre-training."""
 
     out: Path = Path("runs/iconworld_student/student")
-    """The transformers folder to write."""
+    """Transformers folder to write."""
     run_dir: Path = Path("runs/iconworld_student")
     """Checkpoints and log; the same command resumes there."""
     regions: str = f"local-dir:{REGIONS}"
     """The region backbone: a timm model name or local-dir:FOLDER."""
     pool: int = 20_000
-    """Scenes whose region features are computed once; their captions are new in every batch."""
+    """Scenes whose region features are computed once. Their captions are new in every batch."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=1500, batch_size=256, lr=1e-3, weight_decay=0.05, warmup_steps=200,
@@ -81,4 +81,4 @@ def main(settings: PretrainStudent) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(PretrainStudent))
+    main(tyro.cli(PretrainStudent, description=__doc__))

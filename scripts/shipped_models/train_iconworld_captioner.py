@@ -1,4 +1,4 @@
-"""Train the captioner that writes iconworld's synthetic captions: a decoder on the shipped teacher's picture tower.
+"""Train the captioner that writes iconworld's synthetic captions: a decoder on the shipped teacher's image tower.
 
 python scripts/shipped_models/train_iconworld_captioner.py --out tasks/iconworld/models/captioner
 """

@@ -1,4 +1,4 @@
-"""Train the classifier whose features the default region student sees boxes by.
+"""Train the classifier whose features stand for boxes in the default region student.
 
 python scripts/shipped_models/train_iconworld_regions.py --out tasks/iconworld/models/regions
 """
@@ -58,4 +58,4 @@ def main(settings: TrainRegions) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TrainRegions))
+    main(tyro.cli(TrainRegions, description=__doc__))

@@ -2,10 +2,10 @@
 
     python scripts/shipped_models/train_iconworld_teacher.py --out tasks/iconworld/models/teacher
 
-This made the weights that ship with the package; the card beside them holds the figures. A CPU without bfloat16
-instructions needs `--mixed-precision no`: it is many times slower in bfloat16.
+This command made the weights that ship with the package. The card beside them holds their scores. A CPU without
+bfloat16 instructions needs `--mixed-precision no`, because it is many times slower in bfloat16.
 
-One that knows more of augmented pictures, for a control of study_reinforcement.py:
+A teacher that knows more augmented images, for a control of study_reinforcement.py:
 
     python scripts/shipped_models/train_iconworld_teacher.py --start-from tasks/iconworld/models/teacher \\
         --augmented --steps 400 --lr 5e-4 --run-dir runs/augmented_teacher --out runs/augmented_teacher/teacher
@@ -45,9 +45,9 @@ class TrainTeacher:
     run_dir: Path = Path("runs/iconworld_teacher")
     """Checkpoints and log; the same command resumes there."""
     start_from: Path | None = None
-    """The folder of a teacher like this, whose weights are trained further. None: fresh ones."""
+    """Folder of a teacher of the same kind, whose weights are trained further. None: fresh weights."""
     augmented: bool = False
-    """Every other picture is cropped to half of it and more and gets two RandAugment operations."""
+    """Crop every other image to at least half of it and apply two RandAugment operations."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=1600, batch_size=256, lr=1.5e-3, weight_decay=0.1, betas=(0.9, 0.98), warmup_steps=100,
@@ -91,4 +91,4 @@ def main(settings: TrainTeacher) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TrainTeacher))
+    main(tyro.cli(TrainTeacher, description=__doc__))

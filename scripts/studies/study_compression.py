@@ -1,7 +1,7 @@
-"""How a small dual encoder is best had: trained alone, distilled, inherited, masked or in stages (TinyCLIP's claims).
+"""Compare ways to a small dual encoder: trained alone, distilled, inherited, masked or in stages (TinyCLIP's claims).
 
-Students of a half and of a quarter of the teacher's matrices on the embedded benchmark, each way with the same number
-of training pairs in all its stages; the protocol is that of tasks/iconworld/studies.py.
+The students have half or a quarter of the teacher's matrices. Each way sees the same number of training pairs of the
+embedded benchmark in all its stages. The protocol is that of tasks/iconworld/studies.py.
 
     python scripts/studies/study_compression.py --processes 2
 """
@@ -23,7 +23,8 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 
 WHAT = {
     "scratch": "fresh weights, contrastive loss, no teacher",
@@ -57,7 +58,7 @@ def main(study: StudyCompression) -> None:
 
 
 def train(study: StudyCompression, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
-    """A student by one of the ways."""
+    """Train a student by one of the ways."""
     way, share = name.split()[0], float(name.split()[1])
     teacher, student = load_teacher(str(TEACHER)), load_student(str(TEACHER))
     parts = 2 if way in ("masks", "stages") else 1
@@ -83,7 +84,7 @@ def train(study: StudyCompression, name: str, lr: float, seed: int, steps: int, 
 
 
 def _shrunk(student: Student, share: float, *, inherits: bool, seed: int) -> Student:
-    """The student at the share's size, with the teacher's weights or fresh ones."""
+    """Return the student at the share's size, with the teacher's weights or fresh ones."""
     config = share_config(student.config["model_cfg"], share)
     if not inherits:
         return fresh_like(student, config, seed=seed)

@@ -1,6 +1,7 @@
-"""The tables of tasks/README.md: what distillation does at few and many labels, in and out of domain.
+"""Make the tables of the three tasks: what distillation does at few and many labels, in and out of domain.
 
-The low-shot protocol (scripts/evaluate_low_shot.py) on the embedded benchmark's task with the settings of its table.
+It runs the low-shot protocol (scripts/evaluate_low_shot.py) on a task of the embedded benchmark, with the settings of
+its table.
 
     python scripts/studies/study_iconworld.py vqa --processes 2
 """
@@ -55,9 +56,9 @@ class Study(Grid):
     test_items: int = 2000
     """Items of each test set."""
     data_seed: int = 2
-    """Of the benchmark's files; those of seed 0 were read while the settings were sought."""
+    """Seed of the benchmark's files. Those of seed 0 were read while the settings were sought."""
     sizes: VcrSizes | VqaSizes | SnliVeSizes
-    """Items that the benchmark's files hold."""
+    """Numbers of items in the benchmark's files."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig]
 
 

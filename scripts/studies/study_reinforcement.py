@@ -1,18 +1,18 @@
-"""What a reinforced dataset gives a small model: synthetic captions, teachers' embeddings, both (MobileCLIP's claims).
+"""Measure what a reinforced dataset gives a small model: captions, teachers' embeddings, both (MobileCLIP's claims).
 
-Students of half the teacher's matrices, fresh, on the embedded benchmark; the protocol is that of
-tasks/iconworld/studies.py. No teacher is loaded while they train.
+The students are fresh and have half the teacher's matrices. The data are the embedded benchmark's, and the protocol is
+that of tasks/iconworld/studies.py. No teacher is loaded while the students train.
 
     python scripts/studies/study_reinforcement.py --processes 2
 
-With a second teacher also a student of both:
+With a second teacher there is also a student of both:
 
     python scripts/shipped_models/train_iconworld_teacher.py --seed 1 --run-dir runs/second_teacher \\
         --out runs/second_teacher/teacher
     python scripts/studies/study_reinforcement.py --processes 2 --second-teacher runs/second_teacher/teacher
 
-With a teacher that knows more of augmented pictures (train_iconworld_teacher.py says how to make it), and without any;
-then again with --lrs 1e-3:
+The control with a teacher that knows more augmented images (train_iconworld_teacher.py says how to make it), to be run
+again with --lrs 1e-3:
 
     python scripts/studies/study_reinforcement.py --processes 2 --ways plain both strong "plain strong" \\
         --lrs 5e-4 --seeds 1 --teacher runs/augmented_teacher/teacher --out runs/study_augmented
@@ -39,14 +39,15 @@ from cliptd.teachers.teacher import Teacher
 from cliptd.training import make_accelerator
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import CAPTIONER, TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 from tasks.low_shot.processes import process_pool
 
 WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)
 CROPS = Reinforcement(augmentations=5, captions=2, scale=(0.9, 1.0), ratio=(1.0, 1.0), operations=0)
-"""The smallest crops of which the teacher still knows nearly as many as of whole pictures."""
+"""The smallest crops that the teacher still recognises nearly as often as whole images."""
 STRONG = Reinforcement(augmentations=5, captions=2, scale=(0.5, 1.0))
-"""The paper's operations and half of its crops: this teacher, which never saw such pictures, knows a tenth as many."""
+"""The paper's operations and half of its crops. This teacher never saw such images and recognises a tenth as many."""
 DATA = {"whole": WHOLE, "crops": CROPS, "strong": STRONG, "two teachers": WHOLE}
 SETTINGS = {
     "plain": ("whole", 0.0, False),
@@ -58,15 +59,15 @@ SETTINGS = {
     "strong": ("strong", 1.0, True),
     "plain strong": ("strong", 0.0, False),
 }
-"""Of each way: which data, the teacher's weight, whether synthetic captions are learned from."""
+"""The data of each way, the weight of the teacher's loss, and whether synthetic captions are learned from."""
 WHAT = {
-    "plain": "contrastive loss of pictures and their texts",
-    "captions": "and of pictures and synthetic captions",
-    "distilled": "the teacher's affinities of pictures and their texts instead",
+    "plain": "contrastive loss of images and their texts",
+    "captions": "and of images and synthetic captions",
+    "distilled": "the teacher's affinities of images and their texts instead",
     "both": "the teacher's affinities, of texts and of synthetic captions",
-    "replayed": "both, on five crops of each picture, and the teacher's embeddings of these",
+    "replayed": "both, on five crops of each image, and the teacher's embeddings of these",
     "ensemble": "both, of two teachers, each at its own scale",
-    "strong": "replayed, but of smaller crops with RandAugment, which the teacher itself hardly knows",
+    "strong": "replayed, but of smaller crops with RandAugment, which the teacher itself hardly recognises",
     "plain strong": "plain, on the crops of strong, no teacher",
 }
 WAYS = [Way(name, WHAT[name], goal="plain") for name in SETTINGS]
@@ -80,9 +81,9 @@ class StudyReinforcement(Study):
     out: Path = Path("runs/study_reinforcement")
     """Folder of the reinforced data, the cells and the report."""
     teacher: Path | None = None
-    """An open_clip folder. None: the embedded benchmark's own."""
+    """An open_clip folder. None: the embedded benchmark's own teacher."""
     second_teacher: Path | None = None
-    """An open_clip folder: another teacher of the embedded benchmark, for the way "ensemble". None: without it."""
+    """An open_clip folder of another teacher of the embedded benchmark, for the way "ensemble". None: no such way."""
 
 
 def main(study: StudyReinforcement) -> None:
@@ -95,7 +96,7 @@ def main(study: StudyReinforcement) -> None:
 
 
 def make_data(study: StudyReinforcement, name: str) -> None:
-    """One of the reinforced datasets; what is there of it already is kept."""
+    """Make one of the reinforced datasets; what is there of it already is kept."""
     teacher: Teacher | TeacherEnsemble = load_teacher(str(study.teacher or TEACHER))
     if name == "two teachers":
         teacher = TeacherEnsemble([teacher, load_teacher(str(study.second_teacher))])
@@ -104,7 +105,7 @@ def make_data(study: StudyReinforcement, name: str) -> None:
 
 
 def train(study: StudyReinforcement, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
-    """A fresh student by one of the ways."""
+    """Train a fresh student by one of the ways."""
     data, weight, captions = SETTINGS[name]
     training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps)
     student = load_student(str(TEACHER))

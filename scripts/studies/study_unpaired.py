@@ -1,8 +1,8 @@
-"""What images and sentences that never met can teach (DIME-FM's claims), against pairs and against the teacher.
+"""Compare distillation from unpaired images and sentences with pairs and with the teacher (DIME-FM's claims).
 
-A fresh image tower of half the teacher's beside the teacher's text tower, or both towers, on the embedded benchmark;
-the protocol is that of tasks/iconworld/studies.py. The pictures are those of the pairs, the sentences are about other
-scenes.
+The student has a fresh image tower of half the teacher's size beside the teacher's text tower, or two fresh towers. The
+data are the embedded benchmark's: the images of the pairs, and sentences about other scenes. The protocol is that of
+tasks/iconworld/studies.py.
 
     python scripts/studies/study_unpaired.py --processes 2
 """
@@ -28,7 +28,8 @@ from cliptd.training import make_accelerator
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf, UnpairedPairs
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 
 IMAGE_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("text",)}
 TEXT_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("image",)}
@@ -41,15 +42,15 @@ STAGES: dict[str, list[dict[str, Any]]] = {
     "both towers": [{"objective": "dime-fm"}],
     "tower after tower": [IMAGE_TOWER, TEXT_TOWER],
 }
-"""Of each way, one after the other: the next one's teacher is the model that the last one made."""
+"""The stages of each way. The teacher of a stage is the model that the stage before it made."""
 WHAT = {
     "pairs": "contrastive loss of pairs, no teacher but its text tower",
-    "unpaired": "DIME-FM of unpaired pictures and sentences, weights 0.7, 0.3 and 0",
-    "without vl": "without sentences: pictures against pictures only",
-    "without pvl": "without the teacher's pictures in the place of sentences",
+    "unpaired": "DIME-FM of unpaired images and sentences, weights 0.7, 0.3 and 0",
+    "without vl": "without sentences: images against images only",
+    "without pvl": "without the teacher's images in the place of sentences",
     "with udist": "with the third loss, weight 0.3",
     "both towers": "both towers fresh and half the teacher's, roles swapped for the text tower",
-    "tower after tower": "the same two towers, the image tower on half the pictures, then the text tower beside it",
+    "tower after tower": "the same two towers, the image tower on half the images, then the text tower beside it",
 }
 WAYS = [Way(name, WHAT[name], goal="pairs") for name in STAGES]
 
@@ -71,7 +72,7 @@ def main(study: StudyUnpaired) -> None:
 
 
 def train(study: StudyUnpaired, name: str, lr: float, seed: int, steps: int, run_dir: Path) -> Trained:
-    """A fresh image tower, or both towers, by one of the ways."""
+    """Train a fresh image tower, or both towers, by one of the ways."""
     stages = STAGES[name]
     training = dataclasses.replace(study.training, lr=lr, seed=seed, steps=steps // len(stages))
     teacher, half = load_teacher(str(TEACHER)), load_student(str(TEACHER))

@@ -139,7 +139,7 @@ def test_a_stopped_grid_says_so_in_one_line_and_goes_on(number, code, of_the_tas
     ("own", "options", "message"),
     [
         ((), ("--teacher", "ViT-L-15", "--pretrained", "openai"), "ViT-L-15"),
-        ((), ("--student", "no/student"), "no/student"),
+        ((), ("--student", "no/student"), "--student is 'no/student', expected the folder of a model"),
         (("--items", 5000), (), "--items is 5000, expected 1 to "),
         (("--methods", "targeted"), (), "--methods are targeted; add none"),
         ((), ("--test-sets", "test", "tset"), "tset"),
