@@ -89,6 +89,10 @@ class FinetuneSettings(ABC):
             )
         if self.training.metric is None:
             raise ValueError("training.metric is None; name the validation metric that chooses the best step")
+        if self.training.metric not in self.validation_metrics:
+            raise ValueError(
+                f"training.metric is {self.training.metric!r}, expected one of {', '.join(self.validation_metrics)}"
+            )
         if self.training.num_workers > 0 and (self.source == "live" or "teacher_input" in self.methods):
             raise ValueError(
                 f"source live and the method teacher_input ask the teacher while batches are made, in this process; "
@@ -104,6 +108,11 @@ class FinetuneSettings(ABC):
     @abstractmethod
     def metrics(self) -> dict[str, str]:
         """Keys of result rows, and what people call them."""
+
+    @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        """Return the keys of an evaluation that may choose the best step."""
+        return tuple(self.metrics)
 
     @property
     def sees_boxes(self) -> bool:
