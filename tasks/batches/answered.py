@@ -1,6 +1,6 @@
 """A test example beside the answer that a student gave, as people read it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -25,10 +25,10 @@ class Answered:
     is_right: bool
 
 
-def evenly_spaced(count: int, most: int) -> Sequence[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """Return at most `most` positions among `count`, from the first one on and equally far apart.
 
-    >>> list(evenly_spaced(10, 4)), list(evenly_spaced(3, 4))
+    >>> evenly_spaced(10, 4), evenly_spaced(3, 4)
     ([0, 2, 5, 7], [0, 1, 2])
     """
     chosen = min(count, most)

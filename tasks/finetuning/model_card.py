@@ -95,6 +95,7 @@ def _head(
             task_type="visual-question-answering",
             dataset_type=dataset,
             dataset_name=f"{data}, {row['test_set']}",
+            dataset_split=row["test_set"],
             metric_type=key,
             metric_name=title,
             metric_value=round(row[key], 2),
@@ -147,4 +148,5 @@ def _inputs(collate: PatchCollator | RegionCollator, settings: FinetuneSettings)
     if isinstance(collate, RegionCollator):
         backbone = wherever(str(settings.regions).removeprefix("local-dir:"))
         seen = f"The student reads a text and features of the image's regions, of {backbone} ({settings.region_mode})."
-    return f"{seen} cliptd loads it as it was scored (`tasks.students.loading`) and prepares both (`tasks.students.inputs`)."
+    made = "In cliptd, `tasks.students.inputs` prepares these inputs and `tasks.students.loading` loads the student."
+    return f"{seen}\n{made}"
