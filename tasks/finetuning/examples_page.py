@@ -9,10 +9,10 @@ from PIL import Image
 from cliptd.utils.files import write_atomically
 from tasks import page
 from tasks.batches.answered import Answered, evenly_spaced
+from tasks.finetuning.results import EXAMPLES
 from tasks.settings import FinetuneSettings
 from tasks.task import Task
 
-FILE = "examples.html"
 READ = 1000
 """The most examples of the test set that are looked through."""
 SHOWN = 6
@@ -30,7 +30,9 @@ def write_examples_page(settings: FinetuneSettings, task: Task) -> None:
         method: task.answered(dataset, settings.run_dir / method / f"predictions_{name}", most=READ)
         for method in settings.methods
     }
-    write_atomically(settings.run_dir / FILE, examples_page(f"{settings.task}: answers on {name}", answers))
+    write_atomically(
+        settings.run_dir / EXAMPLES, examples_page(f"{settings.task}: answers on {name}", answers)
+    )
 
 
 def examples_page(title: str, answers: Mapping[str, Sequence[Answered]]) -> str:

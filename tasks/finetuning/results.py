@@ -9,7 +9,6 @@ from cliptd.training import read_log
 from cliptd.utils.learning_curves import plot_learning_curves
 from cliptd.utils.tables import markdown_table, print_table
 from tasks.command_line import as_started
-from tasks.finetuning import examples_page
 from tasks.known_tasks import TASKS, KnownTask
 from tasks.settings import FinetuneSettings
 
@@ -21,7 +20,8 @@ TERMS = {
 }
 
 
-FILES = ("report.md", "learning_curves.png", examples_page.FILE, "results.json")
+EXAMPLES = "examples.html"
+FILES = ("report.md", "learning_curves.png", EXAMPLES, "results.json")
 SET_BY_GRID = ("--methods", "--items", "--fraction", "--seed", "--run-dir")
 """Options of a run that evaluate_low_shot.py sets itself."""
 
@@ -45,8 +45,8 @@ def report(
     said = conclusion(settings, rows, known.main_metric)
     table = markdown_table(table_rows(settings, rows))
     parts = [f"# {_title(settings, rows)}", *said, table, "![learning curves](learning_curves.png)"]
-    if (settings.run_dir / examples_page.FILE).is_file():
-        parts.append(f"[Right and wrong examples]({examples_page.FILE})")
+    if (settings.run_dir / EXAMPLES).is_file():
+        parts.append(f"[Right and wrong examples]({EXAMPLES})")
     (settings.run_dir / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     say(settings, rows, known, arguments)
 
