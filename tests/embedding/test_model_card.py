@@ -47,7 +47,11 @@ def write(student, folder, **changes):
 def test_the_hub_reads_its_head(student, tmp_path):
     card = write(student, tmp_path / "model", license_id="apache-2.0", data=["iconworld"])
     head = card.data
-    assert (head.library_name, head.license, head.datasets) == ("open_clip", "apache-2.0", ["iconworld"])
+    assert (head.get("library_name"), head.license, head.datasets) == (
+        "open_clip",
+        "apache-2.0",
+        ["iconworld"],
+    )
     assert head.base_model == ["timm/vit_base_patch16_clip_224.openai"]  # the other teacher is a local folder
     assert head.pipeline_tag == "zero-shot-image-classification"
     assert head.model_name == "0.5 of small teacher"
