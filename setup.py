@@ -1,8 +1,15 @@
 """Packaging of cliptd: the library `cliptd` and the task readers `tasks`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+?)"', (ROOT / "cliptd" / "__init__.py").read_text(encoding="utf-8"), re.M
+)
+assert VERSION, "cliptd/__init__.py names the version"
 
 ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"]
 TEST = [
@@ -16,13 +23,15 @@ TEST = [
     "ruff>=0.12",
     "codespell>=2.4",
     "mypy>=1.18",
+    "setuptools>=77",  # the test of the wheel builds without the network
 ]
+DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.30", "latex2mathml>=3.78"]
 
 setup(
     name="cliptd",
-    version="0.1.0",
+    version=VERSION[1],
     description="Distil CLIP teachers into vision-language models and into small CLIP-like models",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     author="The cliptd authors",
@@ -49,7 +58,7 @@ setup(
     packages=find_packages(include=["cliptd", "cliptd.*", "tasks", "tasks.*"]),
     package_data={
         "cliptd": ["py.typed", "**/*.pyi"],
-        "tasks": ["**/*.md", "**/*.json", "**/*.txt", "**/*.safetensors"],
+        "tasks": ["**/*.json", "**/*.txt", "**/*.safetensors"],  # the models that ship with iconworld
     },
     install_requires=[
         "numpy>=2.0",
@@ -77,7 +86,8 @@ setup(
     entry_points={"console_scripts": ["cliptd = tasks.commands.__main__:main"]},
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "pre-commit>=4.0"],
+        "docs": DOCS,
+        "dev": [*TEST, *DOCS, "pre-commit>=4.0"],
         "benchmark": ["webdataset>=0.2.5", "pandas>=2.2"],  # what open_clip's own training needs
         "onnx": ONNX,
         "tracking": ["tensorboard>=2.18", "wandb>=0.19", "trackio>=0.2"],

@@ -7,4 +7,4 @@ from cliptd.utils.lazy import lazy_package
 
 __getattr__, __dir__, __all__ = lazy_package(__name__, __file__)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"  # setup.py reads it here

@@ -90,7 +90,9 @@ def parse_options(
     about = None if description is None else as_started(description)
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), default=default, description=about, prog=prog)
+            parsed = tyro.cli(kind, args=list(arguments), default=default, description=about, prog=prog)
+        assert parsed is not None  # it is of `kind`; the type of `default` hides this
+        return parsed
     except SystemExit as end:
         refused = _refusal(end)
         if refused is not None:
@@ -185,7 +187,7 @@ def plain_warnings() -> Iterator[None]:
         return f"note: {' '.join(str(message).split())}\n"
 
     before = warnings.formatwarning
-    warnings.formatwarning = formatted  # type: ignore[assignment]
+    warnings.formatwarning = formatted
     try:
         with warnings.catch_warnings():
             for pattern in NOISE:

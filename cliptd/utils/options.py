@@ -1,12 +1,11 @@
 """Annotations by which settings explain themselves on the command line."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import tyro.conf
 
 
-def shown_default(text: str, aliases: Sequence[str] | None = None) -> Any:
+def shown_default(text: str, aliases: list[str] | None = None) -> Any:
     """Annotate a field whose default, None, is decided later: --help shows this text for None.
 
     Args:

@@ -3,8 +3,9 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+import cliptd
+
 LIBRARIES = (
-    "cliptd",
     "torch",
     "torchvision",
     "open_clip_torch",
@@ -16,11 +17,11 @@ LIBRARIES = (
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of Python and of each installed library, by its name on PyPI."""
-    found = {"python": platform.python_version()}
+    """Return the version of Python, of cliptd and of each installed library, by its name on PyPI."""
+    found = {"python": platform.python_version(), "cliptd": cliptd.__version__}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # such as cliptd itself, run from its sources
+        except PackageNotFoundError:
             continue
     return found

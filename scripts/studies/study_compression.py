@@ -23,7 +23,8 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 
 WHAT = {
     "scratch": "fresh weights, contrastive loss, no teacher",

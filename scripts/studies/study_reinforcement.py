@@ -39,7 +39,8 @@ from cliptd.teachers.teacher import Teacher
 from cliptd.training import make_accelerator
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import CAPTIONER, TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 from tasks.low_shot.processes import process_pool
 
 WHOLE = Reinforcement(augmentations=1, captions=2, scale=(1.0, 1.0), operations=0)

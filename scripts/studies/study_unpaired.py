@@ -28,7 +28,8 @@ from cliptd.training import make_accelerator
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf, UnpairedPairs
 from tasks.iconworld.files.pairs import IconworldPairs
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, curve_of, run_study, validation
+from tasks.iconworld.studies import Study, Trained, curve_of, run_study, validation
+from tasks.iconworld.study_report import Way
 
 IMAGE_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("text",)}
 TEXT_TOWER: dict[str, Any] = {"objective": "dime-fm", "freeze": ("image",)}

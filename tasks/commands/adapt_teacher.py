@@ -17,7 +17,7 @@ import tyro
 
 from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training.config import TrainingConfig
-from tasks.command_line import command
+from tasks.command_line import as_started, command
 from tasks.known_tasks import TaskName, parse
 
 
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
         print(f"Adapted teacher: {folder.resolve()}")
         own = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
         given = shlex.join([*own, "--teacher", str(folder)])
-        print(f"Next: python scripts/finetune_{asked.task}.py {given}")
+        print(as_started(f"Next: python scripts/finetune_{asked.task}.py {given}"))
 
 
 if __name__ == "__main__":

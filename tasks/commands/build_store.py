@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.command_line import command
+from tasks.command_line import as_started, command
 from tasks.known_tasks import TaskName, parse
 
 
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
     print(f"Store: {asked.out.resolve()}")
     own = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     given = shlex.join([*own, "--store", str(asked.out)])
-    print(f"Next: python scripts/finetune_{asked.task}.py {given}")
+    print(as_started(f"Next: python scripts/finetune_{asked.task}.py {given}"))
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ the embedded benchmark's. A stopped grid goes on with the same command, and meth
 import shlex
 from dataclasses import dataclass
 
-from tasks.command_line import command
+from tasks.command_line import as_started, command
 from tasks.known_tasks import TaskName, parse
 from tasks.low_shot.grid import Grid, Outcome, cells
 from tasks.settings import FinetuneSettings
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     for sentence in said:
         print(sentence)
     print(f"Report: {(grid.out / 'report.html').resolve()}")
-    print(_next(grid, settings, outcome, arguments))
+    print(as_started(_next(grid, settings, outcome, arguments)))
 
 
 def _next(grid: EvaluateLowShot, settings: FinetuneSettings, outcome: Outcome, arguments: list[str]) -> str:

@@ -7,7 +7,9 @@ by side.
     python scripts/export.py --model MobileCLIP-S1 --pretrained datacompdr --reparameterize --out runs/onnx
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -101,11 +103,10 @@ def _latencies(student: "Student", asked: Export) -> list[dict[str, Any]]:
         key = session.get_inputs()[0].name
         for size in asked.batch_sizes:
             inputs = example_inputs(student, size)[name]
-            ways = {
-                way: lambda tower=tower_of(model, name), inputs=inputs: tower(inputs)
-                for way, model in models.items()
+            ways: dict[str, Callable[[], object]] = {
+                way: partial(tower_of(model, name), inputs) for way, model in models.items()
             }
-            ways["onnxruntime"] = lambda session=session, feed={key: inputs.numpy()}: session.run(None, feed)
+            ways["onnxruntime"] = partial(session.run, None, {key: inputs.numpy()})
             rows.append({"tower": name, "batch": size, **latencies(ways, asked.rounds)})
     return rows
 

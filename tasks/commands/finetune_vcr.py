@@ -3,7 +3,7 @@
 Without --data-root: the embedded benchmark with its own student and teacher, minutes on a CPU.
 
     accelerate launch scripts/finetune_vcr.py
-    accelerate launch scripts/finetune_vcr.py --data-root vcr1 --student dandelin/vilt-b32-mlm \
+    accelerate launch scripts/finetune_vcr.py --data-root vcr1 --student dandelin/vilt-b32-mlm \\
         --teacher ViT-L-14 --pretrained openai --fraction 0.01 --seed 0
 """
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.command_line import command, parse_options
+from tasks.command_line import as_started, command, parse_options
 from tasks.iconworld.files.captions import CaptionSizes, write_captions
 from tasks.iconworld.files.snli_ve import SnliVeSizes, write_snli_ve
 from tasks.iconworld.files.vcr import VcrSizes, write_vcr
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
         "--items",
         200,
     )
-    print(f"Next: python scripts/finetune_vcr.py {shlex.join(map(str, given))}")
+    print(as_started(f"Next: python scripts/finetune_vcr.py {shlex.join(map(str, given))}"))
 
 
 if __name__ == "__main__":

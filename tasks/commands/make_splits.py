@@ -13,7 +13,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.command_line import command
+from tasks.command_line import as_started, command
 from tasks.known_tasks import TaskName, parse
 
 
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
     print(f"Splits: {splits.out.resolve()}")
     own = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     given = shlex.join([*own, "--fraction", f"{splits.fractions[0]:g}", "--seed", str(splits.seeds[0])])
-    print(f"Next: python scripts/finetune_{splits.task}.py {given}")
+    print(as_started(f"Next: python scripts/finetune_{splits.task}.py {given}"))
 
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ def _same(one: "dataclasses.Field[Any]") -> Any:
 
 def _say_changed_defaults(training: TrainingConfig) -> None:
     """Say which defaults differ from those of a first run, which is on the embedded benchmark."""
-    theirs, ours = (dataclasses.asdict(one) for one in (icon_training(), training))
     shown = ("steps", "batch_size", "lr", "warmup_steps", "num_workers")
-    found = differences(*({name: one[name] for name in shown} for one in (theirs, ours)))
+    theirs, ours = ({name: getattr(one, name) for name in shown} for one in (icon_training(), training))
+    found = differences(theirs, ours)
     changed = [line.replace(" there, ", " on the embedded benchmark, ") for line in found]
     print(f"Defaults for your own data: {'; '.join(changed)}.", file=sys.stderr)

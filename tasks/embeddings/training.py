@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from accelerate import Accelerator
@@ -16,7 +17,6 @@ from cliptd.embedding.distillation import distil
 from cliptd.embedding.first_student import inheriting_student, named_student
 from cliptd.embedding.model_card import write_model_card
 from cliptd.embedding.student import Student, load_student
-from cliptd.embedding.student_run import Evaluate
 from cliptd.evaluation.embeddings import DualEncoder
 from cliptd.evaluation.zero_shot import zero_shot
 from cliptd.reinforcement.training import distil_reinforced
@@ -156,12 +156,16 @@ def _check_first_pair(pairs: MapStyle[Pair], asked: DistillEmbeddings) -> None:
         open_image(pairs[0].image)
 
 
-def _evaluation(scored_on: ZeroShotData | None, asked: DistillEmbeddings) -> Evaluate:
+def _evaluation(
+    scored_on: ZeroShotData | None, asked: DistillEmbeddings
+) -> Callable[[DualEncoder], dict[str, float]]:
     """Return a function that scores a model zero-shot, in percent; without data it returns no score."""
 
     def evaluate(model: DualEncoder) -> dict[str, float]:
         found: dict[str, float] = {}
-        for ending, dataset in ({} if scored_on is None else scored_on.sets).items():
+        if scored_on is None:
+            return found
+        for ending, dataset in scored_on.sets.items():
             scores = zero_shot(model, dataset, scored_on.templates, on_bad_sample=asked.on_bad_sample)
             found |= {name + ending: scores[name] for name in SHOWN if name in scores}
         return found
@@ -178,6 +182,12 @@ def _losses(asked: DistillEmbeddings) -> list[str]:
     if asked.mix is None:
         return ["reinforced"]
     return [name for name, weight in vars(asked.mix).items() if weight]
+
+
+def _name_of_scores(asked: DistillEmbeddings) -> str | None:
+    if asked.on_iconworld:
+        return "iconworld"
+    return None if asked.zero_shot is None else asked.zero_shot.name
 
 
 def _save(made: Made, asked: DistillEmbeddings, *, seconds: float) -> None:
@@ -199,7 +209,7 @@ def _save(made: Made, asked: DistillEmbeddings, *, seconds: float) -> None:
         data=named or ["iconworld"],
         training=steps,
         scores=made.rows,
-        scored_on="iconworld" if asked.on_iconworld else asked.zero_shot and asked.zero_shot.name,
+        scored_on=_name_of_scores(asked),
         settings={**settings, "teacher": ", ".join(made.teachers)},
     )
     results = {

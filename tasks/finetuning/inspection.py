@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -73,7 +74,7 @@ def inspect_selection(
         student=student_probability(logits, labels),
     )
     trained = not student.fresh_parameters
-    named = student.config.id2label or {}
+    named: dict[Any, Any] = student.config.id2label or {}
     names = [f"choice {c + 1}" if several else str(named.get(c, c)) for c in range(logits.shape[1])]
     about = [
         f"Method: {method}. Teacher: {wherever(name)}.",

@@ -1,4 +1,4 @@
-"""Icon glyphs as masks: which font draws a concept, and its pixels.
+"""Icon glyphs as masks: the fonts that draw a concept, and its pixels.
 
 The fonts live in the PyPI packages `qtawesome` (Material Design Icons, Font Awesome, Phosphor, Remix) and
 `iconipy` (Lucide, Boxicons). Only their data files are read: neither package is imported, so no Qt is needed.
@@ -16,13 +16,13 @@ from PIL import Image, ImageDraw, ImageFont
 FAMILIES = ("material", "font_awesome", "phosphor", "remix", "lucide", "boxicons")
 SEEN_FAMILIES = ("material", "phosphor", "remix", "boxicons")
 UNSEEN_FAMILIES = ("font_awesome", "lucide")
-"""The student and its region features never see the unseen families; the teacher did."""
+"""Families that the student and its region features never see. The teacher saw them."""
 
 PERSON = "person"
 GLYPHS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("concepts.json").read_text())
-"""concept -> family -> the glyph's name in that family's font."""
+"""Concept → family → the glyph's name in that family's font."""
 CONCEPTS = tuple(name for name in GLYPHS if name != PERSON)
-"""Everything that is drawn but the person, in alphabetical order."""
+"""All that is drawn but the person, in alphabetical order."""
 
 _DRAWN_AT = 112
 _QTAWESOME_FONTS = {
@@ -37,8 +37,8 @@ def _package_folder(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(
-            f"iconworld draws its pictures from the icon fonts of the package {package!r}, which is not "
-            f"installed: pip install {package}"
+            f"iconworld draws its images from the icon fonts of the package {package!r}, which is not installed; "
+            f"pip install {package}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -47,14 +47,14 @@ def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if not found:
         raise FileNotFoundError(
-            f"no file {pattern!r} in {folder}: is this version of the font package known?"
+            f"{folder} has no file {pattern!r}; install the version of the font package that setup.py names"
         )
     return found[-1]
 
 
 @functools.cache
 def font_file(family: str) -> tuple[Path, dict[str, int]]:
-    """The font of `family` and its map from glyph names to code points."""
+    """Return the font of a family and its map from glyph names to code points."""
     if family in _QTAWESOME_FONTS:
         folder, stem = _package_folder("qtawesome") / "fonts", _QTAWESOME_FONTS[family]
         names = json.loads(_only(folder, f"{stem}-charmap-*.json").read_text())
@@ -73,12 +73,12 @@ def font_file(family: str) -> tuple[Path, dict[str, int]]:
 
 
 def draws(family: str, concept: str) -> bool:
-    """Whether `family` has a glyph for `concept`."""
+    """Return whether a family has a glyph for a concept."""
     return family in GLYPHS[concept]
 
 
 def glyph_mask(family: str, glyph: str, size: int, window: int) -> np.ndarray:
-    """One glyph as a `(window, window)` uint8 mask, centred, its longer side `size` pixels.
+    """Return a glyph as a centred mask, (window, window) uint8, whose longer side has `size` pixels.
 
     Raises:
         KeyError: the font has no glyph of that name.
@@ -88,7 +88,7 @@ def glyph_mask(family: str, glyph: str, size: int, window: int) -> np.ndarray:
         raise KeyError(
             f"font {path.name} of family {family!r} has no glyph {glyph!r}; see tasks/iconworld/concepts.json"
         )
-    # Fonts place and scale their glyphs differently: draw large, keep what is really drawn, then scale that.
+    # Fonts place and scale their glyphs differently, so draw it large, crop it to its ink and scale that.
     canvas = Image.new("L", (3 * _DRAWN_AT, 3 * _DRAWN_AT), 0)
     ImageDraw.Draw(canvas).text(
         (1.5 * _DRAWN_AT,) * 2, chr(codes[glyph]), font=_font(str(path)), fill=255, anchor="mm"
@@ -115,9 +115,9 @@ WINDOW = 32
 
 @functools.cache
 def mask_bank() -> np.ndarray:
-    """Every glyph at every size: `(family, concept, size, WINDOW, WINDOW)` uint8; zeros where it is not drawn.
+    """Return every glyph at every size: (family, concept, size, WINDOW, WINDOW) uint8, zeros where none is drawn.
 
-    The concept axis is `CONCEPTS` and then the person.
+    The concept axis holds CONCEPTS and then the person.
     """
     bank = np.zeros((len(FAMILIES), len(CONCEPTS) + 1, len(SIZES), WINDOW, WINDOW), np.uint8)
     for f, family in enumerate(FAMILIES):

@@ -1,10 +1,12 @@
-"""What iconworld says about scenes: phrases, captions, and which caption is true of which scene.
+"""The language of iconworld: phrases, captions, and which caption is true of which scene.
 
-One small grammar serves the teacher's captions, the student's pre-training text and the VCR items, so that the
-words of a task are words the teacher has read. Filler words carry no information about the picture.
+One small grammar serves the teacher's captions, the student's pre-training and the VCR items, so the teacher has read
+the words of the tasks. Filler words carry no information about the image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,8 +21,10 @@ from tasks.iconworld.scenes import (
     name_of,
 )
 
+Item = TypeVar("Item")
+
 RELATIONS = ("left of", "right of", "above", "below")
-_PAIRS = (  # cell pairs (a, b) for which "a is <relation> b"
+_PAIRS = (  # for each relation, the cell pairs (a, b) for which "a is <relation> b"
     ((0, 1), (2, 3)),
     ((1, 0), (3, 2)),
     ((0, 2), (1, 3)),
@@ -63,7 +67,7 @@ PRONOUNS = ("he", "she", "someone", "they")
 
 
 def article(noun_phrase: str) -> str:
-    """The phrase with "a" or "an" before it.
+    """Return the phrase with "a" or "an" before it.
 
     >>> article("orange key"), article("red key")
     ('an orange key', 'a red key')
@@ -72,13 +76,16 @@ def article(noun_phrase: str) -> str:
 
 
 def noun_phrase(scenes: Scenes, scene: int, cell: int, *, with_colour: bool) -> str:
-    """The icon in a cell in words, as "umbrella" or "red umbrella"."""
+    """Return the words for the icon in a cell, such as "umbrella" or "red umbrella"."""
     noun = name_of(scenes.concept[scene, cell])
     return f"{COLOUR_NAMES[scenes.colour[scene, cell]]} {noun}" if with_colour else noun
 
 
 def false_phrases(rng: np.random.Generator, scenes: Scenes, scene: int, cell: int) -> list[str]:
-    """Three phrases that are false of the scene: the icon in another colour, another noun in its colour, neither."""
+    """Return three phrases that are false of the scene.
+
+    They are the icon in another colour, another noun in its colour, and another noun in another colour.
+    """
     concept, colour = scenes.concept[scene, cell], scenes.colour[scene, cell]
     other = int(_choice(rng, np.setdiff1d(allowed_concepts(scenes.family[scene]), scenes.concept[scene])))
     third = int(_choice(rng, np.setdiff1d(np.arange(len(CONCEPTS)), [*scenes.concept[scene], other])))
@@ -89,10 +96,12 @@ def false_phrases(rng: np.random.Generator, scenes: Scenes, scene: int, cell: in
 
 @dataclass
 class Captions:
-    """`m` captions and what each claims, as arrays.
+    """`m` captions and the claims that each makes, as arrays.
 
-    Shapes: `claims (m, 4, 2)` concept and colour (EMPTY: not claimed; both EMPTY: no such claim);
-    `relation (m,)` index into RELATIONS between the first two claims, or -1.
+    Attributes:
+        texts: m captions.
+        claims: (m, 4, 2) concept and colour of up to four icons; EMPTY for what is not claimed.
+        relation: (m,) index into RELATIONS of the relation between the first two claims, or -1.
     """
 
     texts: list[str]
@@ -101,8 +110,9 @@ class Captions:
 
 
 def sample_captions(rng: np.random.Generator, scenes: Scenes) -> Captions:
-    """One true caption per scene: partial, a statement with filler, the whole scene, or bare key words."""
-    texts, claims = [], np.full((len(scenes), CELLS, 2), EMPTY)
+    """Return a true caption of each scene: of a part, a statement with filler, of the whole scene, or key words."""
+    texts: list[str] = []
+    claims = np.full((len(scenes), CELLS, 2), EMPTY)
     relation = np.full(len(scenes), -1)
     for i in range(len(scenes)):
         cells = rng.permutation(np.flatnonzero(scenes.concept[i] != EMPTY))
@@ -131,12 +141,17 @@ def sample_captions(rng: np.random.Generator, scenes: Scenes) -> Captions:
     return Captions(texts, claims, relation)
 
 
-def _choice(rng: np.random.Generator, options):
-    return options[rng.integers(len(options))]
+def _choice(rng: np.random.Generator, options: "Sequence[Item] | np.ndarray") -> Item:
+    return options[int(rng.integers(len(options)))]
 
 
-def _statement(rng, scenes: Scenes, i: int, cells: np.ndarray, colour: bool):
-    """A filled-in statement or reason about one icon, its subject a person of the scene or a pronoun."""
+def _statement(
+    rng: np.random.Generator, scenes: Scenes, i: int, cells: np.ndarray, colour: bool
+) -> tuple[str, list[tuple[int, bool]]]:
+    """Return a statement or reason about one icon, and the cells that it names, each with or without its colour.
+
+    Its subject is a person of the scene or a pronoun.
+    """
     people = [c for c in cells if scenes.concept[i, c] == PERSON_INDEX]
     things = [c for c in cells if scenes.concept[i, c] != PERSON_INDEX] or list(cells)
     subject = _choice(rng, PRONOUNS)
@@ -149,14 +164,14 @@ def _statement(rng, scenes: Scenes, i: int, cells: np.ndarray, colour: bool):
     return _choice(rng, STATEMENTS + REASONS).format(s=subject, o=phrase), said
 
 
-def _related(rng, cells: np.ndarray):
-    """Two of the cells and the relation between them, or None if no two are in line."""
+def _related(rng: np.random.Generator, cells: np.ndarray) -> tuple[int, int, int] | None:
+    """Return two of the cells and the relation between them, or None if no two are in line."""
     options = [(a, b, r) for r, pairs in enumerate(_PAIRS) for a, b in pairs if a in cells and b in cells]
     return _choice(rng, options) if options else None
 
 
 def truth(captions: Captions, scenes: Scenes) -> np.ndarray:
-    """Which caption is true of which scene: `(m captions, n scenes)` bool."""
+    """Return which caption is true of which scene: (m captions, n scenes) bool."""
     claims = captions.claims[:, None, :, None, :]  # caption, scene, claim, cell, (concept, colour)
     concept, colour = scenes.concept[None, :, None, :], scenes.colour[None, :, None, :]
     holds = (claims[..., 0] == EMPTY) | (claims[..., 0] == concept)
@@ -172,7 +187,7 @@ def truth(captions: Captions, scenes: Scenes) -> np.ndarray:
 
 
 def words() -> list[str]:
-    """Every word of the grammar, sorted: what a vocabulary must hold."""
+    """Return every word of the grammar, sorted; a vocabulary must hold them."""
     text = " ".join((*STATEMENTS, *REASONS, *_PARTIAL, *RELATIONS, *PRONOUNS, "a an the and is , . ?"))
     text = text.replace("{s}", "").replace("{o}", "").replace("{a}", "")
     return sorted({*text.split(), *CONCEPTS, PERSON, *COLOUR_NAMES})

@@ -1,6 +1,6 @@
 """Scenes: coloured icons on a two-by-two grid, as arrays, and their pixels.
 
-A scene is one row of every array in `Scenes`; a cell is one quarter of the picture. Everything is drawn from a
+A scene is one row of every array in `Scenes`. A cell is one quarter of the image. Everything is drawn from a
 `numpy.random.Generator`, so a seed gives the same scenes on every machine with the same font packages.
 """
 
@@ -35,12 +35,15 @@ _RGB = np.array(list(COLOURS.values()), np.float32)
 
 @dataclass
 class Scenes:
-    """`n` scenes as arrays.
+    """`n` scenes as arrays. Cells are numbered left to right, top to bottom.
 
-    Shapes: `family (n,)` indices into FAMILIES; `concept (n, 4)` indices into CONCEPTS, PERSON_INDEX for a
-    person, EMPTY for nothing; `colour (n, 4)` indices into COLOUR_NAMES; `size (n, 4)` indices into SIZES;
-    `shift (n, 4, 2)` pixels right and down of the cell's centre; `background (n, 3)` RGB in 0..255.
-    Cells are numbered left to right, top to bottom.
+    Attributes:
+        family: (n,) indices into FAMILIES.
+        concept: (n, 4) indices into CONCEPTS; PERSON_INDEX for a person, EMPTY for nothing.
+        colour: (n, 4) indices into COLOUR_NAMES.
+        size: (n, 4) indices into SIZES.
+        shift: (n, 4, 2) pixels to the right and down from the cell's centre.
+        background: (n, 3) RGB in 0..255.
     """
 
     family: np.ndarray
@@ -53,12 +56,12 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.family)
 
-    def __getitem__(self, rows) -> "Scenes":
+    def __getitem__(self, rows: "slice | np.ndarray") -> "Scenes":
         return Scenes(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def allowed_concepts(family: int, subset: np.ndarray | None = None) -> np.ndarray:
-    """Indices of the concepts that the family draws, out of `subset` if given."""
+    """Return the indices of the concepts that the family draws, out of `subset` if it is given."""
     pool = np.arange(len(CONCEPTS)) if subset is None else subset
     return np.array([c for c in pool if draws(FAMILIES[family], CONCEPTS[c])])
 
@@ -72,12 +75,12 @@ def sample_scenes(
     persons: tuple[int, int] = (0, 2),
     concepts: np.ndarray | None = None,
 ) -> Scenes:
-    """Draw `n` scenes: persons and objects in random cells, no two objects of a scene alike.
+    """Draw `n` scenes with persons and objects in random cells. No two objects of a scene are alike.
 
     Args:
         objects: fewest and most icons that are not persons.
-        persons: fewest and most persons; together with the objects never more than the four cells.
-        concepts: indices the objects are drawn from; all by default.
+        persons: fewest and most persons. Persons and objects never need more than the four cells.
+        concepts: indices that the objects are drawn from; None: all.
     """
     family = rng.choice([FAMILIES.index(name) for name in families], n)
     concept = np.full((n, CELLS), EMPTY)
@@ -103,14 +106,14 @@ def sample_scenes(
 
 
 def concatenate(*parts: Scenes) -> Scenes:
-    """The scenes of all parts, in order."""
+    """Return the scenes of all parts, in order."""
     return Scenes(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Scenes)))
 
 
 def render(scenes: Scenes) -> np.ndarray:
-    """The scenes as pictures: `(n, 64, 64, 3)` uint8."""
+    """Return the images of the scenes: (n, 64, 64, 3) uint8."""
     n, half = len(scenes), IMAGE_SIZE // 2
-    side = IMAGE_SIZE + 2 * MAX_SHIFT  # a shifted window reaches over the picture's edge, its ink does not
+    side = IMAGE_SIZE + 2 * MAX_SHIFT  # a shifted window reaches over the image's edge, its ink does not
     image = np.empty((n, side, side, 3), np.float32)
     image[:] = scenes.background[:, None, None, :]
     bank = mask_bank()
@@ -127,16 +130,16 @@ def render(scenes: Scenes) -> np.ndarray:
     return np.round(image[:, inner, inner]).astype(np.uint8)
 
 
-def save_pictures(scenes: Scenes, paths: Sequence[Path]) -> list[np.ndarray]:
-    """Write each scene's picture to its path; the boxes (R, 4) of its icons come back."""
-    for picture, path in zip(render(scenes), paths, strict=True):
+def save_images(scenes: Scenes, paths: Sequence[Path]) -> list[np.ndarray]:
+    """Write each scene's image to its path and return the boxes (R, 4) of its icons."""
+    for pixels, path in zip(render(scenes), paths, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, quality=95, subsampling=0)  # of a JPEG; a PNG loses nothing
+        Image.fromarray(pixels).save(path, quality=95, subsampling=0)  # of a JPEG; a PNG loses nothing
     return [extents[concept != EMPTY] for extents, concept in zip(boxes(scenes), scenes.concept, strict=True)]
 
 
 def boxes(scenes: Scenes) -> np.ndarray:
-    """The drawn pixels' box of every cell, `(n, 4, 4)` as x1, y1, x2, y2; zeros for empty cells."""
+    """Return the box of the drawn pixels in every cell: (n, 4, 4) as x1, y1, x2, y2, zeros for empty cells."""
     bank, half = mask_bank(), IMAGE_SIZE // 2
     out = np.zeros((len(scenes), CELLS, 4), np.int64)
     extents = _extents(bank)
@@ -158,5 +161,5 @@ def _extents(bank: np.ndarray) -> np.ndarray:
 
 
 def name_of(concept: int) -> str:
-    """The word for a concept index."""
+    """Return the word for a concept's index."""
     return PERSON if concept == PERSON_INDEX else CONCEPTS[concept]

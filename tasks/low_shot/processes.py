@@ -77,6 +77,7 @@ def threads_of_each(processes: int) -> int:
 class _Process:
     """The state of a process of a pool."""
 
+    started = False
     busy = False
     stopped = False
     for_life = ExitStack()
@@ -97,7 +98,8 @@ def _unless_stopped(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _Process.stopped = True
-    raise Stopped(number) if _Process.busy else SystemExit(128 + number)
+    if _Process.started:  # while it starts, it has nothing to end
+        raise Stopped(number) if _Process.busy else SystemExit(128 + number)
 
 
 def _start(queue: Any, threads: int, gpus: int) -> None:
@@ -114,6 +116,7 @@ def _start(queue: Any, threads: int, gpus: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    _Process.started = True
 
 
 def _end_with_parent() -> None:

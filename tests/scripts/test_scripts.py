@@ -1,15 +1,56 @@
 """Every script as typed: its --help, and the study of the benchmark at its smallest."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file
 
+from tasks.commands.__main__ import names
 from tasks.iconworld.models import TEACHER
 from tests.helpers.commands import REPOSITORY, run_script
 
 FOLDER = REPOSITORY / "scripts"
 SCRIPTS = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.py"))
+
+
+HEAVY = ("torch", "transformers", "datasets", "open_clip", "accelerate", "matplotlib")
+ASK_FOR_HELP = """
+import sys
+from importlib import import_module
+sys.argv = ["scripts/{name}.py", "--help"]
+main = import_module("tasks.commands.{name}").main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+found = set(sys.modules).intersection({heavy})
+assert not found, found
+"""
+
+
+@pytest.mark.parametrize("name", names())
+def test_help_of_a_command_is_light_and_in_plain_words(name):
+    code = ASK_FOR_HELP.format(name=name, heavy=HEAVY)
+    environment = os.environ | {"COLUMNS": "120", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=REPOSITORY, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    said = done.stdout
+    assert f"scripts/{name}.py" in said.split("options", 1)[0]  # a command line to copy
+    assert "default: None" not in said  # what the command decides is said in words
+    assert not re.search(r"\b(cliptd|tasks)\.[a-z_]+\.[a-z_A-Z]+", said)  # no names of the code
+    assert not re.search(r"\b[A-Z][a-z]+[A-Z]\w*(Config|Settings|Options)\b", said)
+    assert "own kind" not in said
+    without_words = re.findall(
+        r"^│ +--[\w.-]+(?:, --[\w.-]+)*(?: [A-Z{\[|]\S*)* +(?:│\n│ +)?\(default", said, re.MULTILINE
+    )
+    assert not without_words  # every option is explained
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""iconworld as labelled images for zero-shot classification: pictures of one icon, the nouns are the classes."""
+"""iconworld as labelled images for zero-shot classification: images of one icon, whose classes are the nouns."""
 
 import functools
 from pathlib import Path
@@ -10,15 +10,15 @@ from tasks.iconworld.glyphs import CONCEPTS, FAMILIES
 from tasks.iconworld.scenes import sample_scenes
 
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "there is a {} in the picture", "one can see a {} here")
-"""As the teacher's and the students' captions go."""
+"""Prompts in the wording of the captions that teacher and students learned from."""
 
 
 class IconClasses:
-    """What zero-shot and linear probes read: an `ImageFolder` that is drawn.
+    """Labelled images as zero-shot and linear probes read them, drawn when they are asked for.
 
-    It shows as many single icons of every concept of a family as asked.
-
-    families: the icons' visual domains, drawn at random. images: how many pictures there are.
+    Args:
+        families: visual domains, of which each image's is drawn at random.
+        images: number of images.
     """
 
     def __init__(self, families: tuple[str, ...] = FAMILIES, *, images: int = 1000, seed: int = 1) -> None:
@@ -28,10 +28,10 @@ class IconClasses:
         self.labels = self.scenes.concept.max(axis=1).tolist()
         self.images = [SceneImage(self.scenes, index) for index in range(images)]
         self.ids = [f"scene {index}" for index in range(images)]
-        self.folder = Path(f"icons-{seed}")  # what messages and progress call it
+        self.folder = Path(f"icons-{seed}")  # its name in messages and progress
 
 
 @functools.cache
 def of_families(families: tuple[str, ...], images: int) -> IconClasses:
-    """The same pictures at every evaluation."""
+    """Return the same images at every call, so that every evaluation has the same."""
     return IconClasses(families, images=images)

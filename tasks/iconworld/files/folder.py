@@ -1,4 +1,4 @@
-"""Write generated files once: whole, by one process, and again only when what they are made of changes."""
+"""Write generated files once, by one process, and again only if their settings or the fonts change."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from cliptd.utils.locks import one_process_at_a_time
 from tasks.iconworld.glyphs import FAMILIES, font_file
 
 PROPOSALS = "proposals.jsonl"
-"""The file of the icons' boxes, for tasks whose own files have none."""
+"""Name of the file with the icons' boxes, for tasks whose own files have no boxes."""
 
 
 MARKER = "iconworld.json"

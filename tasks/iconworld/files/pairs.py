@@ -13,7 +13,7 @@ from tasks.iconworld.scenes import Scenes, concatenate, render, sample_scenes
 
 @dataclass(frozen=True)
 class SceneImage:
-    """Call it for the scene's picture."""
+    """A function that draws the image of one scene."""
 
     scenes: Scenes
     index: int
@@ -23,9 +23,10 @@ class SceneImage:
 
 
 class IconworldPairs:
-    """Map-style dataset of `Pair`, the same for the same seed: half the scenes show one icon, half up to four.
+    """A map-style dataset of `Pair`, the same for the same seed. Half of the scenes show one icon, half up to four.
 
-    families: the icons' visual domains.
+    Args:
+        families: visual domains of the icons.
     """
 
     def __init__(

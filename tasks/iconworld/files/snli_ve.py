@@ -1,15 +1,18 @@
-"""iconworld as SNLI-VE: hypotheses about scenes that the picture entails, contradicts or leaves open.
+"""iconworld as SNLI-VE: hypotheses that an image entails, contradicts or leaves open.
 
-Three kinds of hypotheses name an icon that is in the picture or not, and no kind tells the label: what is "in the
-picture" is entailed or contradicted, what is "somewhere near here" is entailed or, out of sight, neutral, and what
-somebody wants or thinks is neutral about a thing that is there and a contradiction about one that is not. As in the
-real data part of the labels can yet be guessed from the hypothesis alone: only contradictions say "nobody", and they
-name more colours. "snli_ve_shifted" is drawn in families that the student never saw.
+Three kinds of hypotheses name an icon that is in the image or not, and no kind tells the label:
+- what is "in the picture" is entailed or contradicted;
+- what is "somewhere near here" is entailed, or neutral if it is out of sight;
+- what somebody wants or thinks is neutral about a thing that is there, and a contradiction about one that is not.
+
+As in the real data, some labels can be guessed from the hypothesis alone: only contradictions say "nobody", and they
+name more colours. The file "snli_ve_shifted" is drawn in families that the student never saw.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,12 +30,12 @@ from tasks.iconworld.scenes import (
     allowed_concepts,
     name_of,
     sample_scenes,
-    save_pictures,
+    save_images,
 )
 from tasks.snli_ve.labels import LABELS
 
 FORMAT = 1
-"""Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
+"""Version of what is drawn and written. It goes up with every change, so that no old copy is taken for a new one."""
 PAIRS_PER_SCENE = 6
 SEEN = (
     "{o} is in the picture together with {s} .",
@@ -57,33 +60,33 @@ NEARBY = (
 )
 DENIED = ("nobody is close to {o} .", "nobody can see {o} here .")
 KINDS = {"entailment": (SEEN, NEARBY), "neutral": (NEARBY, THOUGHT), "contradiction": (THOUGHT, SEEN)}
-"""Each kind of hypothesis has two labels, each label two kinds."""
+"""The two kinds of hypotheses of each label. Each kind belongs to two labels."""
 DENIED_SHARE = 0.15
-"""Of the contradictions, those that deny what is there."""
+"""Share of the contradictions that deny what is there."""
 COLOUR_SHARE = {"entailment": 0.5, "neutral": 0.5, "contradiction": 0.7}
-"""How often a hypothesis names the colour; a false colour always does."""
+"""Share of the hypotheses that name the colour. Those with a false colour always name it."""
 NO_AGREEMENT = 0.02
-"""Share of the pairs with the label "-"."""
+"""Share of the pairs with the label "-", on which annotators do not agree."""
 
 
 @dataclass(frozen=True)
 class SnliVeSizes:
-    """How many pairs each file gets."""
+    """The number of pairs in each file."""
 
     train: int = 6000
-    """In the seen families."""
+    """Number in the icon families that the student saw."""
     dev: int = 3000
-    """In the seen families."""
+    """Number in the icon families that the student saw."""
     test: int = 3000
-    """In the seen families."""
+    """Number in the icon families that the student saw."""
     shifted: int = 3000
-    """In the unseen families."""
+    """Number in the icon families that the student never saw."""
 
 
 def write_snli_ve(folder: Path, *, seed: int = 0, sizes: SnliVeSizes | None = None) -> Path:
-    """Write snli_ve_{train,dev,test,shifted}.jsonl, images and a proposals.jsonl with the icons' boxes below `folder`.
+    """Write snli_ve_{train,dev,test,shifted}.jsonl, the images and the icons' boxes in proposals.jsonl to a folder.
 
-    The same seed and font packages give the same files. A finished folder of the same seed and sizes is left as it is.
+    The same seed and font packages give the same files. A finished folder of the same seed and sizes stays as it is.
     """
     sizes = sizes or SnliVeSizes()
     description = {"task": "snli_ve", "format": FORMAT, "seed": seed, "sizes": asdict(sizes)}
@@ -100,9 +103,9 @@ def _write_files(folder: Path, seed: int, sizes: SnliVeSizes) -> None:
         scenes = sample_scenes(rng, -(-count // PAIRS_PER_SCENE), families, objects=(2, 3), persons=(1, 1))
         image_ids = [str(10_000_000 * (number + 1) + i) for i in range(len(scenes))]
         names = [f"{image_id}.jpg" for image_id in image_ids]
-        extents = save_pictures(scenes, [folder / IMAGES / name for name in names])
+        extents = save_images(scenes, [folder / IMAGES / name for name in names])
         proposals += [(name, (IMAGE_SIZE, IMAGE_SIZE), own) for name, own in zip(names, extents, strict=True)]
-        pairs = []
+        pairs: list[dict[str, Any]] = []
         for i, image_id in enumerate(image_ids):
             for k in range(min(PAIRS_PER_SCENE, count - len(pairs))):
                 pairs.append(_pair(rng, scenes, i, LABELS[k % 3], image_id, k))
@@ -112,7 +115,9 @@ def _write_files(folder: Path, seed: int, sizes: SnliVeSizes) -> None:
     write_proposals(folder / PROPOSALS, proposals)
 
 
-def _pair(rng: np.random.Generator, scenes: Scenes, i: int, label: str, image_id: str, k: int) -> dict:
+def _pair(
+    rng: np.random.Generator, scenes: Scenes, i: int, label: str, image_id: str, k: int
+) -> dict[str, Any]:
     hypothesis = _hypothesis(rng, scenes, i, label)
     agreed = rng.random() >= NO_AGREEMENT
     others = [one for one in LABELS if one != label]

@@ -1,15 +1,16 @@
 """iconworld as Visual Commonsense Reasoning: items in VCR's official files.
 
-A person of a scene is asked about. The right choice names an icon that is in the picture. As in the real VCR, most
-wrong ones are what is right for other items; one is a near miss: the noun in another colour, another noun in the
-colour, or colours swapped between the scene's icons. As there, too, the right choice shares the question's person tag
-more often than the wrong ones (Ye & Kovashka, AAAI 2021), so a student can be right for a reason that is not in the
-picture.
+A question is about a person of a scene, and the right choice names an icon that is in the image. As in the real VCR,
+most wrong choices are right for other items. One wrong choice is a near miss: the noun in another colour, another noun
+in the colour, or colours swapped between the scene's icons. The right choice shares the question's person tag more
+often than the wrong ones do, as in the real VCR (Ye & Kovashka, AAAI 2021). So a student can be right for a reason that
+is not in the image.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,34 +47,34 @@ PLURAL_QUESTIONS = (
 )
 RIGHT_TAG = (0.65, 0.20, 0.10, 0.05)
 WRONG_TAG = (0.35, 0.35, 0.20, 0.10)
-"""How often a right or a wrong choice's subject is the question's tag, he or she, another person's tag, "someone"."""
+"""Shares of the subjects of right and of wrong choices: the question's tag, he or she, another tag, "someone"."""
 FORMAT = 3
-"""Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
+"""Version of what is drawn and written. It goes up with every change, so that no old copy is taken for a new one."""
 NEAR_MISSES = (0.4, 0.4, 0.2)
-"""How often the wrong choice from the same picture has the noun in another colour, another noun in the colour, or a
-colour of the scene's other icon: which colour goes with which icon is what CLIP-like teachers are blind to."""
+"""Shares of the near misses: the noun in another colour, another noun in the colour, the colour of the scene's other
+icon. CLIP-like teachers hardly know which colour goes with which icon."""
 SCENES_PER_MOVIE = 50
 ITEMS_PER_SCENE = 2
 
 
 @dataclass(frozen=True)
 class VcrSizes:
-    """How many items each file gets."""
+    """The number of items in each file."""
 
     train: int = 6000
-    """In the seen families."""
+    """Number in the icon families that the student saw."""
     val: int = 3000
-    """In the seen families."""
+    """Number in the icon families that the student saw."""
     val_shifted: int = 3000
-    """In the unseen families."""
+    """Number in the icon families that the student never saw."""
     test: int = 400
-    """In the seen families, without labels as in the official test file."""
+    """Number in the icon families that the student saw, without labels as in the official test file."""
 
 
 def write_vcr(folder: Path, *, seed: int = 0, sizes: VcrSizes | None = None) -> Path:
-    """Write `{train,val,val_shifted,test}.jsonl` and `vcr1images/` below `folder`, all in VCR's official format.
+    """Write {train,val,val_shifted,test}.jsonl and vcr1images/ to a folder, all in VCR's official format.
 
-    The same seed and font packages give the same files. A finished folder of the same seed and sizes is left as it is.
+    The same seed and font packages give the same files. A finished folder of the same seed and sizes stays as it is.
     """
     sizes = sizes or VcrSizes()
     description = {"format": FORMAT, "seed": seed, "sizes": asdict(sizes)}
@@ -84,7 +85,7 @@ def _write_files(folder: Path, seed: int, sizes: VcrSizes) -> None:
     for number, (split, count) in enumerate(asdict(sizes).items()):
         families = UNSEEN_FAMILIES if split == "val_shifted" else SEEN_FAMILIES
         items = _write_split(folder, split, np.random.default_rng([seed, number]), count, families)
-        if split == "test":  # the others' keys that tell which choice is right are left out, too
+        if split == "test":  # without labels, and without the other keys that tell which choice is right
             items = [
                 {
                     key: value
@@ -96,11 +97,14 @@ def _write_files(folder: Path, seed: int, sizes: VcrSizes) -> None:
         write_lines(folder / f"{split}.jsonl", map(json.dumps, items))
 
 
-def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str, ...]) -> list[dict]:
+def _write_split(
+    folder: Path, split: str, rng: np.random.Generator, count: int, families: tuple[str, ...]
+) -> list[dict[str, Any]]:
     scenes = sample_scenes(rng, -(-count // ITEMS_PER_SCENE), families, objects=(2, 2), persons=(1, 2))
     scenes = scenes[np.argsort(scenes.family, kind="stable")]
-    pictures, extents = render(scenes), boxes(scenes)
-    items, seen_of_family = [], {}
+    images, extents = render(scenes), boxes(scenes)
+    items: list[dict[str, Any]] = []
+    seen_of_family: dict[str, int] = {}
     for i in range(len(scenes)):
         family = FAMILIES[scenes.family[i]]
         number = seen_of_family[family] = seen_of_family.get(family, -1) + 1
@@ -110,7 +114,7 @@ def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str,
         objects = [name_of(scenes.concept[i, cell]) for cell in cells]
         image = folder / "vcr1images" / f"{stem}.png"
         image.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pictures[i]).save(image)
+        Image.fromarray(images[i]).save(image)
         metadata = {
             "boxes": [[*map(float, extents[i, cell]), 1.0] for cell in cells],
             "segms": [[] for _ in cells],
@@ -139,17 +143,25 @@ def _write_split(folder: Path, split: str, rng, count: int, families: tuple[str,
                     "match_index": len(items),
                 }
             )
-    # The items of a file come in no order of family, as those of a low-shot prefix should.
+    # In no order of family, so that the first items of the file are of all families.
     return [items[k] for k in rng.permutation(len(items))]
 
 
-def _item(rng, scenes: Scenes, i: int, cells: np.ndarray, asked: int, other: int) -> dict:
+def _item(
+    rng: np.random.Generator, scenes: Scenes, i: int, cells: np.ndarray, asked: int, other: int
+) -> dict[str, Any]:
+    """Return the question, the choices and the labels of one item.
+
+    Args:
+        asked: the cell of the icon that the right answer names.
+        other: the cell of the scene's other icon.
+    """
     persons = [k for k, cell in enumerate(cells) if scenes.concept[i, cell] == PERSON_INDEX]
     plural = len(persons) > 1 and rng.random() < 0.3
     tag = sorted(persons) if plural else [int(rng.choice(persons))]
     others = [k for k in persons if k not in tag]
     questions = PLURAL_QUESTIONS if plural else QUESTIONS
-    item = {"question": _tokens(questions[rng.integers(len(questions))], tag, "")}
+    item: dict[str, Any] = {"question": _tokens(questions[rng.integers(len(questions))], tag, "")}
     reason_about = asked if rng.random() < 0.5 else other
     for kind, templates, cell in (("answer", STATEMENTS, asked), ("rationale", REASONS, reason_about)):
         rest = other if cell == asked else asked
@@ -178,8 +190,8 @@ def _phrase(concept: int, colour: int) -> str:
     return f"{COLOUR_NAMES[colour]} {name_of(concept)}"
 
 
-def _false(rng, scenes: Scenes, i: int, cell: int, rest: int) -> list[str]:
-    """Three phrases that the picture does not show; `rest` is the scene's other icon."""
+def _false(rng: np.random.Generator, scenes: Scenes, i: int, cell: int, rest: int) -> list[str]:
+    """Return three phrases that are false of the image; `rest` is the cell of the scene's other icon."""
     noun, colour = scenes.concept[i, cell], scenes.colour[i, cell]
     there = {(c, h) for c, h in zip(scenes.concept[i], scenes.colour[i], strict=True) if c != EMPTY}
 
@@ -198,7 +210,9 @@ def _false(rng, scenes: Scenes, i: int, cell: int, rest: int) -> list[str]:
     return [_phrase(*pair) for pair in pairs]
 
 
-def _subject(rng, shares: tuple[float, ...], tag: list[int], others: list[int]) -> list[int] | str:
+def _subject(
+    rng: np.random.Generator, shares: tuple[float, ...], tag: list[int], others: list[int]
+) -> list[int] | str:
     kind = rng.choice(4, p=shares)
     if kind == 0:
         return tag
@@ -210,7 +224,7 @@ def _subject(rng, shares: tuple[float, ...], tag: list[int], others: list[int]) 
 
 
 def _tokens(template: str, subject: list[int] | str, phrase: str) -> list:
-    """A template as VCR's token list, its first word with a capital."""
+    """Return a template as VCR's list of tokens, the first word with a capital."""
     out: list = []
     for word in template.split():
         out.extend([subject] if word == "{s}" else phrase.split() if word == "{o}" else [word])

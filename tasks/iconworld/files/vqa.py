@@ -1,8 +1,8 @@
 """iconworld as VQA: questions about scenes with ten annotators' answers, in the official files of VQA v2 and VQA-CP.
 
-As in the real data some annotators err, answers of a question type follow a prior, and in the VQA-CP files the prior of
-the test questions is turned round (arXiv 1712.00377). The split "shifted2014" is drawn in families that the student
-never saw.
+As in the real data, some annotators err, and the answers of a question type follow a prior. In the VQA-CP files the
+prior of the test questions is reversed (arXiv 1712.00377). The split "shifted2014" is drawn in families that the
+student never saw.
 """
 
 import json
@@ -24,41 +24,41 @@ from tasks.iconworld.scenes import (
     allowed_concepts,
     name_of,
     sample_scenes,
-    save_pictures,
+    save_images,
 )
 
 FORMAT = 1
-"""Goes up with every change of what is drawn or written, so that no old copy is taken for a new one."""
+"""Version of what is drawn and written. It goes up with every change, so that no old copy is taken for a new one."""
 QUESTIONS_PER_SCENE = 3
 AGREEMENT = 0.85
-"""How often an annotator gives the right answer."""
+"""Share of the annotators that give the right answer."""
 YES = 0.7
-"""How often yes is right in the training prior; turned round, as often as no was."""
+"""Share of yes among the right answers in the training prior. In the reversed prior it is that of no."""
 SKEW = 3.0
-"""How much more often than the last the first colour, noun or number is asked for in the training prior."""
+"""Ratio of how often the first and the last colour or noun are asked for in the training prior."""
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 
 @dataclass(frozen=True)
 class VqaSizes:
-    """How many questions each file gets."""
+    """The number of questions in each file."""
 
     train: int = 6000
-    """In the seen families; also VQA-CP's training file."""
+    """Number in the icon families that the student saw; also of VQA-CP's training file."""
     val: int = 3000
-    """In the seen families, with the training file's priors."""
+    """Number in the families that the student saw, with the training file's priors."""
     cp_test: int = 3000
-    """In the seen families, with the priors turned round."""
+    """Number in the families that the student saw, with the priors reversed."""
     shifted: int = 3000
-    """In the unseen families, with the training file's priors."""
+    """Number in the families that the student never saw, with the training file's priors."""
     test: int = 400
-    """Without annotations, for the results file of a server."""
+    """Number without annotations, for the results file of a server."""
 
 
 def write_vqa(folder: Path, *, seed: int = 0, sizes: VqaSizes | None = None) -> Path:
-    """Write the official files, images and a proposals.jsonl with the icons' boxes below `folder`.
+    """Write the official files, the images and the icons' boxes in proposals.jsonl to a folder.
 
-    The same seed and font packages give the same files. A finished folder of the same seed and sizes is left as it is.
+    The same seed and font packages give the same files. A finished folder of the same seed and sizes stays as it is.
     """
     sizes = sizes or VqaSizes()
     description = {"task": "vqa", "format": FORMAT, "seed": seed, "sizes": asdict(sizes)}
@@ -115,9 +115,10 @@ def _write_split(
 
     scenes = sample_scenes(rng, -(-count // QUESTIONS_PER_SCENE), families, objects=(2, 3), persons=(0, 1))
     names = [image_name(images, first_id + i) for i in range(len(scenes))]
-    extents = save_pictures(scenes, [folder / images / name for name in names])
+    extents = save_images(scenes, [folder / images / name for name in names])
     proposals += [(name, (IMAGE_SIZE, IMAGE_SIZE), own) for name, own in zip(names, extents, strict=True)]
-    questions, annotations = [], []
+    questions: list[dict] = []
+    annotations: list[dict] = []
     ask = Asking(rng, scenes, turned)
     for i in range(len(scenes)):
         image_id = first_id + i
@@ -147,7 +148,7 @@ def _write_split(
 
 
 def _as_people_write(rng: np.random.Generator, answer: str) -> str:
-    """Sometimes with an article, a capital or a number in words, which the official evaluator takes away."""
+    """Return the answer, sometimes with an article, a capital or a number in words, which the evaluator removes."""
     chance = rng.random()
     if answer.isdigit():
         return NUMBERS[int(answer)] if chance < 0.3 else answer
@@ -157,9 +158,12 @@ def _as_people_write(rng: np.random.Generator, answer: str) -> str:
 
 
 class Asking:
-    """Questions about scenes: question type, answer type, text, right answer, wrong answers that people give.
+    """A function that asks about a scene.
 
-    turned: the answers' priors are turned round.
+    It returns the question type, the answer type, the question, the right answer, and wrong answers that people give.
+
+    Args:
+        turned: reverse the priors of the answers.
     """
 
     def __init__(self, rng: np.random.Generator, scenes: Scenes, turned: bool) -> None:
@@ -172,7 +176,7 @@ class Asking:
         return weights[::-1] if self.turned else weights
 
     def __call__(self, i: int) -> tuple[str, str, str, str, list[str]]:
-        """A question about scene `i`."""
+        """Return a question about scene `i`."""
         kinds = (self._is_there, self._is_coloured, self._what_colour, self._how_many, self._what_is)
         return kinds[self.rng.choice(5, p=(0.2, 0.15, 0.25, 0.15, 0.25))](i)
 

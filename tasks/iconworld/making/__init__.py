@@ -1,1 +1,1 @@
-"""How the shipped models of iconworld are trained."""
+"""The training of iconworld's shipped models."""

@@ -1,12 +1,14 @@
-"""The iconworld captioner: the teacher's frozen picture tower and a small decoder, a transformers model."""
+"""The iconworld captioner: the teacher's frozen image tower and a small decoder, as a transformers model."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     BertConfig,
     CLIPVisionConfig,
@@ -35,12 +37,15 @@ MAX_TOKENS = 24
 
 
 def captioner_tokenizer() -> PreTrainedTokenizerFast:
-    """The teacher's; what begins a caption is the token that ends one."""
+    """Return the teacher's tokenizer. A caption begins with the token that also ends it."""
     return teacher_tokenizer()
 
 
-def build_captioner(clip: nn.Module) -> VisionEncoderDecoderModel:
-    """A captioner with an open_clip model's picture tower, frozen, and a fresh decoder of its word embeddings."""
+def build_captioner(clip: Any) -> VisionEncoderDecoderModel:
+    """Return a captioner with the frozen image tower and the word embeddings of an open_clip model.
+
+    The rest of its decoder is fresh.
+    """
     vision, words = clip.visual, clip.token_embedding.weight
     width, blocks = vision.conv1.out_channels, vision.transformer.resblocks
     encoder = CLIPVisionConfig(
@@ -54,12 +59,12 @@ def build_captioner(clip: nn.Module) -> VisionEncoderDecoderModel:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    decoder = BertConfig(
+    decoder_config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=words.shape[1], num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=256, max_position_embeddings=MAX_TOKENS + 8, is_decoder=True, add_cross_attention=True,
         **special,
     )  # fmt: skip
-    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder_config)
     config.decoder_start_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     model = VisionEncoderDecoderModel(config)
@@ -67,15 +72,16 @@ def build_captioner(clip: nn.Module) -> VisionEncoderDecoderModel:
         setattr(model.generation_config, name, value)
     _copy_tower(vision, model.encoder)
     model.encoder.requires_grad_(False)
-    own = model.decoder.get_input_embeddings().weight
+    decoder: Any = model.decoder
+    own = decoder.get_input_embeddings().weight
     with torch.no_grad():
         own.copy_(words * (own.std() / words.std()))
     return model
 
 
 @torch.no_grad()
-def _copy_tower(vision: nn.Module, encoder: nn.Module) -> None:
-    """open_clip's weights under transformers' names; the two then give the same hidden states."""
+def _copy_tower(vision: Any, encoder: Any) -> None:
+    """Copy open_clip's weights to transformers' names, so that both give the same hidden states."""
     own = getattr(encoder, "vision_model", encoder)
     own.embeddings.class_embedding.copy_(vision.class_embedding)
     own.embeddings.patch_embedding.weight.copy_(vision.conv1.weight)
@@ -94,9 +100,9 @@ def _copy_tower(vision: nn.Module, encoder: nn.Module) -> None:
 
 
 class CaptionedScenes:
-    """Endless scenes with a caption each; a batch is a pure function of the seed and its first position.
+    """Endless scenes with a caption each. A batch is a pure function of the seed and its first position.
 
-    `len` is a number of samples, `collate` makes a whole batch at once.
+    Its length is a number of samples, and `collate` makes a whole batch at once.
     """
 
     def __init__(self, length: int, seed: int) -> None:
@@ -109,7 +115,7 @@ class CaptionedScenes:
         return position
 
     def collate(self, positions: list[int]) -> dict[str, Tensor]:
-        """pixel_values (n, 3, h, w) and labels (n, tokens), -100 after the end."""
+        """Return pixel_values (n, 3, h, w) and labels (n, tokens), which are -100 after the end."""
         rng = np.random.default_rng([self.seed, 6, positions[0]])
         single = sample_scenes(rng, len(positions) // 2, FAMILIES, objects=(1, 1), persons=(0, 0))
         scenes = concatenate(single, sample_scenes(rng, len(positions) - len(single), FAMILIES))
@@ -122,7 +128,7 @@ class CaptionedScenes:
 
 
 def save_captioner(model: VisionEncoderDecoderModel, folder: Path) -> None:
-    """A transformers folder, its weights in float16, that `cliptd.reinforcement.captioner.Captioner` reads."""
+    """Write a transformers folder with float16 weights, which `cliptd.reinforcement.captioner.Captioner` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.half() for name, value in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=state)
@@ -134,15 +140,16 @@ def save_captioner(model: VisionEncoderDecoderModel, folder: Path) -> None:
 
 
 def faithfulness(captioner: Captioner, family: str, *, samples: int = 500, seed: int = 1) -> dict[str, float]:
-    """How true its sampled captions are, in percent.
+    """Measure how true sampled captions are, in percent.
 
-    Returns: `nouns`, `colours`: of those that captions name, how many are in their pictures; `distinct`: how many of
-        two captions of a picture differ.
+    Returns:
+        nouns, colours: the share of the nouns and colours in captions that are in their images.
+        distinct: the share of images whose two captions differ.
     """
     rng = np.random.default_rng([seed, 7])
     single = sample_scenes(rng, samples // 2, (family,), objects=(1, 1), persons=(0, 0))
     scenes = concatenate(single, sample_scenes(rng, samples - len(single), (family,)))
-    images = [Image.fromarray(picture) for picture in render(scenes)]
+    images = [Image.fromarray(image) for image in render(scenes)]
     captions = captioner.captions(images, [(2 * k, 2 * k + 1) for k in range(samples)])
     counts = {"nouns": [0, 0], "colours": [0, 0]}
     for k, own in enumerate(captions):
@@ -160,7 +167,7 @@ def faithfulness(captioner: Captioner, family: str, *, samples: int = 500, seed:
     return {**found, "distinct": 100 * sum(one != other for one, other in captions) / samples}
 
 
-def _any_of(names) -> re.Pattern:
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(names, key=len, reverse=True)
     return re.compile(rf"\b({'|'.join(map(re.escape, longest_first))})\b")
 

@@ -1,13 +1,14 @@
-"""The region student's eyes: a small classifier of single icons, trained on the seen families only.
+"""The region features of the shipped student: a small classifier of single icons, trained on the seen families only.
 
-As the detector of UNITER-like models it is trained on more labels than the task needs (every icon name that two
-seen families share, and the colour), then frozen, and its pooled feature stands for a box.
+Like the detector of UNITER-like models, it is trained on more labels than the task needs: every icon name that two seen
+families share, and the colour. Then it is frozen, and its pooled feature stands for a box.
 """
 
 import functools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -31,16 +32,17 @@ def _plain_name(glyph: str) -> str:
 
 @functools.cache
 def icon_names() -> dict[str, list[tuple[str, str]]]:
-    """name -> its (seen family, glyph) pairs: iconworld's concepts and every other name that two seen families share.
+    """Return name → (seen family, glyph) pairs, of iconworld's concepts and every name that two seen families share.
 
-    A family's filled and outlined drawings of a thing both count: eyes know that the two look alike.
+    A family's filled and outlined drawings of a thing both count as that thing.
     """
     drawings: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for family in SEEN_FAMILIES:
         for glyph in sorted(font_file(family)[1]):
             if not re.search("-(bold|thin|light|duotone)$", glyph):
                 drawings.setdefault((family, _plain_name(glyph)), []).append((family, glyph))
-    names, used = {}, set()
+    names: dict[str, list[tuple[str, str]]] = {}
+    used: set[tuple[str, str]] = set()
     for concept, glyphs in GLYPHS.items():
         keys = [(family, _plain_name(glyph)) for family, glyph in glyphs.items() if family in SEEN_FAMILIES]
         names[concept] = [drawing for key in keys for drawing in drawings[key]]
@@ -56,9 +58,10 @@ def icon_names() -> dict[str, list[tuple[str, str]]]:
 
 
 def icon_crops() -> tuple[Tensor, Tensor]:
-    """Every icon of `icon_names` at every size, cropped to its ink and resized as the student's boxes are.
+    """Return every icon of `icon_names` at every size, cropped to its ink and resized as the student's boxes are.
 
-    Returns `(n, 32, 32)` float ink in 0..1 and `(n,)` labels, indices into `icon_names`.
+    Returns:
+        (n, 32, 32) float ink in 0..1, and (n,) labels, which are indices into `icon_names`.
     """
     crops, labels = [], []
     for label, glyphs in enumerate(icon_names().values()):
@@ -76,12 +79,16 @@ def icon_crops() -> tuple[Tensor, Tensor]:
 class IconCrops:
     """Endless crops in random colours on pale grounds, shifted by up to two pixels.
 
-    Drawing commutes with resizing, both being linear, so ink is resized once and coloured here.
+    Colouring and resizing are linear and commute, so ink is resized once and coloured here.
+
+    Args:
+        length: number of samples.
+        icons: ink and labels, as `icon_crops` returns them; None: those.
     """
 
-    def __init__(self, length: int, seed: int):
+    def __init__(self, length: int, seed: int, icons: tuple[Tensor, Tensor] | None = None) -> None:
         self.length, self.seed = length, seed
-        self.ink, self.labels = icon_crops()
+        self.ink, self.labels = icons or icon_crops()
 
     def __len__(self) -> int:
         return self.length
@@ -90,6 +97,7 @@ class IconCrops:
         return position
 
     def collate(self, positions: list[int]) -> dict[str, Tensor]:
+        """Return pixel_values (n, 3, 32, 32), and the labels name and colour (n,)."""
         g = torch.Generator().manual_seed(self.seed * 1_000_003 + positions[0])
         n = len(positions)
         rows = torch.randint(len(self.ink), (n,), generator=g)
@@ -108,11 +116,11 @@ class IconCrops:
 
 
 class IconClassifier(nn.Module):
-    """A timm backbone with one head for names and colours; `forward` returns `{"loss", "name", "colour"}`."""
+    """A timm backbone with one head for names and colours. `forward` returns {"loss", "name", "colour"}."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.backbone = timm.create_model(ARCHITECTURE, num_classes=len(icon_names()) + len(COLOURS))
+        self.backbone: Any = timm.create_model(ARCHITECTURE, num_classes=len(icon_names()) + len(COLOURS))
 
     def forward(self, pixel_values: Tensor, name: Tensor, colour: Tensor) -> dict[str, Tensor]:
         names, colours = self.backbone(pixel_values).split([len(icon_names()), len(COLOURS)], 1)
@@ -122,7 +130,7 @@ class IconClassifier(nn.Module):
 
 @torch.no_grad()
 def accuracy(model: IconClassifier, family: str, *, samples: int = 2000, seed: int = 1) -> dict[str, float]:
-    """Percent of a family's concept crops whose name, and whose colour, the classifier gets right."""
+    """Return the percentages of a family's crops whose name and whose colour the classifier gets right."""
     names = list(icon_names())
     concepts = [c for c in GLYPHS if draws(family, c)]
     inks = []
@@ -130,16 +138,15 @@ def accuracy(model: IconClassifier, family: str, *, samples: int = 2000, seed: i
         mask = Image.fromarray(glyph_mask(family, GLYPHS[concept][family], SIZES[1], max(SIZES) + 2))
         ink = torch.from_numpy(np.array(mask.crop(mask.getbbox()))).float()[None, None] / 255
         inks.append(F.interpolate(ink, (CROP_SIZE, CROP_SIZE), mode="bilinear", antialias=True)[0, 0])
-    crops = IconCrops.__new__(IconCrops)
-    crops.length, crops.seed = samples, seed
-    crops.ink, crops.labels = torch.stack(inks), torch.tensor([names.index(c) for c in concepts])
+    labels = torch.tensor([names.index(concept) for concept in concepts])
+    crops = IconCrops(samples, seed, (torch.stack(inks), labels))
     batch = crops.collate(list(range(samples)))
     out = model.eval()(**batch)
     return {k: 100 * (out[k].argmax(1) == batch[k]).float().mean().item() for k in ("name", "colour")}
 
 
 def save_regions(model: IconClassifier, folder: Path) -> None:
-    """Write timm's local-dir format: config.json and model.safetensors."""
+    """Write a folder in timm's local-dir format: config.json and model.safetensors."""
     backbone = model.backbone
     data = {
         "input_size": [3, CROP_SIZE, CROP_SIZE],
@@ -151,7 +158,7 @@ def save_regions(model: IconClassifier, folder: Path) -> None:
     backbone.pretrained_cfg = (
         backbone.pretrained_cfg | data if isinstance(backbone.pretrained_cfg, dict) else data
     )
-    save_for_hf(backbone, folder, safe_serialization=True)
+    save_for_hf(backbone, str(folder), safe_serialization=True)
     config = json.loads((folder / "config.json").read_text())
     config["pretrained_cfg"] |= data
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -1,8 +1,8 @@
 """The default student: a small VisualBERT over region features, pre-trained on a quarter of iconworld's concepts.
 
-As a published VL model it comes with some knowledge of pictures and words, and it meets at fine-tuning concepts
-that its pre-training never showed. Pre-training is VisualBERT's own (arXiv 1908.03557): masked words given the
-regions, and whether a caption belongs to the picture.
+Like a published vision-language model it comes with some knowledge of images and words. At fine-tuning it meets
+concepts that its pre-training never showed. Pre-training is VisualBERT's own (arXiv 1908.03557): masked words given the
+regions, and whether a caption belongs to the image.
 """
 
 import functools
@@ -34,18 +34,19 @@ from tasks.iconworld.scenes import (
 from tasks.vcr.names import PERSON_NAMES
 
 PRETRAINED_CONCEPTS = np.sort(np.random.default_rng(7).permutation(len(CONCEPTS))[: len(CONCEPTS) // 4])
-"""Indices of the concepts in the student's pre-training; the others are new to it at fine-tuning."""
+"""Indices of the concepts in the student's pre-training. The others are new to it at fine-tuning."""
 MASK_CONTENT, MASK_OTHER = 0.35, 0.05
+"""Shares of nouns and colours, and of other words, that must be restored."""
 
 
 @functools.cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """The student's vocabulary, the persons' names whole."""
+    """Return the student's tokenizer, whose vocabulary holds the persons' names as whole words."""
     return student_tokenizer(extra_words=PERSON_NAMES)
 
 
 def build_student(region_dim: int) -> VisualBertForPreTraining:
-    """The student with random weights."""
+    """Return the student with random weights."""
     config = VisualBertConfig(
         vocab_size=len(tokenizer()),
         hidden_size=128,
@@ -62,13 +63,13 @@ def build_student(region_dim: int) -> VisualBertForPreTraining:
 
 
 def region_inputs(scenes: Scenes, regions: RegionFeatures) -> tuple[Tensor, Tensor]:
-    """Features of the whole picture and of each cell's icon: `(n, 5, d)` and a mask `(n, 5)`."""
+    """Return features of the whole image and of each cell's icon, (n, 5, d), and a mask (n, 5)."""
     extents = boxes(scenes)
-    pictures = render(scenes)
+    drawn = render(scenes)
     kept = [np.flatnonzero(c != EMPTY) for c in scenes.concept]
     whole = [[0, 0, IMAGE_SIZE, IMAGE_SIZE]]
     box_lists = [torch.tensor(whole + extents[i, kept[i]].tolist()) for i in range(len(scenes))]
-    images = [functools.partial(Image.fromarray, picture) for picture in pictures]
+    images = [functools.partial(Image.fromarray, image) for image in drawn]
     features = regions.lookup([str(i) for i in range(len(scenes))], images, box_lists)
     out = torch.zeros(len(scenes), 1 + CELLS, regions.dim)
     mask = torch.zeros(len(scenes), 1 + CELLS, dtype=torch.int64)
@@ -80,16 +81,20 @@ def region_inputs(scenes: Scenes, regions: RegionFeatures) -> tuple[Tensor, Tens
 class CaptionedScenes:
     """Pre-training batches over a fixed pool of scenes with ever new captions.
 
-    A batch is a pure function of the seed and its first position. Its first half has true captions with words to
-    restore: masked, or (as BERT's random tokens, but plausible ones) swapped for another noun or colour, which
-    only the picture gives away. Its second half has whole captions to match, half of them false: of another
-    scene, or of this one with an icon changed. Every other batch has pairs of segments, a true caption first.
+    A batch is a pure function of the seed and its first position.
+    - Its first half has true captions with words to restore. They are masked, or swapped for another noun or colour,
+      which only the image gives away.
+    - Its second half has whole captions to match. Half of them are false: of another scene, or of this one with an icon
+      changed.
+    - Every other batch has pairs of segments, a true caption first.
     """
 
-    def __init__(self, length: int, seed: int, regions: RegionFeatures, *, pool: int, concepts: np.ndarray):
+    def __init__(
+        self, length: int, seed: int, regions: RegionFeatures, *, pool: int, concepts: np.ndarray
+    ) -> None:
         self.length, self.seed, self.concepts = length, seed, concepts
         rng = np.random.default_rng([seed, 1])
-        # Half the pictures show one icon, where a word can only mean that icon.
+        # Half of the images show one icon, where a word can only mean that icon.
         single = sample_scenes(
             rng, pool // 2, SEEN_FAMILIES, objects=(1, 1), persons=(0, 0), concepts=concepts
         )
@@ -105,6 +110,7 @@ class CaptionedScenes:
         return position
 
     def collate(self, positions: list[int]) -> dict[str, Tensor]:
+        """Return a batch as `VisualBertForPreTraining` reads it."""
         rng = np.random.default_rng([self.seed, 2, positions[0]])
         rows = rng.integers(len(self.scenes), size=len(positions))
         scenes = self.scenes[rows]
@@ -112,7 +118,7 @@ class CaptionedScenes:
         wrong = self._false_captions(rng, scenes)
         matched = np.arange(len(rows)) >= len(rows) // 2
         false = np.array([w is not None for w in wrong]) & (rng.random(len(rows)) < 0.55) & matched
-        last = [w if f else t for t, w, f in zip(texts, wrong, false, strict=True)]
+        last = [w if w is not None and f else t for t, w, f in zip(texts, wrong, false, strict=True)]
         first = sample_captions(rng, scenes).texts if rng.random() < 0.5 else None
         batch = self._encode(rng, first, last, filled=~matched)
         match_labels = torch.from_numpy(false).long().masked_fill(torch.from_numpy(~matched), -100)
@@ -125,7 +131,8 @@ class CaptionedScenes:
             "sentence_image_labels": match_labels,
         }
 
-    def _false_captions(self, rng, scenes: Scenes) -> list[str | None]:
+    def _false_captions(self, rng: np.random.Generator, scenes: Scenes) -> list[str | None]:
+        """Return a caption that is false of each scene, or None if three attempts found none."""
         found: list[str | None] = [None] * len(scenes)
         for _ in range(3):
             captions = sample_captions(rng, self._changed(rng, scenes))
@@ -136,8 +143,8 @@ class CaptionedScenes:
             ]
         return found
 
-    def _changed(self, rng, scenes: Scenes) -> Scenes:
-        """Another scene, or the same one with an icon's noun or colour replaced."""
+    def _changed(self, rng: np.random.Generator, scenes: Scenes) -> Scenes:
+        """Return for each scene another one, or the same one with an icon's noun or colour replaced."""
         other = self.scenes[rng.integers(len(self.scenes), size=len(scenes))]
         concept, colour = scenes.concept.copy(), scenes.colour.copy()
         for i in range(len(scenes)):
@@ -153,7 +160,10 @@ class CaptionedScenes:
                 colour[i, cell] = rng.choice(np.setdiff1d(np.arange(len(COLOUR_NAMES)), colour[i]))
         return Scenes(scenes.family, concept, colour, scenes.size, scenes.shift, scenes.background)
 
-    def _encode(self, rng, first: Sequence[str] | None, last: Sequence[str], filled) -> dict[str, Tensor]:
+    def _encode(
+        self, rng: np.random.Generator, first: Sequence[str] | None, last: Sequence[str], filled: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Return the token columns; words must be restored in the rows that are `filled`."""
         named = [[self._named(rng, text) for text in texts] for texts in (first, last) if texts is not None]
         tok = tokenizer()
         encoded = tok(*named, is_split_into_words=True, padding=True, return_tensors="pt")
@@ -184,15 +194,15 @@ class CaptionedScenes:
         }
 
     @staticmethod
-    def _named(rng, text: str) -> list[str]:
-        """The caption's words, persons called by a name half of the time, as VCR's texts call them."""
+    def _named(rng: np.random.Generator, text: str) -> list[str]:
+        """Return the caption's words. Half of the time persons are called by a name, as in VCR's texts."""
         name = PERSON_NAMES[rng.integers(len(PERSON_NAMES))].lower()
         call_by_name = rng.random() < 0.5
         return [name if call_by_name and word == "person" else word for word in text.split()]
 
 
 def _swaps(nouns: Sequence[str]) -> dict[str, list[list[int]]]:
-    """For each word, the token ids of the other words with as many tokens."""
+    """Return for each word the token ids of the other words with as many tokens."""
     pieces = {word: tokenizer()(word, add_special_tokens=False)["input_ids"] for word in nouns}
     return {
         word: [other for name, other in pieces.items() if name != word and len(other) == len(own)]
@@ -202,7 +212,7 @@ def _swaps(nouns: Sequence[str]) -> dict[str, list[list[int]]]:
 
 @torch.no_grad()
 def matching_accuracy(model: nn.Module, data: CaptionedScenes, *, samples: int = 1500) -> dict[str, float]:
-    """Percent of captions rightly called true or false, and of masked content tokens rightly filled in."""
+    """Return the percentages of captions rightly called true or false and of masked tokens rightly restored."""
     model.eval()
     batch = data.collate(list(range(samples)))
     labels = batch.pop("labels")

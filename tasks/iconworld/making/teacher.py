@@ -1,8 +1,10 @@
 """The iconworld teacher: a small open_clip model and its training data.
 
-Image–text contrastive training in the unified form of UniCL (arXiv 2204.03610): every caption of the batch that is
-true of a picture counts as its positive, since short captions are true of many pictures.
+Training is contrastive, in the unified form of UniCL (arXiv 2204.03610): every caption of the batch that is true of an
+image counts as its positive, because short captions are true of many images.
 """
+
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -10,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from cliptd.data.augmentation import AugmentationPolicy, replay
 from cliptd.utils.seeds import derive_seed
@@ -31,11 +34,11 @@ CONTEXT_LENGTH = 24
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 CAPTIONS_PER_SCENE = 2
 AUGMENTED = AugmentationPolicy(size=IMAGE_SIZE, scale=(0.5, 1.0))
-"""What the shipped teacher has not seen; one that has learns of it with this."""
+"""Augmentation that the shipped teacher has not seen. A teacher that is trained with --augmented sees it."""
 
 
 def teacher_config() -> dict:
-    """The open_clip configuration, as `open_clip_config.json` holds it."""
+    """Return the open_clip configuration, as open_clip_config.json holds it."""
     return {
         "model_cfg": {
             "embed_dim": 128,
@@ -57,24 +60,25 @@ def teacher_config() -> dict:
 
 
 def build_teacher() -> open_clip.CLIP:
-    """The teacher with random weights."""
+    """Return the teacher with random weights."""
     config = teacher_config()["model_cfg"]
     return open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
 
 
 def pixels(images: np.ndarray) -> Tensor:
-    """`(n, 64, 64, 3)` uint8 as the teacher's normalised input `(n, 3, 64, 64)`."""
+    """Return images (n, 64, 64, 3) uint8 as the teacher's normalised input (n, 3, 64, 64)."""
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 class ScenePairs:
-    """Endless scenes with captions; a batch is a pure function of the seed and its first position.
+    """Endless scenes with captions. A batch is a pure function of the seed and its first position.
 
-    `len` is a number of samples, `collate` makes a whole batch at once: drawing scenes one by one would be slower
-    than training on them.
+    `collate` makes a whole batch at once, because drawing scenes one by one would be slower than training on them.
 
-    policy: of an augmentation that every other picture gets.
+    Args:
+        length: number of samples.
+        policy: the augmentation that every other image gets; None: no image gets any.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class ScenePairs:
         families: tuple[str, ...] = FAMILIES,
         *,
         policy: AugmentationPolicy | None = None,
-    ):
+    ) -> None:
         self.length, self.seed, self.families, self.policy = length, seed, families, policy
         self.tokenizer = teacher_tokenizer()
 
@@ -95,28 +99,28 @@ class ScenePairs:
         return position
 
     def collate(self, positions: list[int]) -> dict[str, Tensor]:
+        """Return pixel_values (n, 3, h, w), input_ids (m, t), truth (m, n): which caption is true of which image."""
         rng = np.random.default_rng([self.seed, positions[0]])
-        # Half the pictures show one icon: that is where names are learned, the others teach what is together.
+        # Half of the images show one icon, from which names are learned. The others teach what is together.
         single = sample_scenes(rng, len(positions) // 2, self.families, objects=(1, 1), persons=(0, 0))
         several = sample_scenes(rng, len(positions) - len(single), self.families)
         scenes = concatenate(single, several)
         captions = [sample_captions(rng, scenes) for _ in range(CAPTIONS_PER_SCENE)]
-        pictures = render(scenes)
+        images = render(scenes)
         if self.policy is not None:
-            for row in range(0, len(pictures), 2):
-                drawn = self.policy.draw(
-                    pictures.shape[1:3], derive_seed(self.seed, "augmented", positions[row])
-                )
-                pictures[row] = replay(Image.fromarray(pictures[row]), drawn, self.policy.size)
+            for row in range(0, len(images), 2):
+                seed = derive_seed(self.seed, "augmented", positions[row])
+                drawn = self.policy.draw(images.shape[1:3], seed)
+                images[row] = replay(Image.fromarray(images[row]), drawn, self.policy.size)
         return {
-            "pixel_values": pixels(pictures),
+            "pixel_values": pixels(images),
             "input_ids": tokenize(self.tokenizer, [text for c in captions for text in c.texts]),
             "truth": torch.from_numpy(np.concatenate([truth(c, scenes) for c in captions])),
         }
 
 
-def tokenize(tokenizer, texts: list[str]) -> Tensor:
-    """Texts as `(n, context length)` token ids, exactly as open_clip's tokenizer for the saved folder gives them."""
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tensor:
+    """Return (n, context length) token ids, exactly as open_clip's tokenizer for the saved folder gives them."""
     encoded = tokenizer(
         texts, max_length=CONTEXT_LENGTH, padding="max_length", truncation=True, return_tensors="pt"
     )
@@ -126,11 +130,11 @@ def tokenize(tokenizer, texts: list[str]) -> Tensor:
 class UnifiedContrastive(nn.Module):
     """UniCL's loss (arXiv 2204.03610) around an open_clip model.
 
-    `forward(pixel_values (n, 3, h, w), input_ids (m, t), truth (m, n) bool)` returns `{"loss"}`; each row and each
-    column of the similarity matrix is pulled to the uniform distribution over what is true of it.
+    `forward` takes pixel_values (n, 3, h, w), input_ids (m, t) and truth (m, n) bool, and returns {"loss"}. Each row
+    and each column of the similarity matrix is pulled to the uniform distribution over what is true of it.
     """
 
-    def __init__(self, clip: nn.Module):
+    def __init__(self, clip: nn.Module) -> None:
         super().__init__()
         self.clip = clip
 
@@ -144,13 +148,14 @@ class UnifiedContrastive(nn.Module):
 
 
 @torch.no_grad()
-def zero_shot(clip: nn.Module, family: str, *, seed: int = 1, samples: int = 1000) -> dict[str, float]:
-    """What the teacher knows of one family, in percent.
+def zero_shot(clip: Any, family: str, *, seed: int = 1, samples: int = 1000) -> dict[str, float]:
+    """Measure what the teacher knows of one icon family, in percent.
 
     Returns:
-        `noun_1`: the noun of a scene's only icon; `noun_2`: both nouns of a scene of two among the top two;
-        `visual_words`: how often, in a scene of three, a noun of the scene beats a noun that is not there;
-        `caption`: the true caption of a scene against the same caption with its noun or colour changed.
+        noun_1: the noun of a scene's only icon is the best.
+        noun_2: nouns of a scene of two icons that are among the best two.
+        visual_words: in a scene of three icons, a noun of the scene beats a noun that is not there.
+        caption: the true caption of a scene beats the same caption with its noun or colour changed.
     """
     clip.eval()
     device = next(clip.parameters()).device
@@ -182,8 +187,10 @@ def zero_shot(clip: nn.Module, family: str, *, seed: int = 1, samples: int = 100
     return result
 
 
-def _caption_accuracy(clip, tokenizer, scenes: Scenes, image: Tensor, rng) -> float:
-    """Four-way choice like the VCR items': a true phrase, another colour, another noun, neither."""
+def _caption_accuracy(
+    clip: Any, tokenizer: PreTrainedTokenizerFast, scenes: Scenes, image: Tensor, rng: np.random.Generator
+) -> float:
+    """Return the accuracy of a choice of four as in VCR: the true phrase, another colour, another noun, both others."""
     choices = []
     for i in range(len(scenes)):
         cell = next(c for c in range(CELLS) if 0 <= scenes.concept[i, c] < PERSON_INDEX)

@@ -1,4 +1,4 @@
-"""Vocabularies for models trained on iconworld: made here, since none can be downloaded.
+"""Tokenizers of the models that are trained on iconworld. Their vocabularies are made here, not downloaded.
 
 Both can spell any lower-case ASCII word from characters, so no text ever becomes an unknown token.
 """
@@ -29,7 +29,7 @@ def _wordpiece(vocabulary: list[str]) -> Tokenizer:
 
 
 def teacher_tokenizer() -> PreTrainedTokenizerFast:
-    """Whole words of the grammar, characters for the rest.
+    """Return a tokenizer with the whole words of the grammar, and characters for the rest.
 
     `[EOS]` has the highest id, because open_clip's text tower pools at the argmax of the ids.
     """
@@ -47,7 +47,7 @@ def teacher_tokenizer() -> PreTrainedTokenizerFast:
 def student_tokenizer(
     *, vocabulary_size: int = 480, extra_words: tuple[str, ...] = ()
 ) -> PreTrainedTokenizerFast:
-    """A BERT-style WordPiece vocabulary learned from captions: frequent words whole, most nouns in pieces.
+    """Return a BERT-like WordPiece tokenizer learned from captions: frequent words whole, most nouns in pieces.
 
     Args:
         vocabulary_size: number of entries, special tokens included.
@@ -65,7 +65,8 @@ def student_tokenizer(
     whole = [w.lower() for w in extra_words]
     trainer = WordPieceTrainer(vocab_size=vocabulary_size, special_tokens=specials, show_progress=False)
     learned.train_from_iterator(corpus, trainer)
-    entries = sorted(learned.get_vocab(), key=learned.get_vocab().get)
+    numbers = learned.get_vocab()
+    entries = sorted(numbers, key=numbers.__getitem__)
     vocabulary = list(dict.fromkeys([*specials, *pieces, *whole, *entries]))
     tokenizer = _wordpiece(vocabulary)
     cls, sep = vocabulary.index("[CLS]"), vocabulary.index("[SEP]")

@@ -1,4 +1,4 @@
-"""The weights that ship with iconworld, each folder with a card.json of how it was made.
+"""The weights that ship with iconworld. The card.json of each folder says how it was made.
 
 `TEACHER` is an open_clip folder, `REGIONS` a timm folder, `STUDENT` and `CAPTIONER` transformers folders.
 """

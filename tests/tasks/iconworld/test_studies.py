@@ -9,7 +9,8 @@ import pytest
 from cliptd.teachers import load_teacher
 from tasks.iconworld import studies
 from tasks.iconworld.models import TEACHER
-from tasks.iconworld.studies import Study, Trained, Way, run_cell, run_study
+from tasks.iconworld.studies import Study, Trained, run_cell, run_study
+from tasks.iconworld.study_report import Way
 
 WAYS = [Way("plain", "learns slowly", goal="plain"), Way("taught", "learns fast", goal="plain")]
 CURVES = {"plain": [(10, 20.0), (20, 40.0), (30, 50.0)], "taught": [(10, 50.0), (20, 60.0), (30, 70.0)]}
