@@ -114,17 +114,21 @@ def main(arguments: list[str]) -> None:
         )
     size = bytes_of_a_pair(asked, pairs, teacher, captioner)
     there = len(list(asked.out.glob(f"reinforced-*.{'tar' if asked.layout == 'public' else 'safetensors'}")))
+    shards = -(-len(pairs) // asked.shard_size)
     accelerator.print(
         f"{len(pairs):,} pairs, {asked.augmentations} augmentations and {asked.captions if captioner else 0} captions "
         f"each: about {size:,} bytes a pair{', image included' if asked.layout == 'public' else ''}, and texts; "
-        f"{size * len(pairs) / 2**30:.2f} GiB in all. {there} of {-(-len(pairs) // asked.shard_size)} shards are there"
+        f"{size * len(pairs) / 2**30:.2f} GiB in all. {there} of {shards} shards are there"
     )
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and there < shards:
         _say_what_is_known(asked, pairs, teacher)
     began = time.perf_counter()
     made = reinforce(pairs, teacher, asked, asked.out, captioner=captioner, accelerator=accelerator)
     seconds = time.perf_counter() - began
-    accelerator.print(f"{made:,} images in {seconds:,.0f} s, {made / seconds:,.1f} images/s")
+    if there < shards:
+        accelerator.print(f"{made:,} images in {seconds:,.0f} s, {made / seconds:,.1f} images/s")
+    else:
+        accelerator.print("All shards were there; nothing was reinforced again.")
     if asked.check and accelerator.is_main_process:
         _check(asked, pairs, teacher)
     accelerator.print(f"Reinforced dataset: {asked.out.resolve()}")

@@ -188,6 +188,25 @@ def test_help_needs_no_torch(name, flag):
     assert flag in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("scripts/export.py", "accelerate launch scripts/finetune_vqa.py; python scripts/export.py --out a"),
+        ("cliptd export", "accelerate launch -m tasks.commands.finetune_vqa; cliptd export --out a"),
+        (
+            "/site/tasks/commands/export.py",
+            "accelerate launch -m tasks.commands.finetune_vqa; cliptd export --out a",
+        ),
+    ],
+)
+def test_command_lines_are_those_of_a_checkout_or_of_an_installed_package(program, line, monkeypatch):
+    monkeypatch.setattr("sys.argv", [program])
+    said = command_line.as_started(
+        "accelerate launch scripts/finetune_vqa.py; python scripts/export.py --out a"
+    )
+    assert said == line
+
+
 def test_nested_flags_are_told_apart():
     assert dataclasses.is_dataclass(Asked)
     found = command_line.flags_of(Asked)

@@ -142,7 +142,7 @@ def test_a_subcommand_is_short_for_flags(line, long):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("afinity", "there is no subcommand 'afinity'; nearest: affinity$"),
+        ("affine", "there is no subcommand 'affine'; nearest: affinity$"),
         ("feature --objective affinity", "feature names the objective, and so does --objective; remove"),
         ("feature --weights affinity 1", "feature names the objective, and so does --weights; remove"),
         ("mix", "mix needs --weights, such as --weights affinity 1"),
