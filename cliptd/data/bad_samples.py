@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+Sample = TypeVar("Sample")
 
 
 @dataclass(frozen=True)
@@ -14,13 +16,13 @@ class BadSample:
 
 
 class BadSampleList:
-    """A file with the reason of each skipped sample, a line each, without repeats. path None: no file."""
+    """A file with the reason of each skipped sample, one line each, without repeats. path None: no file is written."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._listed: set[str] | None = None
 
-    def good(self, samples: Sequence[Any]) -> list[Any]:
+    def good(self, samples: Sequence[Sample | BadSample]) -> list[Sample]:
         """Return the samples of a batch that could be read, and list the others. Raises ValueError if there is none."""
         bad = [sample.reason for sample in samples if isinstance(sample, BadSample)]
         self.add(bad)

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from typing import Any
 
 from cliptd.data.files.cache import size_and_date
 
 
-def identity_of(data: Any) -> str:
-    """Return the number of samples and the data's `identity`. Data without one are told by their `name` or type."""
+def identity_of(data: Sized) -> str:
+    """Return the number of samples and the data's `identity`. Data without one are named by their `name` or type."""
     found = getattr(data, "identity", None) or getattr(data, "name", None) or type(data).__name__
     return f"{len(data)} of {found}"
 
@@ -21,7 +21,7 @@ def state_of_files(files: Iterable[str | Path], *facts: Any) -> str:
     return _digest(json.dumps(described, default=str))
 
 
-def state_of(data: Any) -> str | None:
+def state_of(data: object) -> str | None:
     """Return the data's `state`, or None for data that have none and may change unnoticed."""
     return getattr(data, "state", None)
 

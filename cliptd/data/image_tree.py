@@ -23,7 +23,9 @@ class ImageTree:
         self.folder = Path(folder)
         self.lacking: list[Path] = []
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"{folder}: is no folder; expected a folder of images, or shards (.tar)")
+            raise FileNotFoundError(
+                f"{folder}: is not a folder; expected a folder of images, or shards (.tar)"
+            )
         parts = [pa.array(names, pa.large_binary()) for names in self._names(beside)]
         if not parts and not self.lacking:
             raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
@@ -46,13 +48,11 @@ class ImageTree:
         seen = set()
         for root, folders, files in os.walk(self.folder, followlinks=True):
             status = os.stat(root)
-            if (
-                status.st_dev,
-                status.st_ino,
-            ) in seen:  # a link to a folder that was searched already, perhaps in a circle
+            folder = (status.st_dev, status.st_ino)
+            if folder in seen:  # a link to a folder that was searched already, perhaps in a circle
                 folders.clear()
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add(folder)
             folders.sort()
             images = [name for name in files if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
             if beside is not None:

@@ -50,7 +50,7 @@ class ImageFile:
         return self.path.read_bytes()
 
     def dimensions(self) -> tuple[int, int]:
-        """Return (width, height), read from the head of the file. Raises as `__call__` does."""
+        """Return (width, height), read from the header of the file. Raises as `__call__` does."""
         try:
             with Image.open(self.path) as image:
                 return image.size

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-LOOK_AHEAD = 16  # the next groups, among which the one that keeps the class shares best is taken
+LOOK_AHEAD = 16
+"""The number of next groups from which the one that keeps the class shares best is taken."""
 
 
 @dataclass(frozen=True)
@@ -221,10 +222,9 @@ def _balanced_groups(grouped: list[list[int]], strata: Sequence[Hashable], targe
     chosen: list[int] = []
     while len(chosen) < target:
         after = taken + counts[window]
-        deviation = np.abs(after * totals.sum() - after.sum(1, keepdims=True) * totals).max(
-            1
-        )  # in whole numbers
-        row = window.pop(int(deviation.argmin()))
+        # The deviation of a class from its share, times both totals, so that it is a whole number.
+        deviation = np.abs(after * totals.sum() - after.sum(1, keepdims=True) * totals)
+        row = window.pop(int(deviation.max(1).argmin()))
         taken += counts[row]
         chosen += grouped[row]
         if upcoming < len(grouped):

@@ -77,7 +77,7 @@ class ReinforcedTars(TableDataset):
         self.card = card or read_card(self.shards[0].parent / CARD)
         if pictures is not None and not pictures.is_dir():
             raise FileNotFoundError(
-                f"{pictures}: is no folder; expected a folder with the shards' images and texts"
+                f"{pictures}: is not a folder; expected a folder with the shards' images and texts"
             )
         elsewhere = None if pictures is None else str(pictures.resolve())
         when = None if pictures is None else pictures.stat().st_mtime_ns  # new files change the table
@@ -200,7 +200,7 @@ def _rows(files: tuple[str, ...], elsewhere: str | None, when: int | None) -> It
                     row |= {f"{name}_offset": offset, f"{name}_size": size}
                 elif suffix == EARLY_END:
                     row["reason"] = (
-                        f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
+                        f"shard {path} is cut short, damaged or not a tar, at or after sample {key}; download it again"
                     )
             if row["image_offset"] is None:
                 names = (f"{_name(key)}{suffix}" for suffix in IMAGE_SUFFIXES)

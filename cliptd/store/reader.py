@@ -24,7 +24,7 @@ KINDS = ("images", "regions", "texts")
 
 
 class StoreMissError(KeyError):
-    """An error for an image, region or text that a read-only store does not hold: that of `kind` and `key`."""
+    """An error for an image, region or text, `key` of `kind`, that a read-only store does not hold."""
 
     def __init__(self, path: Path, kind: str, key: str, count: int):
         thing = kind.removesuffix("s")
@@ -111,7 +111,7 @@ class TeacherStore(Similarity):
                 yield from read_json(self.path / f"{shard['stem']}.json", "build the store again")
 
     def lacks(self, key: str, kind: str = "images") -> bool:
-        """Return whether the store lacks the image, or the region or text."""
+        """Return whether the store lacks the image `key`, or the key of another `kind` ("regions" or "texts")."""
         return key not in self._tables[kind]
 
     def image_embeds(self, keys: Sequence[str], images: Sequence["AnyImage | None"] = ()) -> Tensor:

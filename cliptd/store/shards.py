@@ -45,8 +45,9 @@ def write_shard(folder: Path, stem: str, keys: Sequence[str], array: np.ndarray,
 class Shard(NamedTuple):
     """A mapped shard.
 
-    embeds: (rows, dim), read-only and memory-mapped. hashes: (rows,) of the keys, likewise. total: (dim,), the sum of
-        the rows.
+    embeds: (rows, dim), read-only and memory-mapped.
+    hashes: (rows,) uint64 of the keys, read-only and memory-mapped.
+    total: (dim,) float64, the sum of the rows.
     """
 
     embeds: np.ndarray
@@ -57,7 +58,7 @@ class Shard(NamedTuple):
 def map_shard(path: Path, dtype: str, rows: int, dim: int) -> Shard:
     """Memory-map a shard.
 
-    Raises: FileNotFoundError or ValueError naming the file when it is missing, truncated or of another shape.
+    Raises FileNotFoundError if the file is missing, ValueError if it is truncated or holds another shape or type.
     """
     numpy_dtype, name = STORED_AS[dtype]
     if not path.is_file():

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from cliptd.teachers.fingerprints import fingerprint_of_members
@@ -44,7 +44,9 @@ class TeacherEnsemble(Similarity, nn.Module):
         """Return "sha256:" and 16 hex digits of the members' fingerprints, in order."""
         return fingerprint_of_members(member.fingerprint for member in self.members)
 
-    def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
+    def encode_images(
+        self, images: Sequence[Image.Image | Tensor] | Tensor, names: Sequence[str] | None = None
+    ) -> Tensor:
         """Embed images: (n, sum of dims) float32 of unit length.
 
         Args:

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from cliptd.data.images import as_rgb
 from cliptd.teachers.fingerprints import hash_vocabulary
-from cliptd.teachers.teacher import Teacher, Tokens, one_line
+from cliptd.teachers.teacher import Teacher, Tokens
 from cliptd.utils.files import write_atomically
+from cliptd.utils.messages import one_line
 from cliptd.utils.tensor_files import save_tensors
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -67,9 +68,8 @@ class OpenClipTeacher(Teacher):
         vocabulary = getattr(self.tokenizer, "encoder", None)  # open_clip's own BPE
         if vocabulary is None and hasattr(self.tokenizer, "tokenizer"):
             vocabulary = self.tokenizer.tokenizer.get_vocab()
-        transform = re.sub(
-            r" at 0x[0-9a-f]+", "", repr(self.transform)
-        )  # the repr of a function holds its address
+        # The repr of a function holds its address, which differs between runs.
+        transform = re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))
         return {"transform": transform, "vocabulary": hash_vocabulary(vocabulary or {})}
 
 
@@ -141,11 +141,11 @@ def _settings_of_tags(name: str) -> str:
     usual = {**asdict(PreprocessCfg()), "quick_gelu": False}
     found = []
     for tag in open_clip.list_pretrained_tags_by_model(name):
-        of_tag = open_clip.get_pretrained_cfg(name, tag)
+        settings = open_clip.get_pretrained_cfg(name, tag)
         differing = [
             key
             for key, value in usual.items()
-            if key in of_tag and _plain(of_tag[key]) not in (None, _plain(value))
+            if key in settings and _plain(settings[key]) not in (None, _plain(value))
         ]
         if differing:
             found.append(f"{tag} ({', '.join(differing)})")

@@ -22,7 +22,8 @@ from transformers import (
 
 from cliptd.data.images import as_rgb
 from cliptd.teachers.fingerprints import hash_vocabulary
-from cliptd.teachers.teacher import Teacher, Tokens, one_line
+from cliptd.teachers.teacher import Teacher, Tokens
+from cliptd.utils.messages import one_line
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -54,9 +55,8 @@ class TransformersTeacher(Teacher):
         length = text_config.max_position_embeddings
         options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
         tokens = self.tokenizer(list(texts), **options)
-        siglip = (
-            getattr(self.model, "logit_bias", None) is not None
-        )  # which is trained on padding, without a mask
+        # A SigLIP is trained on padded texts without a mask.
+        siglip = getattr(self.model, "logit_bias", None) is not None
         kept = ["input_ids"] if siglip else ["input_ids", "attention_mask"]
         return {name: tokens[name] for name in kept if name in tokens}
 

@@ -100,7 +100,9 @@ class Teacher(Similarity, nn.Module, ABC):
         """Stay in eval mode, so that the `.train()` of a parent module does not switch on dropout."""
         return super().train(False)
 
-    def encode_images(self, images: Sequence[Any] | Tensor, names: Sequence[str] | None = None) -> Tensor:
+    def encode_images(
+        self, images: Sequence[Image.Image | Tensor] | Tensor, names: Sequence[str] | None = None
+    ) -> Tensor:
         """Embed images.
 
         Args:
@@ -115,9 +117,8 @@ class Teacher(Similarity, nn.Module, ABC):
             ImageError: an image cannot be decoded; the message names it.
         """
         named = names or [image_name(image, i) for i, image in enumerate(images)]
-        dtype = next(self.model.parameters()).dtype
         return self._encode(
-            self.image_features(self.pixels(images[part], named[part]).to(self.device, dtype))
+            self.image_features(self._moved(self.pixels(images[part], named[part])))
             for part in self._batches(len(images))
         )
 
@@ -126,25 +127,21 @@ class Teacher(Similarity, nn.Module, ABC):
         if isinstance(texts, str):
             raise TypeError(f"encode_texts takes a list of texts, found the single text {texts!r}")
         return self._encode(
-            self.text_features(self._tokens(texts[part])) for part in self._batches(len(texts))
+            self.text_features(self._tokens(self.tokenize(list(texts[part]))))
+            for part in self._batches(len(texts))
         )
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
         """Embed the result of `pixels`, (n, 3, height, width): (n, dim) float32 of unit length, on `device`."""
-        dtype = next(self.model.parameters()).dtype
         return self._encode(
-            self.image_features(pixels[part].to(self.device, dtype)) for part in self._batches(len(pixels))
+            self.image_features(self._moved(pixels[part])) for part in self._batches(len(pixels))
         )
 
     def embed_tokens(self, tokens: Tokens) -> Tensor:
         """Embed the result of `tokenize`: (n, dim) float32 of unit length, on `device`."""
-        if isinstance(tokens, Tensor):
-            parts = self._batches(len(tokens))
-            return self._encode(self.text_features(tokens[part].to(self.device)) for part in parts)
-        parts = self._batches(len(next(iter(tokens.values()))))
+        ids = tokens if isinstance(tokens, Tensor) else next(iter(tokens.values()))
         return self._encode(
-            self.text_features({name: ids[part].to(self.device) for name, ids in tokens.items()})
-            for part in parts
+            self.text_features(self._tokens(tokens, part)) for part in self._batches(len(ids))
         )
 
     def _batches(self, count: int) -> list[slice]:
@@ -156,7 +153,7 @@ class Teacher(Similarity, nn.Module, ABC):
             parts = [F.normalize(part.float(), dim=-1) for part in features]
             return torch.cat(parts) if parts else torch.zeros(0, self.embed_dim, device=self.device)
 
-    def pixels(self, images: Sequence[Any] | Tensor, names: Sequence[str]) -> Tensor:
+    def pixels(self, images: Sequence[Image.Image | Tensor] | Tensor, names: Sequence[str]) -> Tensor:
         """Return the pixels of images as `encode_images` takes them: (batch, 3, height, width) float32, on the CPU."""
         return torch.stack([self._one_image(image, name) for image, name in zip(images, names, strict=True)])
 
@@ -178,11 +175,15 @@ class Teacher(Similarity, nn.Module, ABC):
         except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise ImageError(name, error) from error
 
-    def _tokens(self, texts: Sequence[str]) -> Tokens:
-        tokens = self.tokenize(list(texts))
+    def _moved(self, pixels: Tensor) -> Tensor:
+        """Return pixels on the teacher's device, in the type of its weights."""
+        return pixels.to(self.device, next(self.model.parameters()).dtype)
+
+    def _tokens(self, tokens: Tokens, part: slice = slice(None)) -> Tokens:
+        """Return a part of the texts' tokens on the teacher's device."""
         if isinstance(tokens, Tensor):
-            return tokens.to(self.device)
-        return {name: value.to(self.device) for name, value in tokens.items()}
+            return tokens[part].to(self.device)
+        return {name: ids[part].to(self.device) for name, ids in tokens.items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -191,11 +192,6 @@ class Teacher(Similarity, nn.Module, ABC):
         It is computed once, at the first use, in about a second for each GB. The weights must stay frozen.
         """
         return fingerprint_of_teacher(self.model, self.tokenize, self.describe())
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line, for use inside another message."""
-    return " ".join(str(error).split())
 
 
 def image_name(image: object, position: int) -> str:

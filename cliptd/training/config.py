@@ -1,14 +1,13 @@
 """The settings of one training run, and their file in the run folder."""
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from cliptd.utils.options import shown_default
-from cliptd.utils.run_folder import refuse_other_settings, remembered_settings
+from cliptd.utils.run_folder import as_json_values, refuse_other_settings, remembered_settings
 
 Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["no", "fp16", "bf16"]
@@ -143,7 +142,7 @@ class TrainingConfig:
 
 def resolved(config: TrainingConfig, **facts: Any) -> dict[str, Any]:
     """Return the configuration and further facts of a run as plain JSON values. Paths and the like become text."""
-    return json.loads(json.dumps({**dataclasses.asdict(config), **facts}, default=str))
+    return as_json_values({**dataclasses.asdict(config), **facts})
 
 
 def refuse_other_config(path: Path, current: dict[str, Any]) -> None:

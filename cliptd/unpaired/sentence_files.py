@@ -29,11 +29,11 @@ class TextLines:
 
     Args:
         pattern: a path, or a pattern with *, ? or [, of .txt or .txt.gz files.
-        on_bad_sample: "raise" at a line that is no UTF-8, or "skip" such lines and list them in `skipped`.
+        on_bad_sample: "raise" at a line that is not UTF-8, or "skip" such lines and list them in `skipped`.
 
     Raises:
         FileNotFoundError: there is no file.
-        ValueError: a line is no UTF-8, or there is no text.
+        ValueError: a line is not UTF-8, or there is no text.
     """
 
     def __init__(self, pattern: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:
@@ -50,7 +50,7 @@ class TextLines:
         ]
         index = derived_file(STARTS, _index(self._files), self._files, version=VERSION)
         found = json.loads(index.with_name(FOUND).read_text())
-        self.skipped = [f"{files[k]}:{number}: is no UTF-8" for k, number in found["wrong"]]
+        self.skipped = [f"{files[k]}:{number}: is not UTF-8" for k, number in found["wrong"]]
         if self.skipped and on_bad_sample == "raise":
             raise ValueError(
                 f"{self.skipped[0]} ({len(self.skipped)} such); expected one sentence per line, so convert the file to "
@@ -107,7 +107,7 @@ def _unpack(file: Path) -> Callable[[Path], None]:
             try:
                 shutil.copyfileobj(packed, plain, BLOCK)
             except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-                raise ValueError(f"{file}: cannot be unpacked ({error}); get it anew") from None
+                raise ValueError(f"{file}: cannot be unpacked ({error}); download it again") from None
 
     return write
 

@@ -21,9 +21,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(path.name + PARTIAL)
     partial.unlink(missing_ok=True)
     partial.touch()
-    mode = (
-        partial.stat().st_mode
-    )  # from the user's umask; safetensors writes files that only their owner may read
+    # The mode follows the user's umask. safetensors would write a file that only its owner may read.
+    mode = partial.stat().st_mode
     try:
         yield partial
     except BaseException:

@@ -18,11 +18,9 @@ def read_ahead(
 
     An error of `read` is raised in the place of its result. Items whose reading has not begun by then are not read.
     """
-    shared_by = int(
-        os.environ.get("LOCAL_WORLD_SIZE", 1)
-    )  # processes of this machine, which all have their own threads
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # on this machine, each with threads of its own
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, min(MOST_THREADS, cores // shared_by))
+    threads = max(1, min(MOST_THREADS, cores // processes))
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Found]] = deque()
     try:

@@ -1,4 +1,4 @@
-"""The settings that a folder remembers, so that work of other settings does not go on in it."""
+"""The settings that a folder remembers, so that nobody goes on in it with others."""
 
 import json
 from collections.abc import Iterator
@@ -8,10 +8,19 @@ from typing import Any
 from cliptd.utils.files import read_json, write_atomically
 
 
-def remember_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write settings to a JSON file of a folder, whole or not at all. Paths and the like become text.
+def as_json_values(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as they are after writing and reading them: tuples become lists, paths and the like text.
 
-    Write it after everything that the work needs to go on, because the next call takes the file's presence for that.
+    >>> as_json_values({"data": Path("train"), "scale": (0.1, 1.0)})
+    {'data': 'train', 'scale': [0.1, 1.0]}
+    """
+    return json.loads(json.dumps(settings, default=str))
+
+
+def remember_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write settings to a JSON file of a folder, whole or not at all, as `as_json_values` returns them.
+
+    Write other files that the work needs first, because the next call goes on as soon as this file is there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(settings, indent=1, default=str) + "\n")
@@ -45,7 +54,7 @@ def refuse_other_settings(
     Traceback (most recent call last):
     ValueError: run holds another run (training.lr is 2 there, 3 here); use another folder
     """
-    found = list(differences(there, json.loads(json.dumps(here, default=str))))
+    found = list(differences(there, as_json_values(here)))
     if found:
         raise ValueError(f"{folder} holds {holds} ({'; '.join(found)}); {remedy}")
 

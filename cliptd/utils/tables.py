@@ -25,7 +25,7 @@ def formatted(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def markdown_table(rows: Sequence[Row], columns: Sequence[str] | None = None, *, digits: int = 2) -> str:
+def markdown_table(rows: Sequence[Row], *, digits: int = 2) -> str:
     """Return a GitHub table with numbers on the right. A column that a row lacks is an empty cell.
 
     Raises:
@@ -37,35 +37,28 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[str] | None = None, *,
     | none | 26.80 |
     | targeted | 54.30 |
     """
-    columns = _checked(rows, columns)
+    columns = _checked(rows)
     cells = [columns, *([formatted(row.get(name), digits) for name in columns] for row in rows)]
     head, *body = ["| " + " | ".join(map(_escaped, line)) + " |" for line in cells]
     rule = "|" + "|".join("---:" if _is_numeric(rows, name) else "---" for name in columns) + "|"
     return "\n".join([head, rule, *body])
 
 
-def print_table(
-    rows: Sequence[Row],
-    columns: Sequence[str] | None = None,
-    *,
-    title: str | None = None,
-    digits: int = 2,
-    console: Console | None = None,
-) -> None:
+def print_table(rows: Sequence[Row], *, title: str | None = None, digits: int = 2) -> None:
     """Print the table of `markdown_table` in the terminal. Raises ValueError if there are no rows."""
-    columns = _checked(rows, columns)
+    columns = _checked(rows)
     table = Table(title=title)
     for name in columns:
         table.add_column(name, justify="right" if _is_numeric(rows, name) else "left")
     for row in rows:
         table.add_row(*(formatted(row.get(name), digits) for name in columns))
-    (console or Console()).print(table)
+    Console().print(table)
 
 
-def _checked(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
+def _checked(rows: Sequence[Row]) -> list[str]:
     if not rows:
         raise ValueError("a table needs at least one row, got none")
-    return list(columns or column_names(rows))
+    return column_names(rows)
 
 
 def _is_numeric(rows: Sequence[Row], name: str) -> bool:

@@ -21,6 +21,7 @@ from cliptd.teachers import load_teacher
 from cliptd.training import make_accelerator, train
 from cliptd.utils.environment import environment
 from cliptd.utils.files import readable_as_the_umask_says, write_atomically
+from cliptd.utils.run_folder import as_json_values
 from cliptd.utils.tensor_files import save_tensors
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.finetuning.adaptation import adapt_to_task
@@ -67,7 +68,7 @@ def finetune(
     if accelerator.is_main_process:
         write_examples_page(settings, task)
         content = {
-            "settings": json.loads(json.dumps(dataclasses.asdict(settings), default=str)),
+            "settings": as_json_values(dataclasses.asdict(settings)),
             "split": task.split,
             "left_out_of_tests": {name: test.skipped for name, test in task.tests.items() if test.skipped},
             "left_out_of_unlabelled": material.left_out_of_unlabelled,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cliptd.data.identity import identity_of_files
+from cliptd.utils.run_folder import as_json_values
 from tasks.finetuning.results import report, say
 from tasks.known_tasks import KnownTask
 from tasks.settings import FinetuneSettings
@@ -43,7 +44,7 @@ def finished_rows(settings: FinetuneSettings) -> list[dict[str, Any]] | None:
     if settings.training.resume == "never" or not path.is_file():
         return None
     stored = json.loads(path.read_text(encoding="utf-8"))
-    asked = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    asked = as_json_values(dataclasses.asdict(settings))
     if _bound(stored["settings"]) != _bound(asked):
         return None  # `finetune` says what differs
     files = settings.data.training_files()

@@ -16,7 +16,7 @@ from cliptd.data.augmentation import OPERATIONS, SIGNED, Augmentation, Augmentat
 from tests.helpers.commands import REPOSITORY
 
 
-def picture(seed: int = 0, height: int = 90, width: int = 130) -> Image.Image:
+def noise_image(seed: int = 0, height: int = 90, width: int = 130) -> Image.Image:
     noise = np.random.default_rng(seed).integers(0, 256, (9, 13, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -29,8 +29,8 @@ def test_every_operation_is_torchvisions_to_the_pixel(name, sign):
     for number in (0, 3, 9, 30):
         magnitude = float(magnitudes[number]) if magnitudes.ndim else 0.0
         assert own[number] == magnitude
-        found = replay(picture(), Augmentation((5, 7, 60, 80), ((name, sign * magnitude),)), 64)
-        cropped = F.resized_crop(picture(), 5, 7, 60, 80, [64, 64], InterpolationMode.BICUBIC)
+        found = replay(noise_image(), Augmentation((5, 7, 60, 80), ((name, sign * magnitude),)), 64)
+        cropped = F.resized_crop(noise_image(), 5, 7, 60, 80, [64, 64], InterpolationMode.BICUBIC)
         expected = autoaugment._apply_op(cropped, name, sign * magnitude, InterpolationMode.NEAREST, None)
         assert np.array_equal(found, expected)
 
@@ -49,23 +49,23 @@ def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_generators_alone
     signs = [m > 0 for a in drawn for name, m in a.operations if name in ("Rotate", "ShearX", "Color")]
     assert 0.3 < np.mean(signs) < 0.7
     for augmentation in drawn:
-        assert np.asarray(replay(picture(), augmentation, 48)).shape == (48, 48, 3)
+        assert np.asarray(replay(noise_image(), augmentation, 48)).shape == (48, 48, 3)
 
 
-@pytest.mark.parametrize("picture", [(90, 130), (64, 64), (20, 300), (300, 20), (1, 1)])
+@pytest.mark.parametrize("size", [(90, 130), (64, 64), (20, 300), (300, 20), (1, 1)])
 @pytest.mark.parametrize("scale", [(0.08, 1.0), (0.9, 1.0)])
-def test_crops_are_those_of_torchvision_from_the_same_seed(picture, scale):
+def test_crops_are_those_of_torchvision_from_the_same_seed(size, scale):
     policy = AugmentationPolicy(size=48, scale=scale, operations=0)
     for seed in range(50):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            blank = Image.new("L", picture[::-1])
+            blank = Image.new("L", size[::-1])
             expected = RandomResizedCrop.get_params(blank, list(policy.scale), list(policy.ratio))
-        assert policy.draw(picture, seed).crop == tuple(expected)
+        assert policy.draw(size, seed).crop == tuple(expected)
 
 
 def test_what_is_drawn_does_not_depend_on_what_other_threads_draw():
-    """As a captioner does, while pictures are read ahead."""
+    """A captioner draws too, while images are read ahead."""
     policy, over = AugmentationPolicy(size=48), threading.Event()
     alone = [policy.draw((90, 130), seed) for seed in range(300)]
 
@@ -95,12 +95,12 @@ def test_parameters_survive_json_and_float32():
 
 def test_another_process_replays_the_same_pixels():
     drawn = [AugmentationPolicy(size=40).draw((90, 130), seed) for seed in range(20)]
-    own = [int(np.asarray(replay(picture(), a, 40), dtype=np.int64).sum()) for a in drawn]
+    own = [int(np.asarray(replay(noise_image(), a, 40), dtype=np.int64).sum()) for a in drawn]
     program = (
         "import sys, json; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
-        "from tests.data.test_augmentation import picture, replay, Augmentation\n"
-        "found = [replay(picture(), Augmentation.decode(a), 40) for a in json.load(sys.stdin)]\n"
+        "from tests.data.test_augmentation import noise_image, replay, Augmentation\n"
+        "found = [replay(noise_image(), Augmentation.decode(a), 40) for a in json.load(sys.stdin)]\n"
         "print(json.dumps([int(np.asarray(f, dtype=np.int64).sum()) for f in found]))\n"
     )
     command = [sys.executable, "-c", program, str(REPOSITORY)]
@@ -111,17 +111,17 @@ def test_another_process_replays_the_same_pixels():
 
 def test_at_another_size_a_translation_is_as_large_a_part_of_the_crop():
     moved = Augmentation((0, 0, 90, 90), (("TranslateX", 16.0),))
-    large = np.asarray(replay(picture(), moved, 128, drawn_at=64))
+    large = np.asarray(replay(noise_image(), moved, 128, drawn_at=64))
     assert not large[:, :32].any()
     assert large[:, 32].any()
 
 
 @pytest.mark.parametrize("crop", [(60, 0, 40, 10), (0, 100, 10, 40), (-1, 0, 10, 10), (0, 0, 0, 5)])
-def test_a_crop_of_another_picture_is_refused(crop):
+def test_a_crop_of_another_image_is_refused(crop):
     with pytest.raises(
         ValueError, match="is not inside the image, which has 90 × 130 pixels; it was drawn for"
     ):
-        replay(picture(), Augmentation(crop, ()), 32)
+        replay(noise_image(), Augmentation(crop, ()), 32)
 
 
 @pytest.mark.parametrize(

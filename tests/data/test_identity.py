@@ -1,4 +1,4 @@
-"""Another data set of as many samples is told from the first one; a moved one is the same."""
+"""Data sets of equal length but other samples have other identities; a moved data set keeps its identity."""
 
 import numpy as np
 import pytest

@@ -471,7 +471,7 @@ def test_pictures_that_were_not_downloaded_are_named_before_training_and_left_ou
     dataset = ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")
     assert [sample.text for sample in dataset] == ["text of bb"]
     assert len(dataset.skipped) == 1
-    with pytest.raises(FileNotFoundError, match=r"nowhere: is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: is not a folder"):
         ReinforcedTars(shards, card, pictures=pictures / "nowhere")
 
 
@@ -507,7 +507,7 @@ def test_a_shard_that_ends_early_is_named_or_left_out(public):
     shards, card, pictures, _ = public()
     whole = shards[0].read_bytes()
     shards[0].write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"000\.tar is broken off, damaged or no tar"):
+    with pytest.raises(ValueError, match=r"000\.tar is cut short, damaged or not a tar"):
         ReinforcedTars(shards, card, pictures=pictures)
     dataset = ReinforcedTars(shards, card, pictures=pictures, on_bad_sample="skip")
     assert len(dataset.skipped) == 1

@@ -1,4 +1,4 @@
-"""Rows by key: what a dict would say, however they are added, in 16 bytes each."""
+"""Rows by key: the answers of a dict, in whatever way the keys are added, in 16 bytes each."""
 
 import hashlib
 import random

@@ -62,7 +62,7 @@ def store_path(teacher, tmp_path):
 
 
 def half_bound(exact):
-    """|x̂ − x| ≤ 2⁻¹¹·|x| + 2⁻²⁵, the stated error of float16."""
+    """Return the stated error of float16: |x̂ − x| ≤ 2⁻¹¹·|x| + 2⁻²⁵."""
     return exact.double().abs() * 2**-11 + 2**-25
 
 
@@ -153,7 +153,7 @@ def test_reopening_adds_only_what_is_missing(tmp_path):
 
 
 def write_until(path, texts, limit):
-    """Writes a few texts at a time, and never gets past `limit`."""
+    """Write a few texts at a time, and never more than `limit`."""
     with StoreWriter(path, NumbersTeacher(), shard_size=16) as writer:
         for start in range(0, len(texts), 4):
             if start >= limit:

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def pairs(copies=4):
-    """Four pictures, each several times, with the word that names it."""
+    """Return four images, each several times, with the word that names it."""
     return [
         Pair(f"image-{i % 4}", lambda i=i: tiny_image(i % 4), f"a {WORDS[i % 4]}") for i in range(4 * copies)
     ]
@@ -55,7 +55,7 @@ def config(**changes):
 
 
 def loss_by_hand(images, texts, positives, scale, bias=None):
-    """The same sums, written out with loops in float64."""
+    """Return the same sums, written out with loops in float64."""
     images = images / np.linalg.norm(images, axis=1, keepdims=True)
     texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     logits = scale * images @ texts.T

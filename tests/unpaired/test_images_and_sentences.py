@@ -7,7 +7,7 @@ from PIL import Image
 
 from cliptd.data.pairs.pair import Pair
 from cliptd.unpaired.images_and_sentences import ImagesOf, TextsOf, UnpairedPairs, load_images, load_sentences
-from tests.data.pairs.test_pairs import TEXTS, picture, sample, write_tar
+from tests.data.pairs.test_pairs import TEXTS, image_bytes, sample, write_tar
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def test_images_of_a_folder_and_of_shards_need_no_text(tmp_path):
     (tmp_path / "photos" / "b").mkdir(parents=True)
     for name in ("b/1.PNG", "0.png"):
-        (tmp_path / "photos" / name).write_bytes(picture("red"))
+        (tmp_path / "photos" / name).write_bytes(image_bytes("red"))
     (tmp_path / "photos" / "notes.txt").write_text("no image")
     images = load_images(tmp_path / "photos")
     assert [image.key[-7:] for image in images] == ["s/0.png", "b/1.PNG"]
@@ -25,7 +25,7 @@ def test_images_of_a_folder_and_of_shards_need_no_text(tmp_path):
         load_images(tmp_path / "a.tar")
     images = load_images(tmp_path / "a.tar", on_bad_sample="skip")
     assert [image.image().getpixel((0, 0)) for image in images] == [(255, 0, 0), (0, 255, 0)]
-    with pytest.raises(FileNotFoundError, match=r"nothing: is no folder; expected a folder of images"):
+    with pytest.raises(FileNotFoundError, match=r"nothing: is not a folder; expected a folder of images"):
         load_images(tmp_path / "nothing")
 
 
@@ -49,7 +49,7 @@ def test_what_is_wrong_with_sentences_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"blank\.txt: holds no text"):
         load_sentences(tmp_path / "blank.txt")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    with pytest.raises(ValueError, match=r"latin\.txt:1: is no UTF-8 \(1 such\)"):
+    with pytest.raises(ValueError, match=r"latin\.txt:1: is not UTF-8 \(1 such\)"):
         load_sentences(tmp_path / "latin.txt")
     write_tar(tmp_path / "a.tar", sample(0)[:1])
     with pytest.raises(ValueError, match=r"a\.tar, sample 000: has no text"):
@@ -60,7 +60,7 @@ def test_wrong_texts_are_left_out_and_counted(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"a dog\ncaf\xe9\n\na cat\n")
     lines = load_sentences(tmp_path / "a.txt", on_bad_sample="skip")
     assert list(lines) == ["a dog", "a cat"]
-    assert lines.skipped == [f"{tmp_path / 'a.txt'}:2: is no UTF-8"]
+    assert lines.skipped == [f"{tmp_path / 'a.txt'}:2: is not UTF-8"]
     members = [("0.txt", b"a dog"), ("1.txt", b" "), ("2.json", b'{"title": "a cat"}'), ("3.txt", b"a bird")]
     shard = write_tar(tmp_path / "a.tar", members)
     with pytest.raises(ValueError, match="sample 1: its text is empty"):

@@ -55,11 +55,11 @@ def test_several_files_are_one_after_the_other_and_a_changed_one_is_read_anew(tm
 def test_what_is_no_utf8_is_named_by_line_and_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(text_lines, "BLOCK", 5)
     (tmp_path / "a.txt").write_bytes("ein Hund\n\nCafé\n".encode() + "Café\nend\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"a\.txt:4: is no UTF-8 \(1 such\)"):
+    with pytest.raises(ValueError, match=r"a\.txt:4: is not UTF-8 \(1 such\)"):
         TextLines(tmp_path / "a.txt")
     lines = TextLines(tmp_path / "a.txt", on_bad_sample="skip")
     assert lines.part(0, 9) == ["ein Hund", "Café", "end"]
-    assert lines.skipped == [f"{tmp_path}/a.txt:4: is no UTF-8"]
+    assert lines.skipped == [f"{tmp_path}/a.txt:4: is not UTF-8"]
     (tmp_path / "b.txt").write_text(" \n\n")
     with pytest.raises(ValueError, match=r"b\.txt: holds no text"):
         TextLines(tmp_path / "b.txt")

@@ -24,7 +24,7 @@ def size_and_date(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def derived_file(name: str, write: Callable[[Path], Any], files: Sequence[Path], **facts: Any) -> Path:
+def derived_file(name: str, write: Callable[[Path], object], files: Sequence[Path], **facts: Any) -> Path:
     """Return the file `name`, which `write(path)` makes of `files`. It is made again only if these changed.
 
     Processes that start together make it once.

@@ -101,7 +101,7 @@ class JsonLines:
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = self.path.open("rb")
-        return self._file  # it is read at offsets, so forked copies do not disturb each other's position
+        return self._file  # it is read at offsets, so forked processes do not move each other's position
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -117,7 +117,7 @@ def parsed_lines(
     Args:
         lines: the file.
         parse: makes a value of an object, or raises ValueError.
-        on_bad_sample: "raise" at a line that is no JSON or that `parse` refuses, or "skip" such lines and warn at the
+        on_bad_sample: "raise" at a line that is not JSON or that `parse` refuses, or "skip" such lines and warn at the
             end with their number.
     """
     bad: list[str] = []

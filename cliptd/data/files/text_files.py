@@ -18,7 +18,7 @@ def decode(content: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{where}: is no UTF-8 in line {line} (byte {content[error.start]:#04x}); convert it"
+            f"{where}: is not UTF-8 in line {line} (byte {content[error.start]:#04x}); convert it"
         ) from None
 
 
@@ -71,4 +71,4 @@ def csv_rows(path: str | Path, separator: str = ",") -> Iterator[tuple[int, dict
                 "row, or not doubled in a text?"
             ) from None
         except UnicodeDecodeError:
-            raise ValueError(f"{path}: is no UTF-8 after line {reader.line_num}; convert it") from None
+            raise ValueError(f"{path}: is not UTF-8 after line {reader.line_num}; convert it") from None

@@ -16,7 +16,7 @@ class FolderPairs:
 
     on_bad_sample: "raise" at an image without text, or "skip" it and list it in `skipped`.
 
-    Raises FileNotFoundError for no folder or no image, ValueError for an image without text.
+    Raises FileNotFoundError if there is no folder or no image in it, ValueError if an image has no text.
     """
 
     def __init__(self, folder: str | Path, *, on_bad_sample: OnBadSample = "raise") -> None:

@@ -53,6 +53,6 @@ def load_pairs(
     if Path(source).is_dir():
         return FolderPairs(source, on_bad_sample=on_bad_sample)
     raise FileNotFoundError(
-        f"{source} is no data set of image–text pairs; expected shards (.tar), a .csv or .tsv, a folder of images with "
-        "a .txt each, a folder of datasets.Dataset.save_to_disk or .parquet files"
+        f"{source} is not a data set of image–text pairs; expected shards (.tar), a .csv or .tsv, a folder of images "
+        "with a .txt each, a folder of datasets.Dataset.save_to_disk or .parquet files"
     )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 from PIL import Image
@@ -34,7 +33,7 @@ def _refuse_several_splits(path: Path) -> None:
 class TableImage:
     """The image of a row, called to open it in RGB. A corrupt image raises ValueError naming the row."""
 
-    table: Any
+    table: datasets.Dataset
     row: int
     column: str
     where: str
@@ -72,9 +71,8 @@ class TablePairs:
                 f"{path}: has no column {' and no '.join(map(repr, missing))}, only {', '.join(table.column_names)}; "
                 "name its columns"
             )
-        self.name = self.state = (
-            f"{self.path.resolve()} {table._fingerprint}"  # the fingerprint changes with the rows
-        )
+        # The fingerprint changes with the rows.
+        self.name = self.state = f"{self.path.resolve()} {table._fingerprint}"
         files = parquet or [file["filename"] for file in table.cache_files]
         self.identity = f"{identity_of_files(files)}, {image_column}, {text_column}" if files else self.name
         self.images = table.select_columns([image_column])

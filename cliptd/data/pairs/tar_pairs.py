@@ -1,10 +1,10 @@
 """Webdataset shards (tars of jpg, txt, json) by random access, so that order and resume are exact.
 
-The heads of the shards are read once, into a memory-mapped table of the places of all samples. Later starts map it.
+The headers of the shards are read once. The places of all samples go into a table, which later starts map into memory.
 
 A resumed run sees exactly the same samples, with any number of workers and processes that divide the batch. Shards with
 other names or sizes are refused, but another shard of the same name and size is not noticed. Shards must be on a local
-or mounted disk. Those that come through a pipe or are compressed cannot be read at any place, and are refused.
+or mounted disk. Shards that come through a pipe or are compressed have no random access, so they are refused.
 """
 
 import io
@@ -105,7 +105,9 @@ class TarImage:
 
 
 class TarSamples(TableDataset):
-    """The samples of uncompressed tars, in the order of the shards. Neighbouring members of one name are a sample.
+    """The samples of uncompressed tars, in the order of the shards.
+
+    The members of a sample have the same name up to the first dot, and are neighbours in the tar.
 
     needs: the parts that a sample must have: "image", "text" (a .txt, or a .json with `text_column`) or both.
     on_bad_sample: "raise" at a sample without them and at a shard that ends early, or "skip" such samples and list them
@@ -194,7 +196,7 @@ def _rows(files: tuple[str, ...], needs: tuple[str, ...]) -> Iterator[dict[str, 
                     row |= {"text_offset": offset, "text_size": size, "text_is_json": suffix == ".json"}
                 elif suffix == EARLY_END:
                     row["reason"] = (
-                        f"shard {path} is broken off, damaged or no tar, at or after sample {key}; get it anew"
+                        f"shard {path} is cut short, damaged or not a tar, at or after sample {key}; download it again"
                     )
             if row["reason"] is None:
                 lacking = [name for name in needs if row[f"{name}_offset"] is None]
@@ -209,8 +211,8 @@ EARLY_END = "early end"
 def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
     """Yield (sample key, lower-case suffix, offset, size) of every file of a tar.
 
-    The suffix is EARLY_END if the tar breaks off, or if anything but zeros follows the end that tarfile finds. That is
-    so behind a damaged head, or if another tar was appended.
+    The suffix is EARLY_END if the tar is cut short, or if anything but zeros follows the end that tarfile finds. The
+    latter happens after a damaged header, and if another tar was appended.
     """
     key, whole = "(none)", path.stat().st_size
     try:
@@ -226,11 +228,11 @@ def members_of(path: Path) -> Iterator[tuple[str, str, int, int]]:
                 if end > whole:
                     break
                 yield key, f"{dot}{rest}".lower(), member.offset_data, member.size
-                tar.members.clear()  # type: ignore[attr-defined]  # or it would remember every head; typeshed lacks it
+                tar.members.clear()  # type: ignore[attr-defined]  # or it would keep every header; typeshed lacks it
         if _only_zeros(path, end):
             return
     except tarfile.TarError:
-        pass  # the next bytes are no head of a file
+        pass  # the next bytes are not the header of a file
     yield key, EARLY_END, 0, 0
 
 

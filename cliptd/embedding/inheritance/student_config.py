@@ -12,7 +12,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, set_model_preprocess_cfg
 from open_clip.transform import PreprocessCfg
 
 from cliptd.embedding.inheritance.towers import OpenClipModel
-from cliptd.teachers.teacher import one_line
+from cliptd.utils.messages import one_line
 
 ModelConfig = dict[str, Any]
 """An open_clip model_cfg, as in open_clip_config.json["model_cfg"]."""

@@ -1,4 +1,4 @@
-"""What is no UTF-8 is named with its line, in every kind of text file."""
+"""Text that is not UTF-8 is named with its line, in every kind of text file."""
 
 import gzip
 
@@ -24,7 +24,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 @pytest.mark.parametrize("read", [read_text, read_templates, load_sentences])
 def test_the_line_that_is_no_utf8_is_named(read, tmp_path):
     (tmp_path / "a.txt").write_bytes(LATIN)
-    with pytest.raises(ValueError, match=r"a\.txt:2|a\.txt: is no UTF-8 in line 2 \(byte 0xe9\)"):
+    with pytest.raises(ValueError, match=r"a\.txt:2|a\.txt: is not UTF-8 in line 2 \(byte 0xe9\)"):
         read(tmp_path / "a.txt")
 
 
@@ -37,7 +37,7 @@ def test_a_leaderboard_csv_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "P.csv").write_bytes(
         f"{','.join(LEADERBOARD_COLUMNS)}\nval-\xe9,{values}\n".encode("latin-1")
     )
-    with pytest.raises(ValueError, match=r"P\.csv: is no UTF-8"):
+    with pytest.raises(ValueError, match=r"P\.csv: is not UTF-8"):
         read_leaderboard(tmp_path / "P.csv")
 
 
@@ -50,7 +50,7 @@ def test_two_corrections_of_one_pair_are_refused(tmp_path):
 def test_a_text_beside_its_image_is_named(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_bytes(LATIN)
-    with pytest.raises(ValueError, match=r"a\.txt: is no UTF-8 in line 2"):
+    with pytest.raises(ValueError, match=r"a\.txt: is not UTF-8 in line 2"):
         load_pairs(tmp_path)[0]
 
 
@@ -58,12 +58,12 @@ def test_a_wrong_line_of_a_packed_corpus_is_named_and_left_out(tmp_path):
     with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
         file.write(LATIN)
     with pytest.raises(
-        ValueError, match=r"a\.txt\.gz:2: is no UTF-8 \(1 such\); expected one sentence per line"
+        ValueError, match=r"a\.txt\.gz:2: is not UTF-8 \(1 such\); expected one sentence per line"
     ):
         load_sentences(tmp_path / "a.txt.gz")
     lines = load_sentences(tmp_path / "a.txt.gz", on_bad_sample="skip")
     assert len(lines) == 1
-    assert lines.skipped == [f"{tmp_path}/a.txt.gz:2: is no UTF-8"]
+    assert lines.skipped == [f"{tmp_path}/a.txt.gz:2: is not UTF-8"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_wrong_line_of_a_packed_corpus_is_named_and_left_out(tmp_path):
             r"pairs\.csv:2: .*is a quote not closed",
         ),
         (b'filepath,title\na.png,"a dog\nb.png,a cat "here"\n', r"pairs\.csv:2: "),
-        (b"filepath,title\na.png,a caf\xe9\n", r"pairs\.csv: is no UTF-8 after line \d; convert it"),
+        (b"filepath,title\na.png,a caf\xe9\n", r"pairs\.csv: is not UTF-8 after line \d; convert it"),
     ],
 )
 def test_a_csv_that_would_swallow_rows_is_refused(content, message, tmp_path):

@@ -19,7 +19,7 @@ COLOURS = ["red", "lime", "blue", "yellow", "white"]
 TEXTS = [f"a {colour} picture" for colour in COLOURS]
 
 
-def picture(colour, kind="PNG"):
+def image_bytes(colour, kind="PNG"):
     file = io.BytesIO()
     Image.new("RGB", (8, 8), colour).save(file, kind)
     return file.getvalue()
@@ -37,13 +37,13 @@ def write_tar(path, members):
 
 def sample(number, *, key=None):
     key = key or f"{number:03d}"
-    return [(f"{key}.png", picture(COLOURS[number])), (f"{key}.txt", TEXTS[number].encode())]
+    return [(f"{key}.png", image_bytes(COLOURS[number])), (f"{key}.txt", TEXTS[number].encode())]
 
 
 @pytest.fixture
 def shards(tmp_path):
     write_tar(tmp_path / "00.tar", [*sample(0), *sample(1), *sample(2)])
-    as_json = [("x/b.json", json.dumps({"caption": TEXTS[4]}).encode()), ("x/b.png", picture(COLOURS[4]))]
+    as_json = [("x/b.json", json.dumps({"caption": TEXTS[4]}).encode()), ("x/b.png", image_bytes(COLOURS[4]))]
     write_tar(tmp_path / "01.tar", [*sample(3, key="x/a"), *as_json])
     return str(tmp_path / "{00..01}.tar")
 
@@ -68,7 +68,7 @@ def test_shards(shards):
 
 def test_a_csv_and_a_tsv(tmp_path):
     for number, colour in enumerate(COLOURS):
-        (tmp_path / f"{number}.png").write_bytes(picture(colour))
+        (tmp_path / f"{number}.png").write_bytes(image_bytes(colour))
     lines = [("filepath", "title"), *((f"{number}.png", text) for number, text in enumerate(TEXTS))]
     (tmp_path / "a.csv").write_text("".join(f"{image},{text}\n" for image, text in lines))
     (tmp_path / "a.tsv").write_text("".join(f"{image}\t{text}\n" for image, text in lines))
@@ -80,7 +80,7 @@ def test_a_folder(tmp_path):
     (tmp_path / "sub").mkdir()
     for number, (colour, text) in enumerate(zip(COLOURS, TEXTS, strict=True)):
         stem = tmp_path / "sub" / f"{number}" if number > 2 else tmp_path / f"{number}"
-        stem.with_suffix(".png").write_bytes(picture(colour))
+        stem.with_suffix(".png").write_bytes(image_bytes(colour))
         stem.with_suffix(".txt").write_text(text + "\n")
     pairs = load_pairs(tmp_path)
     check(pairs)
@@ -89,7 +89,7 @@ def test_a_folder(tmp_path):
 
 @pytest.mark.parametrize("kind", ["disk", "parquet"])
 def test_a_table(kind, tmp_path):
-    images = [{"bytes": picture(colour), "path": None} for colour in COLOURS]
+    images = [{"bytes": image_bytes(colour), "path": None} for colour in COLOURS]
     features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
     table = datasets.Dataset.from_dict({"image": images, "text": TEXTS}, features=features)
     path = tmp_path / ("table.parquet" if kind == "parquet" else "table")
@@ -109,12 +109,12 @@ def test_wildcards_and_lists_of_shards(tmp_path, shards):
         shards_of(str(tmp_path / "a.tar.gz"))
 
 
-@pytest.mark.parametrize("cut", [700, 1200, 1536])  # inside a picture, inside a text, between members
+@pytest.mark.parametrize("cut", [700, 1200, 1536])  # inside an image, inside a text, between members
 def test_a_shard_that_ends_early_is_named_or_counted(cut, tmp_path):
     path = write_tar(tmp_path / "cut.tar", [*sample(0), *sample(1)])
     path.write_bytes(path.read_bytes()[: 2048 + cut])
     with pytest.raises(
-        ValueError, match=r"cut\.tar is broken off, damaged or no tar, at or after sample 001"
+        ValueError, match=r"cut\.tar is cut short, damaged or not a tar, at or after sample 001"
     ):
         TarPairs([path])
     pairs = TarPairs([path], on_bad_sample="skip")
@@ -125,7 +125,7 @@ def test_a_shard_that_ends_early_is_named_or_counted(cut, tmp_path):
 def test_a_folder_of_shards_or_of_parquet_files_is_their_data(tmp_path):
     for number in range(2):
         write_tar(tmp_path / "shards" / f"{number}.tar", sample(number))
-        table = datasets.Dataset.from_dict({"image": [picture(COLOURS[number])], "text": [TEXTS[number]]})
+        table = datasets.Dataset.from_dict({"image": [image_bytes(COLOURS[number])], "text": [TEXTS[number]]})
         (tmp_path / "tables").mkdir(exist_ok=True)
         table.to_parquet(tmp_path / "tables" / f"{number}.parquet")
     shards = load_pairs(tmp_path / "shards")
@@ -136,13 +136,13 @@ def test_a_folder_of_shards_or_of_parquet_files_is_their_data(tmp_path):
 
 
 def test_folders_that_hold_more_than_one_data_set_are_refused(tmp_path):
-    table = datasets.Dataset.from_dict({"image": [picture("red")], "text": ["a red picture"]})
+    table = datasets.Dataset.from_dict({"image": [image_bytes("red")], "text": ["a red picture"]})
     for name in ("train-00000-of-00001", "test-00000-of-00001"):
         table.to_parquet(tmp_path / f"{name}.parquet")
     with pytest.raises(ValueError, match=r"holds files of the splits train, test; give those of one"):
         load_pairs(tmp_path, image_column="image", text_column="text")
     write_tar(tmp_path / "both" / "0.tar", sample(0))
-    (tmp_path / "both" / "a.png").write_bytes(picture("red"))
+    (tmp_path / "both" / "a.png").write_bytes(image_bytes("red"))
     with pytest.raises(ValueError, match=r"both: holds shards and images"):
         load_pairs(tmp_path / "both")
 
@@ -161,7 +161,7 @@ def test_a_text_is_not_cut_at_a_separator(tmp_path):
 
 def test_paths_of_a_csv_may_be_relative_to_where_one_works(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "a.png").write_bytes(picture("red"))
+    (tmp_path / "work" / "a.png").write_bytes(image_bytes("red"))
     (tmp_path / "pairs.csv").write_text("filepath,title\na.png,a red picture\n")
     with pytest.raises(FileNotFoundError, match=r"paths are relative to"):
         load_pairs(tmp_path / "pairs.csv")[0].image()
@@ -176,11 +176,13 @@ def test_what_follows_a_damaged_head_is_not_lost_silently(tmp_path):
     content = path.read_bytes()
     start = content.index(b"001.png")
     path.write_bytes(content[:start] + b"\xff" * 512 + content[start + 512 :])
-    with pytest.raises(ValueError, match=r"a\.tar is broken off, damaged or no tar, at or after sample 000"):
+    with pytest.raises(
+        ValueError, match=r"a\.tar is cut short, damaged or not a tar, at or after sample 000"
+    ):
         TarPairs([path])
     parts = [write_tar(tmp_path / f"{n}.tar", sample(n)).read_bytes() for n in range(2)]
     (tmp_path / "two.tar").write_bytes(b"".join(parts))
-    with pytest.raises(ValueError, match=r"two\.tar is broken off, damaged or no tar"):
+    with pytest.raises(ValueError, match=r"two\.tar is cut short, damaged or not a tar"):
         TarPairs([tmp_path / "two.tar"])
 
 
@@ -207,7 +209,7 @@ def test_linked_folders_count_once_and_names_may_be_any_bytes(tmp_path):
 
 def test_a_file_that_is_no_tar_is_named_or_counted(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(ValueError, match=r"a\.tar is broken off, damaged or no tar"):
+    with pytest.raises(ValueError, match=r"a\.tar is cut short, damaged or not a tar"):
         TarPairs([tmp_path / "a.tar"])
     whole = write_tar(tmp_path / "b.tar", sample(1))
     pairs = TarPairs([tmp_path / "a.tar", whole], on_bad_sample="skip")
@@ -226,10 +228,10 @@ def test_pairs_of_two_data_sets_never_share_a_key(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_tar(tmp_path / name / "0.tar", sample(0))
-        (tmp_path / name / "0.png").write_bytes(picture("red"))
+        (tmp_path / name / "0.png").write_bytes(image_bytes("red"))
         (tmp_path / name / "0.txt").write_text("red")
         (tmp_path / name / "0.csv").write_text("filepath,title\n0.png,red\n")
-        images = [{"bytes": picture("red"), "path": None}]
+        images = [{"bytes": image_bytes("red"), "path": None}]
         features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
         table = datasets.Dataset.from_dict({"image": images, "text": [name]}, features=features)
         table.to_parquet(tmp_path / name / "0.parquet")
@@ -254,7 +256,7 @@ def test_samples_without_text_or_image_are_named_or_counted(tmp_path):
 
 
 def test_a_json_without_the_column_and_a_corrupt_image_are_named(tmp_path):
-    members = [("0.png", picture("red")[:40]), ("0.json", b'{"title": "a"}')]
+    members = [("0.png", image_bytes("red")[:40]), ("0.json", b'{"title": "a"}')]
     pairs = TarPairs([write_tar(tmp_path / "a.tar", members)], text_column="title")
     assert pairs[0].text == "a"
     with pytest.raises(ValueError, match=r"a\.tar, sample 0: image is corrupt"):
@@ -279,12 +281,12 @@ def test_what_is_wrong_in_other_sources_is_named(tmp_path):
     folder.mkdir()
     with pytest.raises(FileNotFoundError, match="holds no image"):
         load_pairs(folder)
-    (folder / "a.png").write_bytes(picture("red"))
+    (folder / "a.png").write_bytes(image_bytes("red"))
     with pytest.raises(ValueError, match=r"a\.png: has no text a\.txt beside it \(1 such\)"):
         load_pairs(folder)
     assert len(load_pairs(folder, on_bad_sample="skip")) == 0
     (folder / "a.txt").write_text(" \n")
     with pytest.raises(ValueError, match=r"a\.txt: is empty"):
         load_pairs(folder)[0]
-    with pytest.raises(FileNotFoundError, match="is no data set of image–text pairs; expected shards"):
+    with pytest.raises(FileNotFoundError, match="is not a data set of image–text pairs; expected shards"):
         load_pairs(tmp_path / "nothing")
