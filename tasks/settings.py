@@ -46,8 +46,8 @@ class FinetuneSettings(ABC):
     pretrained: Annotated[str | None, shown_default("openai for the default teacher")] = None
     """The open_clip tag of the teacher's weights."""
     teacher_boxes: TeacherBoxes = "crop"
-    """What the teacher sees of each box. "crop": the box alone, magnified. "alone": the image with all else painted over,
-    for teachers that do not know magnified objects. "none": the teacher sees whole images only."""
+    """What the teacher sees of each box. "crop": the box, magnified. "alone": the image with all else painted over, for
+    teachers that do not know magnified objects. "none": the teacher sees whole images only."""
     methods: tuple[Method, ...] = ("none", "targeted")
     """Methods to train one after the other, each from the same start. The others are compared with "none"."""
     distillation: DistillationChanges = field(default_factory=DistillationChanges)
@@ -56,8 +56,8 @@ class FinetuneSettings(ABC):
     """"store": ask the teacher once, before training. "live": ask it at every step. Words are visually relevant
     relative to a mean image, which is then the mean of the first 512 training images instead of all."""
     store: Annotated[Path | None, shown_default("one is made in the run folder")] = None
-    """A store that build_store.py made, which is only read. A run goes on with the same store, also if it was moved. The
-    method adapted_teacher has a store of its own."""
+    """A store that build_store.py made, which is only read. A run goes on with the same store, also if it was moved.
+    The method adapted_teacher has a store of its own."""
     adaptation: TrainingConfig = field(default_factory=adaptation_defaults)
     """How the method adapted_teacher fine-tunes the teacher first, on the labelled items' images and true texts. Its
     --seed and --resume are the run's."""
@@ -100,8 +100,8 @@ class FinetuneSettings(ABC):
             )
         if self.training.num_workers > 0 and (self.source == "live" or "teacher_input" in self.methods):
             raise ValueError(
-                f"num_workers is {self.training.num_workers}, expected 0: --source live and the method teacher_input ask "
-                "the teacher in this process while batches are made; use --source store for more"
+                f"num_workers is {self.training.num_workers}, expected 0: --source live and the method teacher_input "
+                "ask the teacher in this process while batches are made; use --source store for more"
             )
 
     @property
