@@ -107,8 +107,8 @@ class LowShotSplit(ABC):
             return max(1, min(1000, len(images) // 5, most))
         if not 0 < self.validation_items <= most:
             raise ValueError(
-                f"validation_items is {self.validation_items}, expected 1 to {most}: whole images of the {len(images)} "
-                f"training items go to validation, and an image with its items, up to {largest}, must be left to train on"
+                f"validation_items is {self.validation_items}, expected 1 to {most}: of {len(images)} training items "
+                f"whole images go to validation, and an image with its items, up to {largest}, must be left to train on"
             )
         return self.validation_items
 

@@ -82,7 +82,10 @@ class FinetuneSettings(ABC):
         if self.teacher == DEFAULT_TEACHER and self.pretrained is None:
             self.pretrained = ITS_WEIGHTS
         if self.source == "live" and self.store is not None:
-            raise ValueError("source is 'live' and reads no store; remove store, or use --source store")
+            raise ValueError(
+                "source is 'live', which asks the teacher at every step and reads no store; leave store out, or use "
+                "--source store"
+            )
         if self.adaptation.resume == "never" and self.training.resume == "auto":
             raise ValueError(
                 "adaptation.resume is 'never' and training.resume 'auto', but a run that goes on keeps its adapted "
