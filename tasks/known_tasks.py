@@ -178,9 +178,7 @@ def _on_iconworld(
     settings = parse_options(type(embedded), arguments, default=embedded, description=description)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return on_iconworld(settings, known.root())
-    from accelerate import PartialState  # the first to start the process group
+    from cliptd.training.acceleration import start_processes
 
-    from cliptd.training.acceleration import LONG_TIMEOUT
-
-    with PartialState(**LONG_TIMEOUT.to_kwargs()).main_process_first():
+    with start_processes().main_process_first():
         return on_iconworld(settings, known.root())

@@ -46,8 +46,8 @@ class FinetuneSettings(ABC):
     pretrained: Annotated[str | None, shown_default("openai for the default teacher")] = None
     """The open_clip tag of the teacher's weights."""
     teacher_boxes: TeacherBoxes = "crop"
-    """What the teacher sees of each box. "crop": the box alone, magnified. "alone": the image with all else painted
-    over, for teachers that do not know magnified objects. "none": the teacher sees whole images only."""
+    """What the teacher sees of each box. "crop": the box, magnified. "alone": the image with all else painted over, for
+    teachers that do not know magnified objects. "none": the teacher sees whole images only."""
     methods: tuple[Method, ...] = ("none", "targeted")
     """Methods to train one after the other, each from the same start. The others are compared with "none"."""
     distillation: DistillationChanges = field(default_factory=DistillationChanges)
@@ -82,7 +82,10 @@ class FinetuneSettings(ABC):
         if self.teacher == DEFAULT_TEACHER and self.pretrained is None:
             self.pretrained = ITS_WEIGHTS
         if self.source == "live" and self.store is not None:
-            raise ValueError("source is 'live' and reads no store; remove store, or use --source store")
+            raise ValueError(
+                "source is 'live', which asks the teacher at every step and reads no store; leave store out, or use "
+                "--source store"
+            )
         if self.adaptation.resume == "never" and self.training.resume == "auto":
             raise ValueError(
                 "adaptation.resume is 'never' and training.resume 'auto', but a run that goes on keeps its adapted "

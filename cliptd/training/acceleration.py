@@ -1,11 +1,13 @@
 """The Accelerator of a run: devices, mixed precision, processes and trackers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from cliptd.training.config import TrainingConfig
@@ -13,6 +15,11 @@ from cliptd.training.tracking import require_tracker
 
 LONG_TIMEOUT = InitProcessGroupKwargs(timeout=timedelta(hours=24))
 """The time that processes wait for one in which the teacher encodes the whole training set."""
+
+
+def start_processes() -> PartialState:
+    """Return accelerate's state of this process. The first call starts the process group of a run of several."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), **LONG_TIMEOUT.to_kwargs())
 
 
 def make_accelerator(config: TrainingConfig, run_dir: str | Path) -> Accelerator:
@@ -39,8 +46,15 @@ def check_accelerator(accelerator: Accelerator, config: TrainingConfig) -> Accel
     """Return the accelerator if it fits the configuration.
 
     Raises:
-        ValueError: it has another precision, accumulation of its own or no tracker, or it cannot do float16.
+        ValueError: it has another precision, accumulation of its own or no tracker, it cannot do float16, or it does
+            not know of the other processes.
     """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and accelerator.num_processes == 1:
+        raise ValueError(
+            f"{launched} processes were launched, but accelerate takes each for a run of its own (on CPUs unless "
+            "ACCELERATE_USE_CPU=true is set); start them with `accelerate launch`"
+        )
     make_it = "make it with cliptd.training.make_accelerator(config, run_dir)"
     if config.mixed_precision not in (None, accelerator.mixed_precision):
         raise ValueError(

@@ -6,13 +6,13 @@ import tyro.conf
 
 
 def shown_default(text: str, aliases: list[str] | None = None) -> Any:
-    """Annotate a field whose default, None, is decided later: --help shows this text for None.
+    """Annotate a field whose default is None or empty: --help shows this text for it.
 
     Args:
         aliases: other names of the flag.
     """
 
     def hint(default: str) -> str:
-        return f"(default: {text if default == 'None' else default})"
+        return f"(default: {text if default in ('None', '') else default})"
 
     return tyro.conf.arg(help_behavior_hint=hint, aliases=aliases)

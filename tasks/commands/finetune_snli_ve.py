@@ -1,10 +1,10 @@
 """Fine-tune a vision-language model on SNLI-VE, with CLIP-targeted distillation.
 
-Without --data-root: the embedded benchmark with its own student and teacher, minutes on a CPU.
+Without --data-root it trains on the embedded benchmark, with its own student and teacher, in minutes on a CPU. On
+several GPUs, start it with `accelerate launch`. After a stop the same command goes on.
 
-    accelerate launch scripts/finetune_snli_ve.py
-    accelerate launch scripts/finetune_snli_ve.py --data-root snli_ve --student dandelin/vilt-b32-mlm \\
-        --teacher ViT-L-14 --pretrained openai --fraction 0.01 --seed 0
+    python scripts/finetune_snli_ve.py
+    accelerate launch scripts/finetune_snli_ve.py --data-root snli_ve --student dandelin/vilt-b32-mlm --fraction 0.01
 """
 
 from tasks.command_line import command

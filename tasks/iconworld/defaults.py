@@ -1,9 +1,9 @@
-"""The tasks' settings on the embedded benchmark: its data, its teacher, its students."""
+"""The settings of the tasks on the embedded benchmark: its data, its teacher, its student."""
 
 import dataclasses
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cliptd.data.files.cache import cache_folder
 from cliptd.targeted.changes import DistillationChanges
@@ -11,6 +11,7 @@ from cliptd.teachers.adaptation_config import adaptation_defaults
 from cliptd.training import TrainingConfig
 from tasks.iconworld.files.folder import PROPOSALS
 from tasks.iconworld.models import REGIONS, STUDENT, TEACHER
+from tasks.labelled_split import LowShotSplitWithProposals
 from tasks.settings import FinetuneSettings
 from tasks.snli_ve.settings import FinetuneSnliVe, SnliVeSplit
 from tasks.vcr.settings import FinetuneVcr
@@ -55,7 +56,7 @@ def _folder(task: str, version: int, seed: int, sizes: "VcrSizes | VqaSizes | Sn
 
 
 # The library's defaults suit CLIP's logit scale of 100; this teacher's is 28, and its cosines spread accordingly.
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "student": str(STUDENT),
     "regions": f"local-dir:{REGIONS}",
     "teacher": str(TEACHER),
@@ -82,7 +83,7 @@ def _training(metric: str, *, steps: int, batch_size: int) -> TrainingConfig:
 
 
 def vcr_settings() -> FinetuneVcr:
-    """A first run: what CLIP-targeted distillation does for a small VisualBERT with 200 labelled items."""
+    """Return the settings of a first run: a small VisualBERT that learns from 200 labelled items."""
     return FinetuneVcr(
         **_SHARED,
         data=VcrSplit(items=200, validation_items=300, known_classes=False),
@@ -92,7 +93,11 @@ def vcr_settings() -> FinetuneVcr:
 
 
 def vqa_settings() -> FinetuneVqa:
-    """The same with 600 labelled questions: in domain, with the answers' priors turned round, in unseen families."""
+    """Return the settings of a first run with 600 labelled questions.
+
+    The test sets are in domain (val), with the answers' priors turned round (cp_test), and of unseen icon families
+    (shifted2014).
+    """
     return FinetuneVqa(
         **_SHARED,
         data=VqaSplit(items=600, validation_items=500),
@@ -103,7 +108,11 @@ def vqa_settings() -> FinetuneVqa:
 
 
 def snli_ve_settings() -> FinetuneSnliVe:
-    """The same with 1,000 labelled pairs: in domain, those that the text alone does not give away, unseen families."""
+    """Return the settings of a first run with 1,000 labelled pairs.
+
+    The test sets are in domain (test), of these the pairs that the text alone does not give away (test_hard), and of
+    unseen icon families (shifted).
+    """
     return FinetuneSnliVe(
         **_SHARED,
         data=SnliVeSplit(items=1000, validation_items=500),
@@ -112,19 +121,19 @@ def snli_ve_settings() -> FinetuneSnliVe:
     )
 
 
-def with_data(settings, **changes):
-    """The settings with some fields of their data changed."""
+def with_data(settings: Settings, **changes: Any) -> Settings:
+    """Return the settings with some fields of their data changed."""
     return dataclasses.replace(settings, data=dataclasses.replace(settings.data, **changes))
 
 
 def on_iconworld(settings: Settings, root: Path) -> Settings:
-    """The settings on the files of `vcr_root`, `vqa_root` or `snli_ve_root`.
+    """Return the settings on the files of `vcr_root`, `vqa_root` or `snli_ve_root`.
 
-    Region features are kept beside the pictures they are of, and where the task's own files have no boxes, the icons'
-    boxes come from proposals, as a detector would give them.
+    Region features are kept beside the images. If the task's own files have no boxes, the icons' boxes are proposals,
+    as a detector would make them.
     """
-    changes = {"data_root": root}
-    if (root / PROPOSALS).exists() and settings.data.proposals is None and not settings.data.grid:
+    data, changes = settings.data, {"data_root": root}
+    if isinstance(data, LowShotSplitWithProposals) and data.proposals is None and not data.grid:
         changes["proposals"] = root / PROPOSALS
     region_cache = settings.region_cache or root / "regions"
     return dataclasses.replace(with_data(settings, **changes), region_cache=region_cache)

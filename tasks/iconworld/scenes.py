@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from tasks.iconworld.glyphs import CONCEPTS, FAMILIES, PERSON, SIZES, WINDOW, draws, mask_bank
 
@@ -132,7 +133,8 @@ def render(scenes: Scenes) -> np.ndarray:
 
 def save_images(scenes: Scenes, paths: Sequence[Path]) -> list[np.ndarray]:
     """Write each scene's image to its path and return the boxes (R, 4) of its icons."""
-    for pixels, path in zip(render(scenes), paths, strict=True):
+    drawn = zip(render(scenes), paths, strict=True)
+    for pixels, path in tqdm(drawn, desc="images", total=len(paths), unit="image", disable=None):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path, quality=95, subsampling=0)  # of a JPEG; a PNG loses nothing
     return [extents[concept != EMPTY] for extents, concept in zip(boxes(scenes), scenes.concept, strict=True)]

@@ -1,4 +1,4 @@
-"""The settings of fine-tuning on SNLI-VE, as scripts parse them from the command line."""
+"""The settings of fine-tuning on SNLI-VE, as commands parse them from the command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ class SnliVeSplit(LowShotSplitWithProposals):
     """The data of an experiment on snli_ve_{train,dev,test}.jsonl and flickr30k_images/."""
 
     corrected_labels: Annotated[Path | None, shown_default("none")] = None
-    """CSV or TSV with pairID and gold_label whose labels take the place of the files', in training and in tests."""
+    """A CSV or TSV file with pairID and gold_label. Its labels replace the files' own in training and in tests."""
 
     def training_files(self) -> list[Path]:
         corrected = [] if self.corrected_labels is None else [self.corrected_labels]
@@ -34,7 +34,7 @@ class SnliVeSplit(LowShotSplitWithProposals):
         return self.data_root
 
     def dataset(self, split: str, annotations: Path | None = None) -> "SnliVeDataset":
-        """One of the official files, or other annotations of the same images."""
+        """Open one of the official files, or other annotations of the same images."""
         from tasks.snli_ve.data import IMAGES, SnliVeDataset
 
         root = self._checked_root()
@@ -49,8 +49,10 @@ class SnliVeSplit(LowShotSplitWithProposals):
 
 
 def training_sets(split: SnliVeSplit, seed: int) -> "tuple[SnliVeDataset, SnliVeDataset, dict[str, Any]]":
-    """(labelled training set, validation set, description of the split); no image is in both. See
-    `LowShotSplit.draw`."""
+    """Return the labelled training set, the validation set and the description of the split.
+
+    No image is in both sets. See `LowShotSplit.draw`.
+    """
     everything = split.dataset("train")
     labelled, held_out, description = split.draw(
         everything.unique_ids(), everything.column("image_id"), everything.column("label"), seed
@@ -71,11 +73,12 @@ class FinetuneSnliVe(FinetuneSettings):
     task: ClassVar[str] = "SNLI-VE"
 
     data: tyro.conf.OmitArgPrefixes[SnliVeSplit] = field(default_factory=SnliVeSplit)
+    """The data, and how much of it is labelled."""
     test_sets: tuple[str, ...] = ("dev", "test")
-    """Splits of the data root: snli_ve_{NAME}.jsonl; NAME_hard: those of its pairs that a model of the hypothesis alone
-    gets wrong."""
+    """Splits of the data root, snli_ve_{NAME}.jsonl. NAME_hard holds those of its pairs that a model of the hypothesis
+    alone gets wrong."""
     run_dir: Path = Path("runs/snli_ve")
-    """Everything the run writes; the same command resumes there."""
+    """Folder of everything that the run writes. The same command goes on there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=2000, batch_size=64, lr=5e-5, warmup_steps=200, metric="accuracy"
@@ -84,5 +87,5 @@ class FinetuneSnliVe(FinetuneSettings):
 
     @property
     def metrics(self) -> dict[str, str]:
-        """The accuracy, and that of each label."""
+        """Return the names of the accuracy and of each label's accuracy."""
         return {"accuracy": "accuracy", **{label: label for label in LABELS}}

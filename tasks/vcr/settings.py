@@ -1,4 +1,4 @@
-"""The settings of fine-tuning on VCR, as scripts parse them from the command line."""
+"""The settings of fine-tuning on VCR, as commands parse them from the command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +13,20 @@ from tasks.vcr.split import VcrSplit
 
 @dataclass(kw_only=True)
 class FinetuneVcr(FinetuneSettings):
-    """What to fine-tune, on what, and how to distil."""
+    """What to fine-tune on VCR, and how to distil."""
 
     task: ClassVar[str] = "VCR"
 
     data: tyro.conf.OmitArgPrefixes[VcrSplit] = field(default_factory=VcrSplit)
+    """The data, and how much of it is labelled."""
     test_sets: tuple[str, ...] = ("val", "singular", "plural")
-    """Splits of the data root, and the shortcut-breaking edits "singular" and "plural" of its val.jsonl."""
+    """Splits of the data root. "singular" and "plural" are val.jsonl with its shortcuts edited away."""
     leaderboard: bool = False
-    """Also write the leaderboard's CSV for test.jsonl."""
+    """Write the CSV of the leaderboard for test.jsonl, too."""
     teacher_text: Literal["choice", "question_and_choice"] = "choice"
-    """The sentence that the teacher embeds."""
+    """Text that the teacher reads."""
     run_dir: Path = Path("runs/vcr")
-    """Everything the run writes; the same command resumes there."""
+    """Folder of everything that the run writes. The same command goes on there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=2000, batch_size=32, lr=5e-5, warmup_steps=200, metric="mean"
@@ -34,7 +35,7 @@ class FinetuneVcr(FinetuneSettings):
 
     @property
     def metrics(self) -> dict[str, str]:
-        """Of a student of one subtask its metric alone."""
+        """Return the names of the metrics. A student of one subtask has that metric alone."""
         names = {"q_to_a": "Q→A", "qa_to_r": "QA→R", "q_to_ar": "Q→AR"}
         tasks = self.data.tasks
         return names if tasks == "both" else {tasks: names[tasks]}

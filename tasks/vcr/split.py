@@ -1,4 +1,4 @@
-"""Which of VCR's training items are labelled, which validate, and which movies are held out."""
+"""The choice of VCR's training items that are labelled or validate, and of the movies that are held out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,18 @@ if TYPE_CHECKING:  # the methods import it when they open files: a command line 
 
 @dataclass(kw_only=True)
 class VcrSplit(LowShotSplit):
-    """The data of an experiment on VCR's train.jsonl, val.jsonl and vcr1images/: every script that takes these takes
-    the same items."""
+    """The data of an experiment on VCR's train.jsonl, val.jsonl and vcr1images/."""
 
     tasks: Literal["both", "q_to_a", "qa_to_r"] = "both"
-    """One model for answers and rationales, or for one of them."""
+    """Train one model for answers and rationales, or for one of the two."""
     hold_out_movies: Annotated[str | None, shown_default("none")] = None
-    """Train without the movies of this prefix and test on them: domain shift by source."""
+    """Train without the movies whose name begins so, and test on them, which shows a shift of the domain."""
     known_classes: bool = True
-    """Object labels must be VCR's 80 classes; false allows any."""
+    """Refuse object labels that are not among VCR's 80 classes."""
 
     @property
     def dataset_options(self) -> dict[str, Any]:
-        """How annotation files are read."""
+        """Return the options with which annotation files are read."""
         classes = VCR_CLASSES if self.known_classes else None
         return {"classes": classes, "on_bad_sample": self.on_bad_sample}
 
@@ -35,7 +34,7 @@ class VcrSplit(LowShotSplit):
         return [_checked_root(self) / "train.jsonl"]
 
     def training_items(self) -> "VcrDataset":
-        """All training items, without held-out movies and bad samples."""
+        """Return all training items, without held-out movies and bad samples."""
         from tasks.vcr.data import VcrDataset
         from tasks.vcr.shift import hold_out_movies
 
@@ -46,7 +45,7 @@ class VcrSplit(LowShotSplit):
         return items
 
     def held_out_items(self) -> "VcrDataset":
-        """The training file's items of the held-out movies: a test set."""
+        """Return the training file's items of the held-out movies, which are a test set."""
         from tasks.vcr.data import VcrDataset
         from tasks.vcr.shift import hold_out_movies
 
@@ -63,15 +62,17 @@ def _checked_root(split: VcrSplit) -> Path:
 
 
 def training_sets(split: VcrSplit, seed: int) -> "tuple[VcrDataset, VcrDataset, dict[str, Any]]":
-    """(labelled training set, validation set, description of the split); no image is in both. See
-    `LowShotSplit.draw`."""
+    """Return the labelled training set, the validation set and the description of the split.
+
+    No image is in both sets. See `LowShotSplit.draw`.
+    """
     from tasks.vcr.data import VcrDataset
 
     everything = split.training_items()
     labelled, held_out, description = split.draw(
         everything.column("annot_id"), everything.column("img_fn"), everything.column("answer_label"), seed
     )
-    options = {**split.dataset_options, "on_bad_sample": "raise"}  # bad ones were left out above
+    options = {**split.dataset_options, "on_bad_sample": "raise"}  # bad ones were skipped above
     lines = [everything.indices[k] for k in labelled]
     held_lines = [everything.indices[k] for k in held_out]
     training_set = VcrDataset.from_root(split.data_root, "train", tasks=split.tasks, indices=lines, **options)

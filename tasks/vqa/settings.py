@@ -1,4 +1,4 @@
-"""The settings of fine-tuning on VQA, as scripts parse them from the command line."""
+"""The settings of fine-tuning on VQA, as commands parse them from the command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +22,14 @@ class VqaSplit(LowShotSplitWithProposals):
     """The data of an experiment on the official files of VQA v2 or VQA-CP v2 and COCO's images."""
 
     train_split: Literal["train", "cp_train"] = "train"
-    """Train on VQA v2 or, for its shifted priors, on VQA-CP v2 (and name cp_test among the test sets)."""
+    """Train on VQA v2, or on VQA-CP v2, whose answers are distributed otherwise in cp_test (name it in --test-sets)."""
     answers: Annotated[Path | None, shown_default("the frequent ones of the training file")] = None
-    """JSON list of the answers to choose from. None: those of the training file, labelled or not, that are frequent."""
+    """A JSON list of the answers to choose from. The default answers come from all items, labelled or not."""
     min_occurrences: int = MIN_OCCURRENCES
-    """How often the most frequent answer of questions must be one for it to be chosen from."""
+    """Number of questions whose most frequent answer must be an answer, so that it is one to choose from."""
     hold_out_question_types: Annotated[str | None, shown_default("none")] = None
-    """Train without the question types of this prefix ("how many") and test on them: domain shift."""
+    """Train without the question types that begin so ("how many"), and test on them, which shows a shift of the
+    domain."""
 
     def training_files(self) -> list[Path]:
         from tasks.vqa.data import files_of_split
@@ -37,7 +38,7 @@ class VqaSplit(LowShotSplitWithProposals):
         return [path for path in (questions, annotations) if path is not None]
 
     def dataset(self, split: str, vocabulary: "AnswerVocabulary | None" = None) -> "VqaDataset":
-        """One of `tasks.vqa.data.SPLITS`."""
+        """Open one of `tasks.vqa.data.SPLITS`."""
         from tasks.vqa.data import VqaDataset
 
         return VqaDataset.from_root(
@@ -49,11 +50,11 @@ class VqaSplit(LowShotSplitWithProposals):
         )
 
     def in_domain(self, dataset: "VqaDataset") -> "VqaDataset":
-        """Without the question types that are held out."""
+        """Return the questions without the types that are held out."""
         return dataset.subset([k for k, held in enumerate(self._held_out(dataset)) if not held])
 
     def held_out_questions(self, dataset: "VqaDataset") -> "VqaDataset":
-        """Those of the question types that are held out; raises ValueError if there are none."""
+        """Return the questions of the types that are held out. Raises ValueError if there are none."""
         positions = [k for k, held in enumerate(self._held_out(dataset)) if held]
         if not positions:
             found = ", ".join(sorted(set(dataset.column("question_type")))[:20])
@@ -77,8 +78,10 @@ class VqaSplit(LowShotSplitWithProposals):
 
 
 def training_sets(split: VqaSplit, seed: int) -> "tuple[VqaDataset, VqaDataset, dict[str, Any]]":
-    """(labelled training set, validation set, description of the split); no image is in both. See
-    `LowShotSplit.draw`."""
+    """Return the labelled training set, the validation set and the description of the split.
+
+    No image is in both sets. See `LowShotSplit.draw`.
+    """
     everything = split.dataset(split.train_split)
     if split.answers is not None:
         everything.vocabulary = AnswerVocabulary.load(split.answers)
@@ -111,19 +114,20 @@ class FinetuneVqa(FinetuneSettings):
     task: ClassVar[str] = "VQA"
 
     data: tyro.conf.OmitArgPrefixes[VqaSplit] = field(default_factory=VqaSplit)
+    """The data, and how much of it is labelled."""
     test_sets: tuple[str, ...] = ("val",)
-    """Splits with annotations: val, cp_test."""
-    server_splits: tuple[str, ...] = ()
-    """Splits without annotations whose results file for the evaluation server is written: test-dev, test."""
+    """Splits with annotations to score on: val, cp_test."""
+    server_splits: Annotated[tuple[str, ...], shown_default("none")] = ()
+    """Splits without annotations, test-dev and test. A results file for the evaluation server is written for each."""
     loss: Literal["bce", "ce"] = "bce"
-    """Binary cross-entropy of every answer's accuracy, or the cross-entropy of their softmax."""
+    """"bce": binary cross-entropy of each answer's accuracy. "ce": cross-entropy of the softmax over the answers."""
     teacher_text: Literal["question_and_answer", "answer", "question"] = "question_and_answer"
-    """The sentence that the teacher embeds; the answer is the annotators' most frequent one."""
+    """Text that the teacher reads. The answer is the one that most annotators gave."""
     rival_answers: int = 8
-    """Wrong answers that the teacher chooses among for the confidence weights, the training file's most frequent ones
-    of the question's type; 0: its probability is over the texts of the batch."""
+    """Number of wrong answers that the teacher chooses among for the confidence weights. They are the most frequent
+    ones of the question's type in the training file. 0: it chooses among the texts of the batch."""
     run_dir: Path = Path("runs/vqa")
-    """Everything the run writes; the same command resumes there."""
+    """Folder of everything that the run writes. The same command goes on there."""
     training: tyro.conf.OmitArgPrefixes[TrainingConfig] = field(
         default_factory=lambda: TrainingConfig(
             steps=2000, batch_size=64, lr=5e-5, warmup_steps=200, metric="overall"
@@ -132,5 +136,5 @@ class FinetuneVqa(FinetuneSettings):
 
     @property
     def metrics(self) -> dict[str, str]:
-        """The accuracy, and that of each answer type."""
+        """Return the names of the accuracy and of each answer type's accuracy."""
         return {"overall": "accuracy", "yes/no": "yes/no", "number": "number", "other": "other"}

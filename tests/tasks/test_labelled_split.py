@@ -12,7 +12,8 @@ def test_a_training_item_without_label_is_named():
     assert len(chosen) == description["labelled_items"] == 6
     assert len(held_out) == 2
     with pytest.raises(
-        ValueError, match="2 training items have no label, the first is item-3; leave them out"
+        ValueError,
+        match="2 training items have no label, the first is item-3; remove them from the training file",
     ):
         split.draw(ids, images, [0, 1, 0, None, 0, 1, None, 1], seed=0)
 

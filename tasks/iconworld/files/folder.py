@@ -1,6 +1,7 @@
 """Write generated files once, by one process, and again only if their settings or the fonts change."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from tasks.iconworld.glyphs import FAMILIES, font_file
 
 PROPOSALS = "proposals.jsonl"
 """Name of the file with the icons' boxes, for tasks whose own files have no boxes."""
-
-
 MARKER = "iconworld.json"
+"""Name of the file that says what a finished folder was made of."""
 
 
 def is_iconworld(folder: Path) -> bool:
@@ -22,12 +22,13 @@ def is_iconworld(folder: Path) -> bool:
 
 
 def write_once(folder: Path, description: dict[str, Any], write: Callable[[], None]) -> Path:
-    """Call `write` unless `folder` already holds what `description` and the installed fonts say; returns the folder."""
+    """Call `write` unless the folder already holds what `description` and the fonts say. Return the folder."""
     description = {**description, "fonts": [font_file(family)[0].name for family in FAMILIES]}
     marker = folder / MARKER
     folder.mkdir(parents=True, exist_ok=True)
     with one_process_at_a_time(folder / ".lock"):  # of two first runs one writes; the other finds it done
         if not marker.exists() or json.loads(marker.read_text()) != description:
+            print(f"Writing iconworld's files to {folder}, once.", file=sys.stderr, flush=True)
             write()
             write_lines(marker, [json.dumps(description)])
     return folder

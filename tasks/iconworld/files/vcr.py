@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from cliptd.utils.files import write_lines
 from tasks.iconworld.files.folder import write_once
@@ -105,7 +106,7 @@ def _write_split(
     images, extents = render(scenes), boxes(scenes)
     items: list[dict[str, Any]] = []
     seen_of_family: dict[str, int] = {}
-    for i in range(len(scenes)):
+    for i in tqdm(range(len(scenes)), desc=split, unit="image", disable=None):
         family = FAMILIES[scenes.family[i]]
         number = seen_of_family[family] = seen_of_family.get(family, -1) + 1
         movie = f"{split}_{family}_{number // SCENES_PER_MOVIE:03d}"
