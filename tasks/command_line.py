@@ -42,8 +42,8 @@ def command(body: Body) -> Command:
     """Make a command of a function of its arguments.
 
     The command takes `sys.argv[1:]` if it is called without arguments. It exits with 0 after success, 1 after an error,
-    2 after an unknown option, 130 after Ctrl-C and 143 after SIGTERM. With `--debug` among the arguments an error keeps
-    its traceback.
+    2 after an unknown option, 130 after Ctrl-C, 143 after SIGTERM, and 141 if nobody reads its output any more. With
+    `--debug` among the arguments an error keeps its traceback.
     """
 
     @functools.wraps(body)
@@ -58,6 +58,11 @@ def command(body: Body) -> Command:
             _end("stopped; the same command goes on", 130)
         except Stopped as stop:
             _end(f"{stop}; the same command goes on", stop.exit_code)
+        except BrokenPipeError:  # such as `… --help | head`
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # what is still buffered goes nowhere
+            raise SystemExit(141) from None
         except Exception as error:
             if debug or not _is_for_users(error):
                 raise

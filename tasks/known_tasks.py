@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from cliptd.utils.run_folder import differences
+from tasks.changed_defaults import changed_defaults
 from tasks.command_line import parse_options
 from tasks.iconworld.defaults import (
     on_iconworld,
@@ -146,16 +146,18 @@ def parse(
 
 
 def parse_settings(known: KnownTask, description: str | None, arguments: Sequence[str]) -> Any:
-    """Parse a task's settings; without --data-root among them they are the embedded benchmark's.
+    """Parse a task's settings. Without --data-root among them they are the embedded benchmark's.
 
-    Prints which defaults the user's own data have that the embedded benchmark has not.
+    With it, the main process prints which defaults differ from the benchmark's.
     """
     embedded = known.settings()
     if not _names_data_root(arguments):
         return _on_iconworld(_with_fraction(embedded, arguments), known, description, arguments)
     settings = parse_options(type(embedded), arguments, description=description)
     kind: Any = type(embedded)  # a task's own settings, which have defaults for everything
-    _say_changed_defaults(kind(), embedded)
+    changed = changed_defaults(kind(), embedded, arguments)
+    if changed and os.environ.get("RANK", "0") == "0":
+        print(changed, file=sys.stderr)
     return settings
 
 
@@ -182,17 +184,3 @@ def _on_iconworld(
 
     with PartialState(**LONG_TIMEOUT.to_kwargs()).main_process_first():
         return on_iconworld(settings, known.root())
-
-
-def _say_changed_defaults(own: FinetuneSettings, embedded: FinetuneSettings) -> None:
-    """Say which defaults differ from those of a first run without --data-root: they suit models of full size."""
-    found = differences(_shown(embedded), _shown(own))
-    changed = [line.replace(" there, ", " on the embedded benchmark, ") for line in found]
-    if changed:
-        print(f"Defaults for your own data: {'; '.join(changed)}.", file=sys.stderr)
-
-
-def _shown(settings: FinetuneSettings) -> dict[str, Any]:
-    names = ("methods", "steps", "batch_size", "lr", "warmup_steps", "loss", "teacher_boxes", "eval_every")
-    every = {**dataclasses.asdict(settings), **dataclasses.asdict(settings.training)}
-    return {name: every[name] for name in names if name in every}

@@ -1,12 +1,13 @@
 """What fine-tuning asks of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 
+from tasks.batches.answered import Answered
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.students.models import NativeStudent
 
@@ -36,6 +37,14 @@ class Task(Protocol):
     def scores(self, model: torch.nn.Module, dataset: Any, write_to: Path | None = None) -> dict[str, Any]:
         """Numbers of a set, the validation metric among them; predictions that the task's metric reads also go to the
         file `write_to`, its suffix left to the task."""
+
+    def answered(self, dataset: Any, written: Path, *, most: int) -> Sequence[Answered]:
+        """Return examples of a set with the answers in the file that `scores` wrote to `written`.
+
+        Args:
+            most: number of examples. If the set has more, they are evenly spaced in it.
+        """
+        ...
 
     def true_of_their_images(self, dataset: Any) -> Any:
         """The examples whose text is true of the image."""

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     settings = parse_settings(TASKS["snli_ve"], __doc__, arguments)
     from tasks.finetuning.run import run  # after --help, which needs no torch
 
-    run(settings, TASKS["snli_ve"])
+    run(settings, TASKS["snli_ve"], arguments)
 
 
 if __name__ == "__main__":

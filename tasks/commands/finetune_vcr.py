@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     settings = parse_settings(TASKS["vcr"], __doc__, arguments)
     from tasks.finetuning.run import run  # after --help, which needs no torch
 
-    run(settings, TASKS["vcr"])
+    run(settings, TASKS["vcr"], arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     settings = parse_settings(TASKS["vqa"], __doc__, arguments)
     from tasks.finetuning.run import run  # after --help, which needs no torch
 
-    run(settings, TASKS["vqa"])
+    run(settings, TASKS["vqa"], arguments)
 
 
 if __name__ == "__main__":

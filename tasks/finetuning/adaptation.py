@@ -36,11 +36,7 @@ def adapt_to_task(
     Raises:
         ValueError: the teacher is not an open_clip one, or the folder holds a teacher that was adapted otherwise.
     """
-    if not isinstance(teacher, OpenClipTeacher):
-        raise ValueError(
-            f"teacher {teacher.name} is not an open_clip model, and only these can be adapted; give --teacher the name "
-            "or the folder of one"
-        )
+    teacher = require_adaptable(teacher)
     marker = folder / "adapted.json"
     labelled = {name: task.split[name] for name in ("training_hash", "training_files")}
     identity = resolved(training, teacher_fingerprint=teacher.fingerprint, labelled=labelled)
@@ -61,6 +57,16 @@ def adapt_to_task(
             remember_settings(marker, identity)
     accelerator.wait_for_everyone()
     return folder
+
+
+def require_adaptable(teacher: Teacher | TeacherEnsemble | None) -> OpenClipTeacher:
+    """Return the teacher if it is an open_clip one. Raises ValueError for any other."""
+    if not isinstance(teacher, OpenClipTeacher):
+        raise ValueError(
+            f"teacher {getattr(teacher, 'name', None)} is not an open_clip model, and only these can be adapted; give "
+            "--teacher the name or the folder of one"
+        )
+    return teacher
 
 
 class AdaptationPairs:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cliptd.utils.tensor_files import save_tensors
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.finetuning.adaptation import adapt_to_task
 from tasks.finetuning.check_first import check_first
+from tasks.finetuning.examples_page import write_examples_page
 from tasks.finetuning.model_card import write_model_card
 from tasks.finetuning.teacher_images import WithTeacherImages
 from tasks.finetuning.teacher_source import teacher_source
@@ -43,13 +45,14 @@ def finetune(
     the run by `name`, or else by the number and the name of the method.
     """
     accelerator = make_accelerator(settings.training, settings.run_dir)
+    if accelerator.is_main_process:
+        print("Checking data, student and teacher before the first step.", file=sys.stderr, flush=True)
     task = task_class(settings, accelerator)
     material = TrainingMaterial(settings, task)
-    check_first(settings, task)
+    check_first(settings, task, accelerator.num_processes)
     if isinstance(task.collate, RegionCollator):
-        if (
-            accelerator.is_main_process
-        ):  # every region feature once, on the accelerator; collating only reads them
+        if accelerator.is_main_process:  # collating only reads the features
+            print("Computing region features that are not kept yet.", file=sys.stderr, flush=True)
             for examples in material.read_by_student:
                 task.collate.regions.precompute(tqdm(examples, desc="regions", unit="example", disable=None))
         accelerator.wait_for_everyone()
@@ -62,6 +65,7 @@ def finetune(
         accelerator.free_memory()
         seconds[method] = round(time.perf_counter() - began, 1)
     if accelerator.is_main_process:
+        write_examples_page(settings, task)
         content = {
             "settings": json.loads(json.dumps(dataclasses.asdict(settings), default=str)),
             "split": task.split,
@@ -123,7 +127,7 @@ def _run(
         rows.append({**common, "test_set": name, **scores})
     if accelerator.is_main_process:
         _save(student, collate, run_dir / "student")
-        write_model_card(run_dir / "student", settings, method, rows)
+        write_model_card(run_dir / "student", student, collate, settings, method, rows)
         readable_as_the_umask_says(run_dir / "student")
     task.finish(student, run_dir)
     task.collate = collate

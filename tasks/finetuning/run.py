@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from cliptd.data.identity import identity_of_files
@@ -16,20 +17,24 @@ FREE_IN_TRAINING = ("num_workers", "save_every", "track", "resume")
 """Settings that change no result: a finished run with others is the same run."""
 
 
-def run(settings: FinetuneSettings, known: KnownTask) -> None:
-    """Train and score every method and say what came of it; a finished run only says it again."""
+def run(settings: FinetuneSettings, known: KnownTask, arguments: Sequence[str]) -> None:
+    """Train and score every method and say what came of it. A finished run only says it again.
+
+    Args:
+        arguments: the command's options as they were typed.
+    """
     main_process = os.environ.get("RANK", "0") == "0"
     rows = finished_rows(settings)
     if rows is not None:
         if main_process:
             print(f"{settings.run_dir} holds this run, finished; nothing is trained again.", file=sys.stderr)
-            say(settings, rows, known)
+            say(settings, rows, known, arguments)
         return
     from tasks.finetuning.finetune import finetune  # with torch, which a finished run does not need
 
     rows = finetune(settings, known.task_class)
     if main_process:
-        report(settings, rows, known)
+        report(settings, rows, known, arguments)
 
 
 def finished_rows(settings: FinetuneSettings) -> list[dict[str, Any]] | None:

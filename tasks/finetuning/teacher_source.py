@@ -1,5 +1,6 @@
 """The teacher's knowledge of a training set: asked live, or kept in a store that holds all it is asked."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def build_store(
     questions: "TeacherQuestions",
 ) -> None:
     """Write what the teacher knows of training items; what the store already holds is not asked again."""
+    print(f"Asking the teacher what {path} lacks of {len(questions)} examples.", file=sys.stderr, flush=True)
     frequency = document_frequency(config, questions)
     with (
         StoreWriter(path, teacher) as writer,

@@ -9,8 +9,10 @@ import torch
 from accelerate import Accelerator
 
 from cliptd.data.files.cache import derived_file
+from cliptd.data.files.jsonl import JsonLines
 from cliptd.data.identity import identity_of_files
 from cliptd.utils.files import write_atomically
+from tasks.batches.answered import Answered, evenly_spaced
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.batches.texts import SingleTexts
 from tasks.snli_ve.data import SnliVeDataset
@@ -92,6 +94,17 @@ class SnliVeTask:
             write_atomically(write_to.with_suffix(".jsonl"), "".join(lines))
         scores = snli_ve_metrics(classes, [LABELS.index(label) for label in labels])
         return {"accuracy": scores["accuracy"], **scores["per_class"], "items": scores["pairs"]}
+
+    def answered(self, dataset: SnliVeDataset, written: Path, *, most: int) -> list[Answered]:
+        """Return hypotheses with the student's labels."""
+        lines = JsonLines(written.with_suffix(".jsonl"))
+        chosen = []
+        for position in evenly_spaced(len(dataset), most):
+            example, given = dataset[position], lines[position]["prediction"]
+            assert example.label is not None  # an evaluation scores labelled pairs only
+            right = LABELS[example.label]
+            chosen.append(Answered(example.image, example.hypothesis, right, given, given == right))
+        return chosen
 
     def true_of_their_images(self, dataset: SnliVeDataset) -> SnliVeDataset:
         """The entailed hypotheses."""

@@ -38,3 +38,7 @@ class FinetuneVcr(FinetuneSettings):
         names = {"q_to_a": "Q→A", "qa_to_r": "QA→R", "q_to_ar": "Q→AR"}
         tasks = self.data.tasks
         return names if tasks == "both" else {tasks: names[tasks]}
+
+    @property
+    def validation_metrics(self) -> tuple[str, ...]:
+        return ("mean", "q_to_a", "qa_to_r", "q_to_ar")

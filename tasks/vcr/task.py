@@ -8,10 +8,12 @@ import torch
 from accelerate import Accelerator
 
 from cliptd.data.files.cache import derived_file
+from tasks.batches.answered import Answered
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.students.inputs import StudentInput
 from tasks.students.loading import load_student
 from tasks.students.models import MultipleChoice
+from tasks.vcr.answers import read_answers
 from tasks.vcr.data import VcrDataset
 from tasks.vcr.marks import marked
 from tasks.vcr.predict import evaluate, predict, write_leaderboard
@@ -53,6 +55,11 @@ class VcrTask:
         of_task = {"both": ("q_to_a", "qa_to_r"), "q_to_a": ("q_to_a",), "qa_to_r": ("qa_to_r",)}
         chosen = of_task[self._settings.data.tasks]
         return {**scores, "mean": sum(scores[name] for name in chosen) / len(chosen)}
+
+    def answered(self, dataset: VcrDataset, written: Path, *, most: int) -> list[Answered]:
+        """Return the students' choices of answers, or of rationales if these alone are learned."""
+        subtask = "qa_to_r" if self._settings.data.tasks == "qa_to_r" else "q_to_a"
+        return read_answers(dataset, written.with_suffix(".jsonl"), subtask, most=most)
 
     def true_of_their_images(self, dataset: VcrDataset) -> VcrDataset:
         """All: the right choice is."""

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from cliptd.data.identity import identity_of_files
 from cliptd.utils.files import write_atomically
+from tasks.batches.answered import Answered, evenly_spaced
 from tasks.batches.collators import PatchCollator, RegionCollator
 from tasks.students.inputs import StudentInput
 from tasks.students.loading import load_classifier
@@ -73,6 +74,16 @@ class VqaTask:
             for answer, question_id, annotated, kind, answer_type in zip(given, *columns, strict=True)
         )
         return {"overall": scores["overall"], **scores["per_answer_type"], "items": scores["questions"]}
+
+    def answered(self, dataset: VqaDataset, written: Path, *, most: int) -> list[Answered]:
+        """Return questions with the student's answers. Right is an answer of an accuracy of a half or more."""
+        given = json.loads(written.with_suffix(".json").read_text(encoding="utf-8"))
+        chosen = []
+        for position in evenly_spaced(len(dataset), most):
+            example, answer = dataset[position], given[position]["answer"]
+            is_right = answer_accuracy(answer, example.answers or ()) >= 0.5
+            chosen.append(Answered(example.image, example.question, example.answer or "", answer, is_right))
+        return chosen
 
     def true_of_their_images(self, dataset: VqaDataset) -> VqaDataset:
         """All: the question with its answer is."""

@@ -124,6 +124,15 @@ def test_sigterm_ends_a_command_as_a_stop(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_an_output_that_nobody_reads_is_no_error():
+    code = "from tasks.commands.finetune_vcr import main; main(['--help'])"
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    started.stdout.close()  # as `| head` does when it has seen enough
+    assert (started.stderr.read(), started.wait()) == ("", 141)
+
+
 def test_warnings_are_one_line_without_code(capsys):
     @command
     def main(arguments):

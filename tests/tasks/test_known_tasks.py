@@ -1,39 +1,60 @@
-"""The table of the tasks: classes, splits, ids and teacher scores are found under their names."""
-
-import pickle
+"""Defaults on the user's own data and on the embedded benchmark."""
 
 import pytest
 
-from tasks.iconworld.defaults import on_iconworld
-from tasks.iconworld.files.snli_ve import SnliVeSizes
-from tasks.iconworld.files.vcr import VcrSizes
-from tasks.iconworld.files.vqa import VqaSizes
-from tasks.known_tasks import TASKS
-
-SIZES = {
-    "vcr": VcrSizes(60, 8, 8, 8),
-    "vqa": VqaSizes(120, 9, 9, 9, 9),
-    "snli_ve": SnliVeSizes(60, 12, 12, 12),
-}
+from tasks.changed_defaults import changed_defaults
+from tasks.known_tasks import TASKS, parse_settings
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_task_gives_its_splits_and_their_ids(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIPTD_CACHE", str(tmp_path))
+@pytest.mark.parametrize("name", list(TASKS))
+def test_own_data_compare_with_a_baseline_too_and_changed_defaults_are_said(name, tmp_path, capsys):
     known = TASKS[name]
-    settings = on_iconworld(known.settings(), known.root(sizes=SIZES[name]))
-    data = settings.data
-    data.items, data.validation_items = 20, 12
-    labelled, validation, description = known.training_sets(data, 0)
-    ids, held = known.item_ids(labelled), known.item_ids(validation)
-    assert len({*ids}) == description["labelled_items"]
-    assert not {*ids} & {*held}
-    assert settings.test_sets
+    settings = parse_settings(known, None, ["--data-root", str(tmp_path), "--lr", "1e-4", "--batch_size=64"])
+    assert settings.methods == ("none", "targeted")
+    said = capsys.readouterr().err
+    steps = known.settings().training.steps
+    assert f"--steps 2000 (there {steps})" in said
+    assert "--teacher-boxes crop (there alone)" in said
+    assert "because the embedded benchmark trains a small student" in said
+    assert "--lr" not in said  # it is typed
+    assert "--batch-size" not in said
+    assert "--student" not in said
+    assert "distillation.distance not set (there infonce)" in said
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_task_goes_to_other_processes_and_names_what_exists(name):
-    known = pickle.loads(pickle.dumps(TASKS[name]))
-    assert known.task_class.__name__.endswith("Task")
-    assert known.main_metric in known.settings().metrics
-    assert known.about_teacher_score.startswith("The teacher itself")
+def test_only_the_first_process_says_what_differs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    parse_settings(TASKS["vcr"], None, ["--data-root", str(tmp_path)])
+    assert capsys.readouterr().err == ""
+
+
+def test_equal_defaults_are_not_worth_a_line():
+    settings = TASKS["vcr"].settings()
+    assert changed_defaults(settings, settings, []) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fraction", "items"),
+    [
+        (["--fraction", "0.1"], 0.1, None),
+        (["--fraction=0.1"], 0.1, None),
+        (["--items", "7"], None, 7),
+        ([], None, 200),
+    ],
+)
+def test_a_share_takes_the_place_of_the_benchmarks_number_of_items(
+    arguments, fraction, items, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tasks.known_tasks.on_iconworld", lambda settings, root: settings)
+    known = TASKS["vcr"]
+    monkeypatch.setattr("tasks.iconworld.files.vcr.write_vcr", lambda folder, **options: folder)
+    data = parse_settings(known, None, arguments).data
+    assert (data.fraction, data.items) == (fraction, items)
+
+
+@pytest.mark.parametrize("share", ["0", "1.5", "-0.1"])
+def test_a_share_outside_0_to_1_is_refused_by_its_flag(share):
+    with pytest.raises(
+        ValueError, match=f"^--fraction is {float(share)}, expected a share above 0 and at most 1"
+    ):
+        parse_settings(TASKS["snli_ve"], None, ["--fraction", share])
