@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def compress(
     run_dir: Path,
     evaluate: Evaluate,
     accelerator: Accelerator,
+    metric_names: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Shrink the student in stages and distil it after each; return one row of results per stage.
 
@@ -56,6 +57,7 @@ def compress(
         learned_masks: If true, masks choose the channels, heads and units that stay. They are learned in a run of as
             many steps before each stage.
         run_dir: the folder of the stages.
+        metric_names: the labels of the metrics in the progress bar; see `cliptd.training.train`.
 
     Returns: {"share", "parameters", "best_step", and the best metrics} of each stage.
     Raises:
@@ -88,7 +90,12 @@ def compress(
         folder, label = _stage(run_dir, share), f"[{number}/{len(shares)} stage {share:g}]"
         done = folder / "results.json"
         if not done.exists():
-            options = {"evaluate": evaluate, "accelerator": accelerator, "description": label}
+            options = {
+                "evaluate": evaluate,
+                "accelerator": accelerator,
+                "description": label,
+                "metric_names": metric_names,
+            }
             if share < before and learned_masks:
                 student = _pruned(
                     student, teacher, pairs, settings, share / before, folder / "masks", **options
@@ -167,6 +174,7 @@ def _pruned(
     evaluate: Evaluate,
     accelerator: Accelerator,
     description: str,
+    metric_names: Mapping[str, str] | None,
 ) -> Student:
     """Learn masks that keep a share of the towers' matrices, prune, and return the smaller student."""
     if not (folder / "pruned" / CONFIG).exists():  # the config is written last
@@ -187,6 +195,7 @@ def _pruned(
             evaluate=evaluate,
             accelerator=accelerator,
             description=f"{description} masks",
+            metric_names=metric_names,
         )
         real = masked.real_sparsity()
         for tower, expected in masked.expected_sparsity().items():

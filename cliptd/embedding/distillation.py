@@ -1,7 +1,7 @@
 """The distillation of a dual encoder: one run in which a student learns from a teacher's embeddings."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def distil(
     evaluate: Evaluate,
     accelerator: Accelerator,
     description: str = "training",
+    metric_names: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; after a kill the same call resumes.
 
@@ -59,7 +60,7 @@ def distil(
         run_dir: the folder of log and checkpoints. The store lies beside it unless the settings name another.
         evaluate: returns metrics of the student, one of them `settings.training.metric`. A student with masks (its
             `encoder` is a `MaskedDualEncoder`) keeps the weights of the last step, because it is not sparse before.
-        description: the label of the progress bar.
+        description, metric_names: the labels of the progress bar; see `cliptd.training.train`.
 
     Raises:
         ValueError: the losses need a teacher or pairs that there are none of, or a frozen tower embeds unlike the
@@ -121,6 +122,7 @@ def distil(
         settings=described,
         bad=bad,
         description=description,
+        metric_names=metric_names,
     )
 
 

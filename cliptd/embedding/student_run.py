@@ -1,7 +1,7 @@
 """One training run of a student, with the samples that cannot be read listed and the masks' sparsity logged."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,7 @@ def train_student(
     parameter_groups: Iterable[dict[str, Any]] | None = None,
     bad: Sequence[str] = (),
     description: str = "training",
+    metric_names: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train the student in place and leave the best weights in it; after a kill the same call resumes.
 
@@ -56,7 +57,7 @@ def train_student(
         training: the settings of the run.
         run_dir: the folder of log, checkpoints and bad_samples.txt.
         evaluate: returns metrics of the student, one of them `training.metric`.
-        settings, parameter_groups, description: see `cliptd.training.train`.
+        settings, parameter_groups, description, metric_names: see `cliptd.training.train`.
         bad: the reasons of samples that could not be read before, to be listed too.
     """
     masked = student.encoder if isinstance(student.encoder, MaskedDualEncoder) else None
@@ -89,6 +90,7 @@ def train_student(
         accelerator=accelerator,
         settings=settings,
         description=description,
+        metric_names=metric_names if masked is None else None,  # all: they tell how sparse it is
     )
     model.clamp_logit_scale()
     accelerator.free_memory()  # this run's optimizer goes before another run begins

@@ -1,7 +1,7 @@
 """Training on reinforced data (MobileCLIP, arXiv 2311.17049): on the crops that the teachers saw, without a teacher."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,6 +211,7 @@ def distil_reinforced(
     run_dir: Path,
     evaluate: Evaluate,
     accelerator: Accelerator,
+    metric_names: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train the student on a reinforced dataset, without a teacher. Everything else is as in `distil`."""
     size = student.image_transform(Image.new("RGB", (16, 16))).shape[-1]
@@ -239,4 +240,5 @@ def distil_reinforced(
         accelerator=accelerator,
         settings=described,
         bad=dataset.skipped,
+        metric_names=metric_names,
     )

@@ -7,6 +7,14 @@ from cliptd.utils.tables import print_table
 from tasks.command_line import as_started
 from tasks.embeddings.settings import DistillEmbeddings
 
+METRIC_NAMES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "mean_per_class": "mean of classes",
+    "top1, unseen families": "top-1, unseen families",
+}
+"""What tables and the progress bar call a metric; others are only in results.json."""
+
 
 def say(asked: DistillEmbeddings, rows: list[dict[str, Any]]) -> None:
     """Print the table, the conclusion, the model's folder and the next commands."""
@@ -23,13 +31,7 @@ def say(asked: DistillEmbeddings, rows: list[dict[str, Any]]) -> None:
 
 def table_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return result rows as people read them."""
-    names = {
-        "top1": "top-1",
-        "top5": "top-5",
-        "mean_per_class": "mean of classes",
-        "top1, unseen families": "top-1, unseen families",
-        "best_step": "best step",
-    }
+    names = {**METRIC_NAMES, "best_step": "best step"}
     found = [key for key in names if any(row.get(key) is not None for row in rows)]
     return [
         {

@@ -27,6 +27,7 @@ from cliptd.training import TrainingResult, make_accelerator
 from cliptd.utils.environment import environment
 from cliptd.utils.files import write_atomically
 from tasks.embeddings.data import ZeroShotData, reinforced_data, training_pairs, zero_shot_data
+from tasks.embeddings.results import METRIC_NAMES
 from tasks.embeddings.settings import DistillEmbeddings
 from tasks.iconworld.models import TEACHER
 
@@ -74,7 +75,7 @@ def _reinforced(asked: DistillEmbeddings, scored_on: ZeroShotData | None, accele
     _announce(asked, student, len(dataset), accelerator)
     result = distil_reinforced(
         student, dataset, asked, run_dir=asked.run_dir / "run", evaluate=_evaluation(scored_on, asked),
-        accelerator=accelerator,
+        accelerator=accelerator, metric_names=METRIC_NAMES,
     )  # fmt: skip
     teachers = [card.name for card in dataset.card.teachers]
     return Made(student, starts_from, teachers, [_row(student, result)], identity_of(dataset))
@@ -97,14 +98,14 @@ def _taught(asked: DistillEmbeddings, scored_on: ZeroShotData | None, accelerato
     if asked.progressive:
         stages = compress(
             student, teacher, pairs, asked, asked.progressive, learned_masks=asked.learned_masks,
-            run_dir=asked.run_dir, evaluate=evaluate, accelerator=accelerator,
+            run_dir=asked.run_dir, evaluate=evaluate, accelerator=accelerator, metric_names=METRIC_NAMES,
         )  # fmt: skip
         rows += [{"model": f"stage {row['share']:g}", **row} for row in stages]
         student = load_student(str(asked.run_dir / f"stage-{asked.progressive[-1]:g}" / "model"))
     else:
         result = distil(
             student, teacher, pairs, asked, run_dir=asked.run_dir / "run", evaluate=evaluate,
-            accelerator=accelerator,
+            accelerator=accelerator, metric_names=METRIC_NAMES,
         )  # fmt: skip
         rows.append(_row(student, result))
     teachers = [] if teacher is None else [member.name for member in teacher.members]
