@@ -54,7 +54,7 @@ def main() -> None:
         run_dir=FOLDER / "run",
         training=TrainingConfig(steps=20, batch_size=16, lr=1e-3, eval_every=10, metric="overall"),
     )
-    run(settings, TASKS["vqa"])
+    run(settings, TASKS["vqa"], arguments=["--data-root", str(FOLDER / "my_vqa")])
 
 
 if __name__ == "__main__":

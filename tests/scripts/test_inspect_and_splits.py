@@ -33,7 +33,10 @@ def roots(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["vcr", "vqa"])
 def test_the_page_shows_every_instance_with_its_words_and_numbers(task, roots, cache, tmp_path):
-    more = {"vcr": ("--no-known-classes",), "vqa": ("--proposals", roots["vqa"] / "proposals.jsonl")}[task]
+    more = {
+        "vcr": ("--no-known-classes",),
+        "vqa": ("--proposals", roots["vqa"] / "proposals.jsonl", "--min-occurrences", 1),
+    }[task]
     run_script(
         "inspect_selection.py", "--task", task, "--instances", 3, "--out", tmp_path / "page.html", "--",
         "--data-root", roots[task], *SHIPPED, *more, "--validation-items", 12, "--run-dir", tmp_path / "run",

@@ -188,6 +188,8 @@ loss.backward()
 if rank == 0:
     gradient = torch.cat([p.grad.flatten() for p in adapter.parameters()])
     torch.save({{"loss": loss.detach(), "gradient": gradient}}, "{root}/result.pt")
+dist.barrier()  # else gloo's threads of one rank may find the other gone
+dist.destroy_process_group()
 """
 
 
